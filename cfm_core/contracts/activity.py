@@ -1,0 +1,83 @@
+"""Messages between the Provision Manager and the activity agents: batches of CloudEvents, ours alone.
+
+The engine sends an ``ActivityDispatch`` for each attempt; the agent answers with one ``ActivityOutcome`` for each, which
+repeats the token of its dispatch. An outcome with any other token comes too late and changes nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from cfm_core.contracts.documents import Document
+
+DISPATCH_EVENT = "cfm.activity.dispatch"
+OUTCOME_EVENT = "cfm.activity.outcome"
+
+
+class ActivityDispatch(Document):
+    """One attempt at one activity, with all that an agent needs for it."""
+
+    orchestration_id: str
+    phase: int
+    ord: int
+    """The activity's place in its orchestration; with ``orchestration_id`` and ``phase`` the key of its row."""
+    token: str
+    """Random, new with each dispatch."""
+    activity_id: str
+    activity_type: str
+    discriminator: str
+    """The orchestration's type."""
+    correlation_id: str
+    attempt: int
+    """1 for the first; rises with reported failures only, not with repeated deliveries."""
+    deadline: datetime | None = None
+    """After this instant the engine no longer waits for the outcome."""
+    values: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt at this activity: for the outside system to recognise a repetition."""
+        return f"{self.orchestration_id}/{self.phase}/{self.activity_id}"
+
+
+class OutcomeKind(StrEnum):
+    COMPLETE = "complete"
+    WAIT = "wait"
+    SCHEDULE = "schedule"
+    RETRY = "retry"
+    FATAL = "fatal"
+
+
+class ActivityOutcome(Document):
+    """How one attempt ended, and what it recorded."""
+
+    orchestration_id: str
+    phase: int
+    ord: int
+    token: str
+    kind: OutcomeKind
+    after: timedelta | None = None
+    """``schedule``: when to run again; ``retry``: overrides the backoff; ``wait``: how long to wait."""
+    reason: str = ""
+    """``retry`` and ``fatal``: what went wrong; ``wait``: what is waited for."""
+    values: dict[str, Any] = Field(default_factory=dict)
+    """Processing data to set, key by key."""
+    deleted: list[str] = Field(default_factory=list)
+    """Keys of processing data to delete."""
+    outputs: dict[str, Any] = Field(default_factory=dict)
+
+
+class ActivityTypeAnnouncement(Document):
+    """An agent's defaults for one activity type; an activity definition may override them."""
+
+    activity_type: str
+    timeout: timedelta
+    max_attempts: int
+    backoff: timedelta
+    """The first retry's greatest delay; doubled with each further failure."""
+    backoff_limit: timedelta

@@ -1,0 +1,56 @@
+"""Messages between the Tenant Manager and the Provision Manager.
+
+Source: CFM wire contract, sections 5.10, 6, 8 and 9.2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, model_serializer
+
+from cfm_core.contracts.documents import Document
+
+DEPLOY = "cfm.orchestration.vpa.deploy"
+DISPOSE = "cfm.orchestration.vpa.dispose"
+
+PARTICIPANT_ID = "cfm.participant.id"
+VPA_DATA = "cfm.vpa.data"
+VPA_CREDENTIALS = "cfm.vpa.credentials"
+VPA_STATE = "cfm.vpa.state"
+TENANT_ID = "cfm.tenant.id"
+"""Our addition to the payload; a manifest without it belongs to one anonymous tenant."""
+
+
+def compensation_id(manifest_id: str) -> str:
+    """The id of the orchestration that undoes ``manifest_id``: derived, so that it can start only once."""
+    return f"{manifest_id}.compensate"
+
+
+class OrchestrationManifest(Document):
+    """Asks the Provision Manager to run an orchestration; its id becomes the orchestration's."""
+
+    id: str = Field(min_length=1, max_length=512)
+    correlation_id: str = ""
+    orchestration_type: str = Field(min_length=1, max_length=256)
+    payload: dict[str, Any] = Field(default_factory=dict)
+
+
+class OrchestrationResponse(Document):
+    """Tells how an orchestration has ended; ``properties`` are its outputs."""
+
+    id: str = Field(min_length=1)
+    manifest_id: str = Field(min_length=1)
+    correlation_id: str = Field(min_length=1)
+    orchestration_type: str = Field(min_length=1)
+    success: bool
+    error_detail: str = ""
+    properties: dict[str, Any] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_detail(self, handler: Any) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        if not self.error_detail:
+            document.pop("errorDetail", None)
+            document.pop("error_detail", None)
+        return document

@@ -1,0 +1,52 @@
+"""NATS subjects and streams. The first group is the wire contract's, the second is between our own processes.
+
+All of ours stay below ``event.``: the platform's NATS users may publish nowhere else. The contract's stream covers
+``event.*``, two tokens; ours have three and more, so that both streams can live side by side.
+
+Source: CFM wire contract, sections 9 and 11.
+"""
+
+from __future__ import annotations
+
+import re
+
+STREAM = "cfm-stream"
+STREAM_SUBJECTS = ("event.*",)
+MANIFESTS = "event.cfm-orchestration"
+RESPONSES = "event.cfm-orchestration-response"
+
+ACTIVITY_STREAM = "cfm-activities"
+ACTIVITY_STREAM_SUBJECTS = ("event.cfm.>",)
+RESULTS = "event.cfm.result"
+ACTIVITY_TYPES = "event.cfm.activity-types"
+_ACTIVITY = "event.cfm.activity."
+
+DEAD_LETTER_STREAM = "cfm-dead-letters"
+DEAD_LETTER_STREAM_SUBJECTS = ("event.dead-letter.>",)
+_DEAD_LETTER = "event.dead-letter."
+
+CONTRACT_SUBJECTS = frozenset({MANIFESTS, RESPONSES})
+"""Here a message's body is the bare JSON document of the contract, the CloudEvent's attributes are headers."""
+
+_TYPE = re.compile(r"[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*")
+_RESERVED = frozenset({"cfm-orchestration", "cfm-orchestration-response"})
+
+
+def activity(activity_type: str) -> str:
+    """The subject of the events that ask an agent for activities of this type."""
+    return _ACTIVITY + activity_type
+
+
+def dead_letter(subject: str) -> str:
+    """Where events of ``subject`` go that no delivery can help."""
+    return _DEAD_LETTER + subject
+
+
+def is_activity_type(name: str) -> bool:
+    """Whether ``name`` can be an activity type: it must fit into a subject, and not collide with the managers' own."""
+    return bool(_TYPE.fullmatch(name)) and name.replace(".", "-") not in _RESERVED
+
+
+def consumer(subject: str) -> str:
+    """The durable name of the consumer of ``subject``; for the contract's subjects the name that the contract gives."""
+    return subject.removeprefix("event.").replace(".", "-")

@@ -1,0 +1,78 @@
+"""The composition root: which assemblies there are in a process, by its settings, and the services of this process.
+
+Deployments differ here and nowhere else. What an assembly needs heavily it imports in its ``init``, so that a process
+pays only for what its functions require.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import multiprocessing.util
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from cfm_core.assembly import AssemblyError, ServiceAssembler, ServiceAssembly, ServiceType
+from cfm_core.settings import Settings
+
+_lock = threading.Lock()
+_assembler: ServiceAssembler | None = None
+
+
+def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
+    """Every assembly of a deployment with these settings; none of them runs yet."""
+    from cfm_core.assembly.auth import auth_assembly
+    from cfm_core.assembly.database import DatabaseAssembly
+    from cfm_core.assembly.events import EventTokenAssembly
+    from cfm_core.assembly.router import RouterAssembly
+
+    return (
+        auth_assembly(settings),
+        EventTokenAssembly(),
+        RouterAssembly(),
+        DatabaseAssembly(),
+    )
+
+
+def services(keys: Sequence[ServiceType[Any]]) -> list[Any]:
+    """The services of this process for ``keys``; their assemblies are started at the first use.
+
+    Raises:
+        AssemblyError: there is no provider, or one failed to start; the next call tries again.
+    """
+    registry = _process_assembler().ensure(keys)
+    return [registry.resolve(key) for key in keys]
+
+
+def use(assembler: ServiceAssembler | None) -> None:
+    """Take the services of this process from ``assembler``; None goes back to the settings of the environment."""
+    global _assembler
+    with _lock:
+        _assembler = assembler
+
+
+def stop() -> None:
+    """Stop what runs in this process, in reverse order."""
+    global _assembler
+    with _lock:
+        running, _assembler = _assembler, None
+    if running is not None:
+        running.stop()
+
+
+def _process_assembler() -> ServiceAssembler:
+    global _assembler
+    with _lock:
+        if _assembler is None:
+            settings = Settings.from_environ()
+            _assembler = ServiceAssembler(assemblies(settings), settings)
+            # A server's worker is a process of multiprocessing, which skips atexit at its end and has hooks of its own.
+            atexit.register(_stop_quietly)
+            multiprocessing.util.Finalize(None, _stop_quietly, exitpriority=10)
+        return _assembler
+
+
+def _stop_quietly() -> None:
+    with contextlib.suppress(AssemblyError):
+        stop()

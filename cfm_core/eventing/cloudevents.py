@@ -1,0 +1,134 @@
+"""CloudEvents 1.0 over HTTP, all three content modes, and the form in which they travel over NATS.
+
+The one module that knows the ``cloudevents`` package.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from cloudevents.exceptions import GenericException
+from cloudevents.http import from_dict, from_http
+
+from cfm_core.contracts.reply import EventDict
+from cfm_core.errors import ValidationError
+
+T = TypeVar("T")
+
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+_REQUIRED = ("id", "source", "type")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudEvent(Generic[T]):
+    """An event as a handler sees it: ``source`` and ``id`` together identify it, ``data`` is checked already."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    data: T
+
+
+def event(*, type: str, source: str, subject: str, data: Any, id: str | None = None) -> EventDict:
+    """Make an event in its JSON form, with a random id unless one is given."""
+    return {
+        "specversion": "1.0",
+        "id": id or str(uuid.uuid4()),
+        "source": source,
+        "type": type,
+        "subject": subject,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
+def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDict], bool]:
+    """Read the events of an HTTP request in structured, binary or batch mode.
+
+    Returns:
+        The events in their JSON form, and whether they came as a batch.
+
+    Raises:
+        ValidationError: the request holds no well-formed event.
+    """
+    content_type = headers.get("Content-Type", "").split(";")[0].strip().lower()
+    if content_type == BATCH:
+        try:
+            items = json.loads(body)
+        except ValueError as error:
+            raise ValidationError(f"the batch is not JSON: {error}") from None
+        if not isinstance(items, list):
+            raise ValidationError("a batch of CloudEvents is a JSON array")
+        for index, item in enumerate(items):
+            if not isinstance(item, dict) or not all(
+                isinstance(item.get(name), str) and item[name] for name in _REQUIRED
+            ):
+                raise ValidationError(f"item {index} of the batch is not a CloudEvent")
+        return items, True
+    try:
+        parsed = from_http(dict(headers), body)
+    except (GenericException, ValueError, KeyError, TypeError) as error:
+        raise ValidationError(f"the request is not a CloudEvent: {error}") from None
+    return [{**parsed.get_attributes(), "data": parsed.get_data()}], False
+
+
+def to_batch(events: Sequence[EventDict]) -> bytes:
+    """The body of a request or message in batch mode."""
+    return json.dumps(events, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def to_nats(events: Sequence[EventDict], *, bare: bool) -> tuple[bytes, dict[str, str]]:
+    """The body and headers of a NATS message.
+
+    Args:
+        bare: write the data alone as the body and the attributes as ``ce-`` headers (binary mode), as the wire contract's
+            subjects need it; takes exactly one event.
+    """
+    if not bare:
+        return to_batch(events), {"Content-Type": BATCH}
+    (one,) = events
+    attributes = {f"ce-{name}": str(value) for name, value in one.items() if name not in {"data", "datacontenttype"}}
+    return json.dumps(one["data"], separators=(",", ":")).encode(), attributes | {"Content-Type": "application/json"}
+
+
+def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, fallback_id: str) -> list[EventDict]:
+    """Read the events of a NATS message: a batch, one structured event, binary mode, or the contract's bare document.
+
+    A bare document without headers, as the reference writes it, becomes an event whose id is ``fallback_id``.
+
+    Raises:
+        ValidationError: the body is nothing of these.
+    """
+    found = {name.lower(): value for name, value in (headers or {}).items()}
+    content_type = found.get("content-type", "").split(";")[0].lower()
+    if content_type == BATCH:
+        return from_request({"Content-Type": BATCH}, body)[0]
+    if content_type == STRUCTURED or "ce-specversion" in found:
+        return from_request(
+            {name.title() if name == "content-type" else name: value for name, value in found.items()}, body
+        )[0]
+    try:
+        data = json.loads(body)
+    except ValueError as error:
+        raise ValidationError(f"the message is not JSON: {error}") from None
+    carried = event(type=subject, source=f"nats:{subject}", subject=subject, data=data, id=fallback_id)
+    return [carried | {name: found[name] for name in ("traceparent", "tracestate") if name in found}]
+
+
+def checked(document: Mapping[str, Any]) -> EventDict:
+    """Give ``document`` as an event in its JSON form if it is one.
+
+    Raises:
+        ValidationError: it lacks what CloudEvents 1.0 requires.
+    """
+    try:
+        parsed = from_dict(dict(document))
+    except (GenericException, ValueError, KeyError, TypeError) as error:
+        raise ValidationError(f"not a CloudEvent: {error}") from None
+    return {**parsed.get_attributes(), "data": parsed.get_data()}

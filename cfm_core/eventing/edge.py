@@ -1,0 +1,95 @@
+"""Where CloudEvents over HTTP end: every event function runs through here.
+
+The caller is the trigger, and says so by a token that both were given. A batch is always answered with a report of its
+events; a single event with a status alone, unless the caller prefers the report (a broker takes a body for an event).
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import math
+
+import flask
+import pydantic
+
+from cfm_core import deployment
+from cfm_core.assembly.events import EVENT_TOKEN
+from cfm_core.contracts.reply import Failure, Reply
+from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError, ValidationError
+from cfm_core.eventing.cloudevents import CloudEvent, from_request
+from cfm_core.function import EventFunction
+
+log = logging.getLogger(__name__)
+
+PREFER_REPORT = "return=representation"
+
+NOT_PROCESSABLE = 422
+UNAVAILABLE = 503
+
+
+def failure_of(error: Exception) -> Failure:
+    """What an error means for the delivery of the event that caused it."""
+    if isinstance(error, RecoverableError):
+        return Failure(UNAVAILABLE, str(error), error.retry_after)
+    if isinstance(error, ClientError | FatalError):
+        return Failure(NOT_PROCESSABLE, str(error))
+    return Failure(500, f"{type(error).__name__}: {error}")
+
+
+def answer(function: EventFunction, request: flask.Request) -> flask.Response:
+    """Answer a delivery of one event or of a batch."""
+    if request.method == "GET":
+        return flask.Response(status=405, headers={"Allow": "POST"})
+    try:
+        token, *services = deployment.services((EVENT_TOKEN, *function.requires))
+        if token and not hmac.compare_digest(request.headers.get("Authorization", ""), f"Bearer {token}"):
+            return _status(Failure(401, "this function takes events of the trigger only"))
+        events, is_batch = from_request(dict(request.headers), request.get_data(cache=False))
+    except ValidationError as error:
+        return _status(Failure(400, str(error)))
+    except CfmError as error:
+        log.error("%s cannot start: %s", function.name, error, exc_info=error)
+        return _status(Failure(UNAVAILABLE, str(error)))
+
+    reply = Reply()
+    accepted: list[CloudEvent[object]] = []
+    for event in events:
+        try:
+            data = None if function.data is None else function.data.model_validate(event.get("data"))
+        except pydantic.ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+            reply.failures[event["id"]] = Failure(NOT_PROCESSABLE, f"data: {problems}")
+        else:
+            accepted.append(CloudEvent(event["id"], event["source"], event["type"], event.get("subject", ""), data))
+    if accepted:
+        try:
+            handled: Reply = function.handler(accepted, *services)
+        except Exception as error:
+            if not isinstance(error, ClientError):
+                log.exception("%s failed", function.name)
+            failure = failure_of(error)
+            if is_batch and not reply.failures:
+                return _status(failure)
+            reply.failures |= {event.id: failure for event in accepted}
+        else:
+            reply.failures |= handled.failures
+            reply.outbox, reply.events = handled.outbox, handled.events
+
+    if is_batch or request.headers.get("Prefer") == PREFER_REPORT:
+        return flask.Response(json.dumps(reply.to_json(), separators=(",", ":")), 200, content_type="application/json")
+    if reply.failures:
+        return _status(next(iter(reply.failures.values())))
+    return flask.Response(status=204)
+
+
+def _status(failure: Failure) -> flask.Response:
+    response = flask.Response(
+        json.dumps({"status": failure.status, "detail": failure.reason}),
+        failure.status,
+        content_type="application/problem+json",
+    )
+    if failure.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(failure.retry_after))
+    return response

@@ -1,0 +1,70 @@
+"""What a process is told by its environment, read once and passed on as a value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from cfm_core.errors import FatalError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The configuration of one process. Every field is an environment variable of the name ``CFM_`` + upper case.
+
+    An agent's process has neither ``database_url`` nor ``nats_url``.
+    """
+
+    database_url: str = ""
+    """``postgresql://user:password@host:port/database``; empty where a function needs no database."""
+    database_pool_size: int = 4
+    """Connections per process; not more than the server's threads."""
+    store: str = "postgres"
+    """``postgres``, or ``memory`` for a process that forgets everything at its end."""
+    nats_url: str = ""
+    """``nats://user:password@host:port``; the trigger alone needs it."""
+    trigger_address: str = ""
+    """``host:port`` of the trigger's wake-up socket (UDP); empty: the trigger finds new outbox rows by its slow poll."""
+    event_token: str = ""
+    """What the trigger shows to event functions as a bearer token; both are given it."""
+    auth: str = "jwt"
+    """``jwt``, or ``off`` for a laptop (every check passes)."""
+    auth_issuer: str = ""
+    auth_audience: str = ""
+    auth_jwks_url: str = ""
+    secrets: str = "file"
+    """``file``, or ``vault`` (HashiCorp Vault or OpenBao)."""
+    secrets_file: str = ""
+    vault_addr: str = ""
+    vault_token_file: str = ""
+    vault_mount: str = "secret"
+    request_timeout: timedelta = field(default=timedelta(seconds=30))
+    """How long an outgoing HTTP call may take, in seconds in the environment."""
+    log_level: str = "info"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read ``environ`` (the process's own by default).
+
+        Raises:
+            FatalError: a variable has a value that its field cannot hold.
+        """
+        source = os.environ if environ is None else environ
+        values: dict[str, object] = {}
+        for name in cls.__dataclass_fields__:
+            raw = source.get(f"CFM_{name.upper()}")
+            if raw is None:
+                continue
+            try:
+                match name:
+                    case "database_pool_size":
+                        values[name] = int(raw)
+                    case "request_timeout":
+                        values[name] = timedelta(seconds=float(raw))
+                    case _:
+                        values[name] = raw
+            except ValueError:
+                raise FatalError(f"CFM_{name.upper()} is {raw!r}, which is not a number") from None
+        return cls(**values)  # type: ignore[arg-type]  # each value was converted for its field just above

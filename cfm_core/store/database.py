@@ -1,0 +1,300 @@
+"""Postgres through pg8000: a small pool of connections, prepared statements, transactions, translated errors.
+
+The only module that knows the driver. Connections are opened when first needed and replaced when lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pg8000.native
+from pg8000.exceptions import DatabaseError, InterfaceError
+
+from cfm_core.errors import CfmError, FatalError, RecoverableError, ValidationError
+from cfm_core.store.constraints import error_for
+
+Row = list[Any]
+
+_STATEMENTS_PER_CONNECTION = 128
+_CONNECT_TIMEOUT_SECONDS = 5
+_ANSWER_TIMEOUT_SECONDS = 60
+_WAIT_FOR_CONNECTION_SECONDS = 10
+
+_LOST = (InterfaceError, OSError, EOFError)
+_RECOVERABLE_CLASSES = {"08", "40", "53", "55", "57", "58"}
+"""SQLSTATE classes that time may mend: connection, serialization, resources, object in use, intervention, system."""
+
+
+def translated(error: Exception) -> CfmError:
+    """The project's error for one of the driver's. The driver's text goes to the cause, never into the message."""
+    if isinstance(error, DatabaseError) and error.args and isinstance(error.args[0], dict):
+        fields = error.args[0]
+        code = str(fields.get("C", ""))
+        if (known := error_for(str(fields.get("n", "")))) is not None:
+            return known
+        if code[:2] in _RECOVERABLE_CLASSES:
+            return RecoverableError("the database cannot answer now")
+        if code in {"22021", "22P05"}:
+            return ValidationError("a text contains a NUL character or is not valid Unicode")
+        return FatalError(f"the database refused a statement (SQLSTATE {code})")
+    return RecoverableError("the connection to the database is lost")
+
+
+def connect(url: str) -> pg8000.native.Connection:
+    """Open one connection to ``postgresql://user:password@host:port/database[?sslmode=...]``.
+
+    ``sslmode`` is ``disable``, ``require`` (encrypted, certificate unchecked) or ``verify-full``; the default encrypts to
+    other machines where the server offers it and not to loopback.
+
+    Raises:
+        RecoverableError: the server cannot be reached or is not ready.
+        FatalError: it refuses these credentials, or the URL is not one.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
+        raise FatalError("the database URL must read postgresql://user:password@host:port/database")
+    mode = parse_qs(parts.query).get("sslmode", [""])[0]
+    context: ssl.SSLContext | bool | None = None
+    if mode == "disable" or (not mode and parts.hostname in {"127.0.0.1", "localhost", "::1"}):
+        context = False
+    elif mode == "require":
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif mode.startswith("verify"):
+        context = ssl.create_default_context()
+    try:
+        connection = pg8000.native.Connection(
+            user=unquote(parts.username or "postgres"),
+            password=unquote(parts.password) if parts.password else None,
+            host=parts.hostname,
+            port=parts.port or 5432,
+            database=parts.path.lstrip("/") or "postgres",
+            ssl_context=context,
+            timeout=_CONNECT_TIMEOUT_SECONDS,
+            application_name="cfm",
+        )
+    except DatabaseError as error:
+        code = str(error.args[0].get("C", "")) if error.args and isinstance(error.args[0], dict) else ""
+        if code[:2] in {"28", "3D"}:
+            raise FatalError(f"the database refuses the user or has no such database (SQLSTATE {code})") from error
+        raise RecoverableError("the database is not ready") from error
+    except _LOST as error:
+        raise RecoverableError(f"no database answers at {parts.hostname}:{parts.port or 5432}") from error
+    connection._usock.settimeout(_ANSWER_TIMEOUT_SECONDS)
+    return connection
+
+
+class _Connection:
+    """One connection with its prepared statements, the least recently used dropped first."""
+
+    def __init__(self, url: str) -> None:
+        self._raw = connect(url)
+        self._statements: OrderedDict[str, Any] = OrderedDict()
+
+    def simple(self, sql: str) -> None:
+        self._raw.run(sql)
+
+    def run(self, sql: str, params: dict[str, Any]) -> list[Row]:
+        statement = self._statements.get(sql)
+        if statement is None:
+            statement = self._raw.prepare(sql)
+            self._statements[sql] = statement
+            if len(self._statements) > _STATEMENTS_PER_CONNECTION:
+                _, oldest = self._statements.popitem(last=False)
+                oldest.close()
+        else:
+            self._statements.move_to_end(sql)
+        rows: list[Row] | None = statement.run(**params)
+        return rows or []
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._raw.close()
+
+
+class Transaction:
+    """What can be done between the begin and the commit. Not shared between threads."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self.announced = False
+
+    def rows(self, sql: str, **params: Any) -> list[Row]:
+        """Run a statement and give its rows.
+
+        Raises:
+            CfmError: the statement failed; the transaction is rolled back by whoever opened it.
+        """
+        try:
+            return self._connection.run(sql, params)
+        except (*_LOST, DatabaseError) as error:
+            raise translated(error) from error
+
+    def row(self, sql: str, **params: Any) -> Row | None:
+        """Run a statement that gives one row or none."""
+        rows = self.rows(sql, **params)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, **params: Any) -> Any:
+        """Run a statement that gives one value; None where it gives no row."""
+        row = self.row(sql, **params)
+        return row[0] if row else None
+
+    def announce(self) -> None:
+        """Wake the relay once this transaction has committed, because it left rows in the outbox."""
+        self.announced = True
+
+
+def _nobody_to_tell() -> None:
+    return None
+
+
+class Database:
+    """A pool of at most ``size`` connections to ``url``; safe to share between threads.
+
+    Args:
+        announce: called after the commit of a transaction that announced something.
+    """
+
+    def __init__(self, url: str, *, size: int = 4, announce: Callable[[], None] = _nobody_to_tell) -> None:
+        self._url = url
+        self._announce = announce
+        self._idle: list[_Connection] = []
+        self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(size)
+        self._closed = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """One transaction: committed at the end of the block, rolled back if it raises.
+
+        Raises:
+            RecoverableError: no connection, or it was lost. If that happens during the commit, nobody knows whether the
+                transaction took effect: what is done in it must bear a repetition.
+        """
+        with self._connection(begin=True) as connection:
+            transaction = Transaction(connection)
+            try:
+                yield transaction
+            except BaseException:
+                self._rollback(connection)
+                raise
+            try:
+                connection.simple("COMMIT")
+            except (*_LOST, DatabaseError) as error:
+                raise translated(error) from error
+        if transaction.announced:
+            self._announce()
+
+    def rows(self, sql: str, **params: Any) -> list[Row]:
+        """Run one statement as a transaction of its own and give its rows."""
+        with self._connection(begin=False) as connection:
+            return Transaction(connection).rows(sql, **params)
+
+    def row(self, sql: str, **params: Any) -> Row | None:
+        """Run one statement that gives one row or none, as a transaction of its own."""
+        rows = self.rows(sql, **params)
+        return rows[0] if rows else None
+
+    def value(self, sql: str, **params: Any) -> Any:
+        """Run one statement that gives one value, as a transaction of its own; None where it gives no row."""
+        row = self.row(sql, **params)
+        return row[0] if row else None
+
+    def announce(self) -> None:
+        """Wake the relay: a statement of its own has left rows in the outbox."""
+        self._announce()
+
+    def close(self) -> None:
+        """Close the idle connections; those in use are closed when they come back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    @contextlib.contextmanager
+    def _connection(self, *, begin: bool) -> Iterator[_Connection]:
+        deadline = time.monotonic() + _WAIT_FOR_CONNECTION_SECONDS
+        if not self._slots.acquire(timeout=_WAIT_FOR_CONNECTION_SECONDS):
+            raise RecoverableError("all database connections are busy", retry_after=1)
+        try:
+            connection = self._checked_out(begin=begin, deadline=deadline)
+            try:
+                yield connection
+            except CfmError as error:
+                # A lost connection, or a plan that a migration has outdated: neither may go back into the pool.
+                if isinstance(error, ValidationError | FatalError | RecoverableError) and error.__cause__ is not None:
+                    connection.close()
+                else:
+                    self._give_back(connection)
+                raise
+            except Exception:
+                connection.close()
+                raise
+            else:
+                self._give_back(connection)
+        finally:
+            self._slots.release()
+
+    def _checked_out(self, *, begin: bool, deadline: float) -> _Connection:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise RecoverableError("this process is shutting down")
+                connection = self._idle.pop() if self._idle else None
+            fresh = connection is None
+            if connection is None:
+                connection = _Connection(self._url)
+            try:
+                # Begins the transaction, or finds out whether an idle connection is still alive: nothing has been
+                # done on it yet, so another one can take its place.
+                if begin:
+                    connection.simple("BEGIN")
+                elif not fresh:
+                    self._check_alive(connection)
+            except (*_LOST, DatabaseError) as error:
+                connection.close()
+                if fresh or time.monotonic() > deadline:
+                    raise translated(error) from error
+                continue
+            return connection
+
+    @staticmethod
+    def _check_alive(connection: _Connection) -> None:
+        """See, where possible without a round trip, whether the server has closed the connection."""
+        sock = connection._raw._usock
+        if isinstance(sock, ssl.SSLSocket):
+            connection.simple("SELECT 1")
+            return
+        sock.setblocking(False)
+        try:
+            if sock.recv(1, socket.MSG_PEEK) == b"":
+                raise InterfaceError("closed by the server")
+            raise InterfaceError("the server has spoken out of turn")
+        except BlockingIOError:
+            pass
+        finally:
+            sock.settimeout(_ANSWER_TIMEOUT_SECONDS)
+
+    def _rollback(self, connection: _Connection) -> None:
+        try:
+            connection.simple("ROLLBACK")
+        except (*_LOST, DatabaseError):
+            connection.close()
+
+    def _give_back(self, connection: _Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()

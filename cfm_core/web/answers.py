@@ -1,0 +1,30 @@
+"""The answers of the API: JSON always, by status."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import flask
+
+JSON = "application/json"
+
+
+def json_text(text: str, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
+    """Answer with a JSON text as it is."""
+    return flask.Response(text, status, headers, content_type=JSON)
+
+
+def json_value(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
+    """Answer with a value as compact JSON."""
+    return json_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False), status, headers)
+
+
+def created(text: str, location: str) -> flask.Response:
+    """201 with the new entity and where it is."""
+    return json_text(text, 201, {"Location": location})
+
+
+def empty(status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
+    """A JSON answer of zero bytes, as the contract has them."""
+    return json_text("", status, headers)

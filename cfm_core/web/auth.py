@@ -1,0 +1,105 @@
+"""Who is calling: bearer tokens and their scopes.
+
+Source: CFM wire contract, section 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+import jwt
+
+from cfm_core.errors import ForbiddenError, RecoverableError, UnauthorizedError
+
+TM_READ = "tenant-manager-api:read"
+TM_WRITE = "tenant-manager-api:write"
+PM_READ = "provision-manager-api:read"
+PM_WRITE = "provision-manager-api:write"
+ALL_SCOPES = (TM_READ, TM_WRITE, PM_READ, PM_WRITE)
+
+_ALGORITHMS = ["RS256", "EdDSA"]
+_REMEMBERED = 1024
+_REMEMBER_SECONDS = 60.0
+"""A verified token is believed for so long without checking its signature again; a withdrawn key lives no longer than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whoever calls; ``scopes`` is None for somebody who may do everything."""
+
+    subject: str
+    scopes: frozenset[str] | None
+
+    def require(self, scope: str) -> None:
+        """Raises ForbiddenError unless this principal has ``scope``."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise ForbiddenError(f"Access not granted: required scope '{scope}' not present")
+
+
+class Authenticator(Protocol):
+    """Turns the Authorization header of a request into a principal."""
+
+    def authenticate(self, authorization: str | None) -> Principal:
+        """Raises UnauthorizedError when there is no token or it is not accepted."""
+        ...
+
+
+class Anybody:
+    """Accepts everybody, for everything."""
+
+    def authenticate(self, authorization: str | None) -> Principal:
+        return Principal("anonymous", None)
+
+
+class JwtAuthenticator:
+    """Accepts tokens of one issuer for one audience, signed with RS256 or EdDSA by a key of its key set.
+
+    Args:
+        jwks_url: where the key set is; fetched at the first token and again for an unknown key id.
+    """
+
+    def __init__(self, issuer: str, audience: str, jwks_url: str) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._keys = jwt.PyJWKClient(jwks_url, cache_keys=True, lifespan=300, timeout=5)
+        self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+
+    def authenticate(self, authorization: str | None) -> Principal:
+        kind, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if kind.lower() != "bearer" or not token:
+            raise UnauthorizedError("a bearer token is required")
+        digest = hashlib.sha256(token.encode()).digest()
+        remembered = self._verified.get(digest)
+        if remembered is not None and remembered[0] > time.time():
+            return remembered[1]
+        principal, expires = self._verify(token)
+        self._verified[digest] = (min(expires, time.time() + _REMEMBER_SECONDS), principal)
+        while len(self._verified) > _REMEMBERED:
+            self._verified.popitem(last=False)
+        return principal
+
+    def _verify(self, token: str) -> tuple[Principal, float]:
+        try:
+            key = self._keys.get_signing_key_from_jwt(token)
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=self._audience,
+                issuer=self._issuer,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.PyJWKClientConnectionError as error:
+            raise RecoverableError("the issuer's keys cannot be fetched now") from error
+        except jwt.ExpiredSignatureError as error:
+            raise UnauthorizedError("the token has expired") from error
+        except (jwt.PyJWTError, ValueError) as error:
+            raise UnauthorizedError("the token is not accepted") from error
+        scope = claims.get("scope")
+        scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
+        return Principal(str(claims.get("sub", "")), scopes), float(claims["exp"])

@@ -1,0 +1,109 @@
+"""Reading a request's body as forgivingly as the contract wants it, and saying clearly what is wrong with it.
+
+Field names match in any case, unknown fields are ignored, an explicit null is as good as absent, the body ``null`` is
+``{}``; the content type does not matter. Free-form maps keep what they hold.
+
+Source: CFM wire contract, section 1.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar, get_args
+
+import flask
+import pydantic
+from pydantic import BaseModel
+
+from cfm_core.errors import FieldError, TooLargeError, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+LIMIT = 1024 * 1024
+"""The largest body, in bytes."""
+
+
+def read(request: flask.Request, model: type[Model]) -> Model:
+    """Read the body as ``model``.
+
+    Raises:
+        ValidationError: the body is not JSON, not an object, or does not fit; says where.
+        TooLargeError: it is larger than ``LIMIT``.
+    """
+    return parse(_bytes(request), model)
+
+
+def read_optional(request: flask.Request, model: type[Model]) -> Model:
+    """Like ``read``, and no body at all is ``{}``."""
+    return parse(_bytes(request) or b"{}", model)
+
+
+def parse(raw: bytes, model: type[Model]) -> Model:
+    """Read ``raw`` as ``model``; see ``read``."""
+    try:
+        document = json.loads(raw, parse_constant=_refuse_constant)
+        json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValidationError("Invalid JSON: nested too deeply") from None
+    except UnicodeError:
+        raise ValidationError("Invalid JSON: not valid Unicode") from None
+    except ValueError as error:
+        raise ValidationError(f"Invalid JSON: {error}" if raw else "Invalid JSON: the body is empty") from None
+    if document is None:
+        document = {}
+    if not isinstance(document, dict):
+        raise ValidationError("Invalid JSON: an object is expected", [FieldError("", "must be an object")])
+    try:
+        return model.model_validate(_named_as_declared(document, model), strict=None)
+    except pydantic.ValidationError as error:
+        errors = [
+            FieldError("".join(f"/{_escaped(part)}" for part in item["loc"]), item["msg"]) for item in error.errors()
+        ]
+        kind = "Invalid JSON" if any(item["type"].endswith("_type") for item in error.errors()) else "Invalid payload"
+        detail = "; ".join(f"{item.pointer or 'the body'}: {item.detail}" for item in errors)
+        raise ValidationError(f"{kind}: {detail}", errors) from None
+
+
+def _bytes(request: flask.Request) -> bytes:
+    if (request.content_length or 0) > LIMIT:
+        raise TooLargeError(f"the body has more than {LIMIT} bytes")
+    raw = request.get_data(cache=False)
+    if len(raw) > LIMIT:
+        raise TooLargeError(f"the body has more than {LIMIT} bytes")
+    return raw
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _escaped(part: object) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _named_as_declared(document: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """``document`` with its fields spelled as ``model`` spells them, nulls left out; nested models likewise."""
+    fields = {
+        (info.alias or name).lower(): (info.alias or name, info.annotation) for name, info in model.model_fields.items()
+    }
+    named: dict[str, Any] = {}
+    for key, value in document.items():
+        if value is None or (known := fields.get(key.lower())) is None:
+            continue
+        alias, annotation = known
+        named[alias] = _value_named_as_declared(value, annotation)
+    return named
+
+
+def _value_named_as_declared(value: Any, annotation: Any) -> Any:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            if isinstance(value, dict):
+                return _named_as_declared(value, candidate)
+            if isinstance(value, list):
+                return [_named_as_declared(item, candidate) if isinstance(item, dict) else item for item in value]
+    # A map of lists, such as the activities of a template: {name: [model]}.
+    for candidate in get_args(annotation):
+        if get_args(candidate) and isinstance(value, dict):
+            return {key: _value_named_as_declared(item, candidate) for key, item in value.items()}
+    return value

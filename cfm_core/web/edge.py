@@ -1,0 +1,65 @@
+"""Where HTTP ends: authentication, the call of the handler, errors as answers. Every HTTP function runs through here."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+
+import flask
+
+from cfm_core import deployment
+from cfm_core.assembly.auth import AUTHENTICATOR
+from cfm_core.errors import CfmError, ClientError, FatalError
+from cfm_core.function import HttpFunction
+from cfm_core.web.problem import problem
+
+log = logging.getLogger(__name__)
+
+PATH_VARIABLES = "cfm.path_variables"
+"""Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+
+
+def request_id_of(request: flask.Request) -> str:
+    """The caller's own id for the request where it is usable, else a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
+    """Answer a request: authenticate, authorize, call the handler, turn what it raises into an answer."""
+    request_id = request_id_of(request)
+    try:
+        response = _answer(function, request)
+    except CfmError as error:
+        if not isinstance(error, ClientError):
+            log.error("%s failed [%s]: %s", function.name, request_id, error, exc_info=error)
+        response = problem(error, request, request_id)
+    except Exception as error:
+        log.exception("%s crashed [%s]", function.name, request_id)
+        response = problem(FatalError(str(error)), request, request_id)
+    response.headers["X-Request-Id"] = request_id
+    if "traceparent" in request.headers:
+        response.headers["traceparent"] = request.headers["traceparent"]
+    return response
+
+
+def _answer(function: HttpFunction, request: flask.Request) -> flask.Response:
+    if function.scope is not None:
+        authenticator, *services = deployment.services((AUTHENTICATOR, *function.requires))
+        principal = authenticator.authenticate(request.headers.get("Authorization"))
+    else:
+        services = deployment.services(function.requires)
+        principal = None
+    variables = request.environ.get(PATH_VARIABLES)
+    if variables is None:
+        variables = function.match(request.path)
+        if variables is None:
+            return flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+        if request.method not in {function.method, "HEAD" if function.method == "GET" else function.method}:
+            return flask.Response(status=405, headers={"Allow": function.method})
+    if principal is not None and function.scope is not None:
+        principal.require(function.scope)
+    return function.handler(request, *services, **variables)

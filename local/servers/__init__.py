@@ -1,0 +1,1 @@
+"""The real servers behind a local stack: PostgreSQL and NATS, from wheels, on loopback."""

@@ -1,0 +1,117 @@
+"""Child processes: started so that none outlives its parent, awaited by what they do and not by sleeping."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+class StartError(Exception):
+    """A process did not come up; the text says what to do about it."""
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether ``port`` can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def spawn(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    uid: int | None = None,
+    gid: int | None = None,
+    cwd: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, its output appended to ``log``.
+
+    A terminal's Ctrl-C does not reach it; when the parent dies it is told to stop.
+    """
+    parent = os.getpid()
+
+    def before_exec() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [os.fspath(part) for part in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else dict(env),
+            user=uid,
+            group=gid,
+            extra_groups=[] if uid is not None else None,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=before_exec,
+        )
+
+
+def wait_until(
+    ready: Callable[[], bool], *, process: subprocess.Popen[bytes], log: Path, what: str, seconds: float = 20
+) -> None:
+    """Return as soon as ``ready()``.
+
+    Raises:
+        StartError: the process ended, or ``seconds`` have passed; the text holds the end of its log.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.005
+    while not ready():
+        ended = process.poll()
+        if ended is not None or time.monotonic() > deadline:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+            how = f"ended with code {ended}" if ended is not None else f"is not ready after {seconds:.0f} s"
+            raise StartError(f"{what} {how}; the end of {log}:\n{tail}")
+        time.sleep(pause)  # between two looks; what is waited for is the condition
+        pause = min(pause * 1.5, 0.1)
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def stop(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTERM, seconds: float = 10) -> None:
+    """Ask a child to stop and wait for its end; kill it, with its own children, when it does not."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(how)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cfm_core.errors import FatalError, RecoverableError, ValidationError
+from cfm_core.store import outbox
+from cfm_core.store.database import Database, connect
+from cfm_core.store.migrations import Migration, known, migrate
+from local.servers.postgres import EmbeddedPostgres
+
+
+def test_a_transaction_is_committed_at_the_end_of_the_block(database: Database) -> None:
+    with database.transaction() as transaction:
+        transaction.rows("CREATE TABLE t (i integer)")
+        transaction.rows("INSERT INTO t VALUES (:i)", i=1)
+    assert database.rows("SELECT i FROM t") == [[1]]
+
+
+def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> None:
+    database.rows("CREATE TABLE t (i integer)")
+    with pytest.raises(KeyError), database.transaction() as transaction:
+        transaction.rows("INSERT INTO t VALUES (1)")
+        raise KeyError
+    assert database.rows("SELECT i FROM t") == []
+
+
+def test_connections_that_the_server_closed_are_replaced(database: Database, postgres: EmbeddedPostgres) -> None:
+    pid = database.value("SELECT pg_backend_pid()")
+    admin = connect(postgres.url("postgres"))
+    admin.run("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+    admin.close()
+    with database.transaction() as transaction:
+        assert transaction.value("SELECT pg_backend_pid()") != pid
+
+
+def test_a_statement_on_a_connection_lost_meanwhile_is_recoverable(database: Database) -> None:
+    with pytest.raises(RecoverableError), database.transaction() as transaction:
+        transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())")
+        transaction.rows("SELECT 1")
+    assert database.value("SELECT 1") == 1
+
+
+def test_a_driver_error_shows_no_sql(database: Database) -> None:
+    with pytest.raises(FatalError) as caught:
+        database.rows("SELECT no_such_column")
+    assert "no_such_column" not in str(caught.value)
+
+
+def test_a_nul_character_is_the_callers_mistake(database: Database) -> None:
+    with pytest.raises(ValidationError):
+        database.rows("SELECT :text::jsonb", text='"\\u0000"')
+
+
+def test_threads_share_the_pool(database: Database) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        assert sorted(threads.map(lambda i: database.value("SELECT :i::integer", i=i), range(64))) == list(range(64))
+
+
+def test_migrations_are_applied_once(database_url: str) -> None:
+    assert migrate(database_url) == []
+
+
+def test_two_runners_at_once_apply_each_migration_once(postgres: EmbeddedPostgres) -> None:
+    admin = connect(postgres.url("postgres"))
+    admin.run("CREATE DATABASE migrated_by_two")
+    with ThreadPoolExecutor(2) as threads:
+        done = list(threads.map(lambda _: migrate(postgres.url("migrated_by_two")), range(2)))
+    assert sorted(map(len, done)) == [0, len(known())]
+    admin.run("DROP DATABASE migrated_by_two")
+    admin.close()
+
+
+def test_older_code_refuses_a_newer_database(database_url: str) -> None:
+    with pytest.raises(FatalError, match="newer than this code"):
+        migrate(database_url, known()[:-1])
+
+
+def test_a_changed_migration_is_refused(database_url: str) -> None:
+    changed = [Migration(one.number, one.name, one.sql + " ") for one in known()]
+    with pytest.raises(FatalError, match="was changed"):
+        migrate(database_url, changed)
+
+
+def test_a_failing_migration_leaves_nothing_behind(database_url: str) -> None:
+    bad = Migration(9999, "bad", "CREATE TABLE left_behind (i integer); SELECT no_such_column")
+    with pytest.raises(FatalError, match="9999 bad failed"):
+        migrate(database_url, [*known(), bad])
+    assert migrate(database_url) == []
+
+
+def test_a_row_of_the_outbox_is_claimed_by_one_only(database: Database) -> None:
+    with database.transaction() as transaction:
+        outbox.put(transaction, "event.x", [{"id": "1"}])
+    relay = outbox.Outbox(database)
+    (row,) = relay.claim()
+    assert (row.subject, row.events) == ("event.x", [{"id": "1"}])
+    assert relay.claim() == []
+    relay.delete([row.id])
+    assert database.value("SELECT count(*) FROM eventing.outbox") == 0
+
+
+def test_a_row_put_for_the_caller_is_not_claimable_at_once(database: Database) -> None:
+    with database.transaction() as transaction:
+        row = outbox.put_for_caller(transaction, "event.x", [{"id": "1"}])
+    assert row.events == [{"id": "1"}]
+    assert outbox.Outbox(database).claim() == []
+
+
+def test_a_commit_that_announced_something_wakes_the_relay(database_url: str) -> None:
+    woken: list[bool] = []
+    database = Database(database_url, announce=lambda: woken.append(True))
+    with database.transaction() as transaction:
+        transaction.rows("SELECT 1")
+    assert woken == []
+    with database.transaction() as transaction:
+        outbox.put(transaction, "event.x", [])
+        assert woken == []
+    assert woken == [True]
+    database.close()
