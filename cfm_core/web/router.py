@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cfm_core.errors import FatalError
 from cfm_core.function import HttpFunction
+
+_VARIABLE = re.compile(r"\{\w+\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Match:
 
 
 class Router:
-    """Matches method and path. Paths without variables win over paths with them.
+    """Matches method and path. A path without variables wins over one with them, for the methods that it has.
 
     Raises:
         FatalError: two functions answer the same method and path.
@@ -42,7 +45,7 @@ class Router:
         for functions_of_length in self._patterns.values():
             seen: dict[tuple[str, str], HttpFunction] = {}
             for function in functions_of_length:
-                key = (function.method, function.pattern.pattern)
+                key = (function.method, _VARIABLE.sub("{}", function.path))
                 if (other := seen.setdefault(key, function)) is not function:
                     raise FatalError(f"{other.name} and {function.name} both answer {function.method} {function.path}")
 
@@ -57,7 +60,7 @@ class Router:
             variables = function.match(path)
             if variables is None:
                 continue
-            if function.method == method and path not in self._methods:
+            if function.method == method:
                 return Match(function, variables)
             allowed.add(function.method)
         return Match(None, {}, tuple(sorted(allowed)))
