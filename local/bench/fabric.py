@@ -1,0 +1,141 @@
+"""What is measured: deployments of a diamond of no-op activities, and tenants."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from statistics import median
+from typing import Any
+
+from cfm_core.contracts.orchestration import DEPLOY
+from local.bench.load import Connection, run_for, run_times
+
+BASE = "/api/v1alpha1"
+DIAMOND = [
+    {"id": "a", "type": "bench-noop"},
+    {"id": "b", "type": "bench-noop", "dependsOn": ["a"]},
+    {"id": "c", "type": "bench-noop", "dependsOn": ["a"]},
+    {"id": "d", "type": "bench-noop", "dependsOn": ["b", "c"]},
+]
+
+
+class Fabric:
+    """A prepared fabric: definitions, a cell, a dataspace profile, a tenant."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url
+        self._token = token
+        with_defaults = self.connect()
+        with_defaults.json("POST", f"{BASE}/activity-definitions", {"type": "bench-noop"}, expect=201)
+        with_defaults.json("POST", f"{BASE}/orchestration-definitions", {"activities": {DEPLOY: DIAMOND}}, expect=201)
+        cell = with_defaults.json(
+            "POST", f"{BASE}/cells", {"state": "active", "stateTimestamp": "2026-01-01T00:00:00Z"}, expect=201
+        )
+        profile = with_defaults.json("POST", f"{BASE}/dataspace-profiles", {"dataspaceSpec": {}}, expect=201)
+        self._profile_id = profile["id"]
+        with_defaults.json(
+            "POST",
+            f"{BASE}/dataspace-profiles/{self._profile_id}/deployments",
+            {"profileId": self._profile_id, "cellId": cell["id"]},
+            expect=202,
+        )
+        tenant = with_defaults.json("POST", f"{BASE}/tenants", {"properties": {"group": "bench"}}, expect=201)
+        self.tenant_id = tenant["id"]
+        self._cell_id = cell["id"]
+        with_defaults.close()
+
+    def connect(self) -> Connection:
+        return Connection(self._url, self._token)
+
+    def deploy(self, connection: Connection) -> str:
+        """Ask for one participant; gives the profile's id."""
+        document = {
+            "identifier": f"did:web:{uuid.uuid4()}.example",
+            "cellId": self._cell_id,
+            "dataspaceProfileIds": [self._profile_id],
+            "vpaProperties": {"cfm.connector": {"key": "value"}},
+        }
+        answer: dict[str, Any] = connection.json(
+            "POST", f"{BASE}/tenants/{self.tenant_id}/participant-profiles", document, expect=202
+        )
+        return str(answer["id"])
+
+    def active(self, connection: Connection) -> int:
+        """How many participant profiles are active."""
+        status, head, _ = connection.request(
+            "POST", f"{BASE}/participant-profiles/query", b'{"predicate":"vpas.state = \'active\'","limit":1}'
+        )
+        assert status == 200, status
+        return int(head.split(b"x-total-count:")[1].split(b"\r\n")[0])
+
+
+def deployment_latency(fabric: Fabric, times: int) -> dict[str, float]:
+    """One deployment after the other, from POST to the first GET that shows it active."""
+    connection = fabric.connect()
+    durations = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        profile_id = fabric.deploy(connection)
+        path = f"{BASE}/tenants/{fabric.tenant_id}/participant-profiles/{profile_id}"
+        while True:
+            profile = connection.json("GET", path, expect=200)
+            if all(vpa["state"] == "active" for vpa in profile["vpas"]):
+                break
+            assert not profile["error"], profile
+            assert time.perf_counter() - begun < 30, f"still {profile['vpas'][0]['state']} after 30 s"
+        durations.append((time.perf_counter() - begun) * 1000)
+    connection.close()
+    ordered = sorted(durations)
+    return {
+        "medianMs": round(median(durations), 2),
+        "p95Ms": round(ordered[int(len(ordered) * 0.95)], 2),
+        "count": times,
+    }
+
+
+def deployment_rate(fabric: Fabric, deployments: int, clients: int) -> dict[str, float]:
+    """Many deployments at once, from the first POST until all are active."""
+    connections = [fabric.connect() for _ in range(clients)]
+    before = fabric.active(connections[0])
+    begun = time.perf_counter()
+    run_times(deployments, connections, fabric.deploy)
+    posted = time.perf_counter()
+    while (done := fabric.active(connections[0]) - before) < deployments:
+        assert time.perf_counter() - posted < 60, f"only {done} of {deployments} are active after a minute"
+        time.sleep(0.02)  # the poll itself is load
+    seconds = time.perf_counter() - begun
+    for connection in connections:
+        connection.close()
+    return {
+        "deploymentsPerSecond": round(deployments / seconds, 1),
+        "activitiesPerSecond": round(len(DIAMOND) * deployments / seconds, 1),
+        "postedPerSecond": round(deployments / (posted - begun), 1),
+        "count": deployments,
+        "active": done,
+        "seconds": round(seconds, 3),
+    }
+
+
+def tenants(fabric: Fabric, seconds: float, clients: int) -> dict[str, dict[str, float]]:
+    """How many tenants can be read, and created, in a second."""
+    connections = [fabric.connect() for _ in range(clients)]
+    path = f"{BASE}/tenants/{fabric.tenant_id}"
+    body = json.dumps({"properties": {"name": "Acme", "group": "suppliers", "region": "eu"}}).encode()
+
+    def read(connection: Connection) -> None:
+        status, _, _ = connection.request("GET", path)
+        assert status == 200, status
+
+    def create(connection: Connection) -> None:
+        status, _, _ = connection.request("POST", f"{BASE}/tenants", body)
+        assert status == 201, status
+
+    try:
+        return {
+            "get": run_for(seconds, connections, read).to_json(),
+            "post": run_for(seconds, connections, create).to_json(),
+        }
+    finally:
+        for connection in connections:
+            connection.close()

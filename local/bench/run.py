@@ -1,0 +1,66 @@
+"""Runs the benchmarks against private stacks and puts their figures together."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from local.bench import fabric, rest, yardsticks
+from local.stack import Stack
+
+CLIENTS = 8
+THREADS = 4
+_LATENCIES = 60
+
+
+def measure(name: str | None, deployments: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Take the figures of one benchmark, or of all where ``name`` is None.
+
+    Returns:
+        A JSON object; ``withoutAuthentication`` and ``withAuthentication`` hold the same figures of two stacks.
+    """
+    figures: dict[str, Any] = {"cores": os.cpu_count(), "clients": CLIENTS}
+    if name in {None, "tenants"}:
+        say("a bare function under the same server")
+        figures["bareFunction"] = yardsticks.bare_function(seconds, CLIENTS, THREADS).to_json()
+    for auth, key in ((False, "withoutAuthentication"), (True, "withAuthentication")):
+        if name == "rest" and not auth:
+            continue
+        with tempfile.TemporaryDirectory(prefix="cfm-bench-") as home:
+            agent = Path(__file__).with_name("noop_agent.py")
+            say(f"a stack {'with' if auth else 'without'} authentication")
+            with Stack(Path(home) / "data", auth=auth, agents=[agent]) as stack:
+                figures[key] = _figures(stack, name, deployments, seconds, say)
+                if auth and name in {None, "rest"}:
+                    say("the stack at rest")
+                    figures["atRest"] = rest.at_rest(os.getpid(), 10)
+                if not auth and name in {None, "deployment-rate"}:
+                    say("bare commits")
+                    figures["bareCommits"] = yardsticks.commits(stack.database_url, max(1, round(seconds)), CLIENTS)
+    if name in {None, "tenants"}:
+        bare = figures["bareFunction"]["perSecond"]
+        figures["getTenantToBareFunction"] = round(
+            figures["withoutAuthentication"]["tenants"]["get"]["perSecond"] / bare, 3
+        )
+    return figures
+
+
+def _figures(
+    stack: Stack, name: str | None, deployments: int, seconds: float, say: Callable[[str], None]
+) -> dict[str, Any]:
+    prepared = fabric.Fabric(stack.url, stack.token() if stack.auth else "")
+    fabric.deployment_latency(prepared, 10)  # the first ones start assemblies and prepare statements
+    found: dict[str, Any] = {}
+    if name in {None, "deployment-latency"}:
+        say("  one deployment after the other")
+        found["deploymentLatency"] = fabric.deployment_latency(prepared, _LATENCIES)
+    if name in {None, "deployment-rate"}:
+        say(f"  {deployments} deployments at once")
+        found["deploymentRate"] = fabric.deployment_rate(prepared, deployments, CLIENTS)
+    if name in {None, "tenants"}:
+        say("  tenants")
+        found["tenants"] = fabric.tenants(prepared, seconds, CLIENTS)
+    return found
