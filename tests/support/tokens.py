@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,7 +32,9 @@ class Issuer:
             "CFM_AUTH_JWKS_URL": self._jwks.as_uri(),
         }
 
-    def token(self, *scopes: str, key: Ed25519PrivateKey | None = None, **claims: object) -> str:
+    def token(
+        self, *scopes: str, key: Ed25519PrivateKey | None = None, claims: Mapping[str, object] = MappingProxyType({})
+    ) -> str:
         """A token with these scopes (all of them when none is named); ``claims`` replace the usual ones."""
         payload = {
             "iss": ISSUER,
