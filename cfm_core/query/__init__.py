@@ -1,0 +1,26 @@
+"""The predicate language: a text becomes a tree, the tree becomes SQL or a test of stored documents in memory.
+
+Source: CFM wire contract, section 10.
+"""
+
+from cfm_core.query.fields import Column, Fields, Json, JsonArray, Kind
+from cfm_core.query.memory import to_test
+from cfm_core.query.parser import parse
+from cfm_core.query.sql import to_sql
+from cfm_core.query.tree import All, Equals, Everything, Predicate, Scalar
+
+__all__ = [
+    "All",
+    "Column",
+    "Equals",
+    "Everything",
+    "Fields",
+    "Json",
+    "JsonArray",
+    "Kind",
+    "Predicate",
+    "Scalar",
+    "parse",
+    "to_sql",
+    "to_test",
+]
