@@ -27,6 +27,13 @@ class Settings:
     """``nats://user:password@host:port``; the trigger alone needs it."""
     trigger_address: str = ""
     """``host:port`` of the trigger's wake-up socket (UDP); empty: the trigger finds new outbox rows by its slow poll."""
+    trigger_health: str = ""
+    """``host:port`` where the trigger answers ``/livez`` and ``/readyz``; empty: nowhere."""
+    handover: str = "direct"
+    """``direct``: the trigger hands events to the functions that it knows itself and uses JetStream for the rest;
+    ``jetstream``: everything goes through JetStream."""
+    nats_stream: str = "cfm-stream"
+    """The stream of manifests and responses."""
     event_token: str = ""
     """What the trigger shows to event functions as a bearer token; both are given it."""
     auth: str = "jwt"
@@ -40,8 +47,11 @@ class Settings:
     vault_addr: str = ""
     vault_token_file: str = ""
     vault_mount: str = "secret"
-    request_timeout: timedelta = field(default=timedelta(seconds=30))
-    """How long an outgoing HTTP call may take, in seconds in the environment."""
+    request_timeout: timedelta = field(default=timedelta(seconds=10))
+    """How long an outgoing HTTP call may take, in seconds in the environment. Shorter than an activity's timeout, so that
+    the activity can say who did not answer."""
+    completion_url: str = ""
+    """The API's address with its version, ``https://host/api/v1alpha1``: agents tell others there to end a waiting activity."""
     log_level: str = "info"
 
     @classmethod

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote, unquote
 
 from cloudevents.exceptions import GenericException
 from cloudevents.http import from_dict, from_http
@@ -22,6 +23,9 @@ T = TypeVar("T")
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _REQUIRED = ("id", "source", "type")
+_TRACE = ("traceparent", "tracestate")
+_UNQUOTED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+"""What a header value may hold as it is; CloudEvents has everything else percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +92,15 @@ def to_nats(events: Sequence[EventDict], *, bare: bool) -> tuple[bytes, dict[str
 
     Args:
         bare: write the data alone as the body and the attributes as ``ce-`` headers (binary mode), as the wire contract's
-            subjects need it; takes exactly one event.
+            subjects need it; takes exactly one event. The trace context is a header of its own name there.
     """
     if not bare:
         return to_batch(events), {"Content-Type": BATCH}
     (one,) = events
-    attributes = {f"ce-{name}": str(value) for name, value in one.items() if name not in {"data", "datacontenttype"}}
-    return json.dumps(one["data"], separators=(",", ":")).encode(), attributes | {"Content-Type": "application/json"}
+    attributes = {name: str(value) for name, value in one.items() if name not in {"data", "datacontenttype"}}
+    headers = {f"ce-{name}": quote(value, safe=_UNQUOTED) for name, value in attributes.items()}
+    headers |= {name: attributes[name] for name in _TRACE if name in attributes}
+    return json.dumps(one["data"], separators=(",", ":")).encode(), headers | {"Content-Type": "application/json"}
 
 
 def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, fallback_id: str) -> list[EventDict]:
@@ -110,15 +116,16 @@ def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, f
     if content_type == BATCH:
         return from_request({"Content-Type": BATCH}, body)[0]
     if content_type == STRUCTURED or "ce-specversion" in found:
+        quoted = {name: unquote(value) if name.startswith("ce-") else value for name, value in found.items()}
         return from_request(
-            {name.title() if name == "content-type" else name: value for name, value in found.items()}, body
+            {name.title() if name == "content-type" else name: value for name, value in quoted.items()}, body
         )[0]
     try:
         data = json.loads(body)
     except ValueError as error:
         raise ValidationError(f"the message is not JSON: {error}") from None
     carried = event(type=subject, source=f"nats:{subject}", subject=subject, data=data, id=fallback_id)
-    return [carried | {name: found[name] for name in ("traceparent", "tracestate") if name in found}]
+    return [carried | {name: found[name] for name in _TRACE if name in found}]
 
 
 def checked(document: Mapping[str, Any]) -> EventDict:
