@@ -25,13 +25,21 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.auth import auth_assembly
     from cfm_core.assembly.database import DatabaseAssembly
     from cfm_core.assembly.events import EventTokenAssembly
+    from cfm_core.assembly.http_client import HttpClientAssembly
     from cfm_core.assembly.router import RouterAssembly
+    from cfm_core.assembly.secrets import secrets_assembly
+    from cfm_core.assembly.telemetry import TelemetryAssembly
+    from cfm_core.clients.assembly import dataspace_assemblies
 
     return (
         auth_assembly(settings),
         EventTokenAssembly(),
         RouterAssembly(),
         DatabaseAssembly(),
+        HttpClientAssembly(),
+        secrets_assembly(settings),
+        TelemetryAssembly(),
+        *dataspace_assemblies(),
     )
 
 
