@@ -30,6 +30,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
     from cfm_core.clients.assembly import dataspace_assemblies
+    from cfm_core.tenancy.assembly import tenancy_assembly
 
     return (
         auth_assembly(settings),
@@ -40,6 +41,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         secrets_assembly(settings),
         TelemetryAssembly(),
         *dataspace_assemblies(),
+        tenancy_assembly(settings),
     )
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cfm_core.errors import CfmError, ConflictError
+from cfm_core.errors import CfmError, ConflictError, ValidationError
 
 _BY_NAME: dict[str, Callable[[], CfmError]] = {
     "cells_external_id_key": lambda: ConflictError("a cell with this externalId exists already"),
+    "participant_profiles_identifier_key": lambda: ConflictError(
+        "a participant profile with this identifier exists already and is not disposed"
+    ),
+    "participant_profiles_tenant_id_fkey": lambda: ValidationError(
+        "Bad request: cannot delete tenant with participants"
+    ),
 }
 
 

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 import flask
 
+from cfm_core.web.paging import Page, headers
+
 JSON = "application/json"
+
+
+class Found(Protocol):
+    """The entries of a page as a JSON array, and how many there are in all."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def total(self) -> int: ...
 
 
 def json_text(text: str, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
@@ -18,6 +30,11 @@ def json_text(text: str, status: int = 200, headers: dict[str, str] | None = Non
 def json_value(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
     """Answer with a value as compact JSON."""
     return json_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False), status, headers)
+
+
+def page(request: flask.Request, wanted: Page, found: Found) -> flask.Response:
+    """One page of a list, with its total and links."""
+    return json_text(found.text, 200, headers(request, wanted, found.total))
 
 
 def created(text: str, location: str) -> flask.Response:

@@ -9,11 +9,13 @@ Source: CFM wire contract, section 1.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, TypeVar, get_args
 
 import flask
 import pydantic
 from pydantic import BaseModel
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from cfm_core.errors import FieldError, TooLargeError, ValidationError
 
@@ -21,6 +23,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 LIMIT = 1024 * 1024
 """The largest body, in bytes."""
+DEEPEST = 34
+"""Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
 
 def read(request: flask.Request, model: type[Model]) -> Model:
@@ -41,20 +45,22 @@ def read_optional(request: flask.Request, model: type[Model]) -> Model:
 def parse(raw: bytes, model: type[Model]) -> Model:
     """Read ``raw`` as ``model``; see ``read``."""
     try:
-        document = json.loads(raw, parse_constant=_refuse_constant)
-        json.dumps(document, ensure_ascii=False).encode()
+        document = json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise ValidationError("Invalid JSON: nested too deeply") from None
-    except UnicodeError:
-        raise ValidationError("Invalid JSON: not valid Unicode") from None
-    except ValueError as error:
+    except UnicodeDecodeError as error:
+        raise ValidationError(f"Invalid JSON: byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
         raise ValidationError(f"Invalid JSON: {error}" if raw else "Invalid JSON: the body is empty") from None
+    except ValueError:
+        raise ValidationError("Invalid JSON: a number has too many digits") from None
+    _check(document, "", 1)
     if document is None:
         document = {}
     if not isinstance(document, dict):
         raise ValidationError("Invalid JSON: an object is expected", [FieldError("", "must be an object")])
     try:
-        return model.model_validate(_named_as_declared(document, model), strict=None)
+        return model.model_validate(_named_as_declared(document, model))
     except pydantic.ValidationError as error:
         errors = [
             FieldError("".join(f"/{_escaped(part)}" for part in item["loc"]), item["msg"]) for item in error.errors()
@@ -65,16 +71,52 @@ def parse(raw: bytes, model: type[Model]) -> Model:
 
 
 def _bytes(request: flask.Request) -> bytes:
-    if (request.content_length or 0) > LIMIT:
-        raise TooLargeError(f"the body has more than {LIMIT} bytes")
-    raw = request.get_data(cache=False)
+    request.max_content_length = LIMIT
+    try:
+        raw = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise TooLargeError(f"the body has more than {LIMIT} bytes") from None
     if len(raw) > LIMIT:
         raise TooLargeError(f"the body has more than {LIMIT} bytes")
     return raw
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+    raise ValidationError(f"Invalid JSON: {name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValidationError("Invalid JSON: a number is too large")
+    return number
+
+
+def _check(value: Any, pointer: str, depth: int) -> None:
+    """Refuse what no store can keep: texts with NUL or half a character, and what is nested too deeply."""
+    if isinstance(value, str):
+        _check_text(value, pointer)
+    elif isinstance(value, dict | list):
+        if depth > DEEPEST:
+            raise _invalid(pointer, f"nested more than {DEEPEST} levels deep")
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                _check(item, f"{pointer}/{index}", depth + 1)
+            return
+        for key, item in value.items():
+            _check_text(key, pointer)
+            _check(item, f"{pointer}/{_escaped(key)}", depth + 1)
+
+
+def _check_text(text: str, pointer: str) -> None:
+    if "\0" in text:
+        raise _invalid(pointer, "contains a NUL character")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise _invalid(pointer, "is not valid Unicode")
+
+
+def _invalid(pointer: str, detail: str) -> ValidationError:
+    return ValidationError(f"Invalid JSON: {pointer or 'the body'}: {detail}", [FieldError(pointer, detail)])
 
 
 def _escaped(part: object) -> str:

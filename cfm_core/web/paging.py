@@ -5,33 +5,24 @@ Source: CFM wire contract, section 7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import flask
-from pydantic import Field
+from pydantic import StrictInt
 
 from cfm_core.contracts.documents import Document
 from cfm_core.errors import FieldError, ValidationError
+from cfm_core.query.page import MOST, Page
 
-MOST = 10_000
-"""The longest page, and the length of one without a limit."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """``limit`` entries from ``offset`` on, in the list's total order."""
-
-    offset: int = 0
-    limit: int = MOST
+__all__ = ["MOST", "Page", "QueryRequest", "headers", "page_of"]
 
 
 class QueryRequest(Document):
     """The body of a ``POST .../query``."""
 
-    predicate: str = Field(default="")
-    offset: int = 0
-    limit: int = 0
+    predicate: str = ""
+    offset: StrictInt = 0
+    limit: StrictInt = 0
 
     def page(self) -> Page:
         """Raises ValidationError for a negative offset or limit."""

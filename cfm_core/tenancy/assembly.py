@@ -1,0 +1,88 @@
+"""Provides the Tenant Manager's use cases, over Postgres or over the memory of the process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
+from cfm_core.assembly.database import DATABASE
+from cfm_core.errors import FatalError
+from cfm_core.settings import Settings
+
+if TYPE_CHECKING:
+    from cfm_core.tenancy.cells.service import Cells
+    from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+    from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+    from cfm_core.tenancy.tenants.service import Tenants
+
+TENANTS: ServiceType[Tenants] = ServiceType("tenants")
+CELLS: ServiceType[Cells] = ServiceType("cells")
+DATASPACE_PROFILES: ServiceType[DataspaceProfiles] = ServiceType("dataspace-profiles")
+PARTICIPANT_PROFILES: ServiceType[ParticipantProfiles] = ServiceType("participant-profiles")
+
+_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES)
+
+
+class PostgresTenancyAssembly(ServiceAssembly):
+    """The Tenant Manager's entities in Postgres."""
+
+    name = "tenancy-postgres"
+    provides = _KEYS
+    requires = (DATABASE,)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.tenancy.cells.service import Cells
+        from cfm_core.tenancy.cells.store import PostgresCells
+        from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+        from cfm_core.tenancy.dataspace_profiles.store import PostgresDataspaceProfiles
+        from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+        from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
+        from cfm_core.tenancy.tenants.service import Tenants
+        from cfm_core.tenancy.tenants.store import PostgresTenants
+
+        database = context.registry.resolve(DATABASE)
+        context.registry.register(TENANTS, Tenants(PostgresTenants(database)))
+        context.registry.register(CELLS, Cells(PostgresCells(database)))
+        context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(PostgresDataspaceProfiles(database)))
+        context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(PostgresParticipantProfiles(database)))
+
+
+class MemoryTenancyAssembly(ServiceAssembly):
+    """The Tenant Manager's entities in memory; they end with the process."""
+
+    name = "tenancy-memory"
+    provides = _KEYS
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.tenancy.cells.service import Cells
+        from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+        from cfm_core.tenancy.memory import (
+            Fabric,
+            MemoryCells,
+            MemoryDataspaceProfiles,
+            MemoryParticipantProfiles,
+            MemoryTenants,
+        )
+        from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+        from cfm_core.tenancy.tenants.service import Tenants
+
+        fabric = Fabric()
+        context.registry.register(TENANTS, Tenants(MemoryTenants(fabric)))
+        context.registry.register(CELLS, Cells(MemoryCells(fabric)))
+        context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))
+        context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(MemoryParticipantProfiles(fabric)))
+
+
+def tenancy_assembly(settings: Settings) -> ServiceAssembly:
+    """The assembly for ``CFM_STORE``.
+
+    Raises:
+        FatalError: it is neither ``postgres`` nor ``memory``.
+    """
+    match settings.store:
+        case "postgres":
+            return PostgresTenancyAssembly()
+        case "memory":
+            return MemoryTenancyAssembly()
+        case other:
+            raise FatalError(f"CFM_STORE is {other!r}; it must be postgres or memory")

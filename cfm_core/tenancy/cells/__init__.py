@@ -1,0 +1,1 @@
+"""Cells: the zones that virtual participant agents are deployed to."""

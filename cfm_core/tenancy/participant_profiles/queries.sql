@@ -1,0 +1,192 @@
+-- name: find
+-- The JSON of one profile of one tenant, 0 or 1 row.
+SELECT tenant_manager.participant_profile_json(p)
+  FROM tenant_manager.participant_profiles p
+ WHERE p.id = :id::uuid AND p.tenant_id = :tenant_id::uuid;
+
+-- name: of_tenant
+-- The profiles of one tenant, as an array.
+SELECT '[' || coalesce(string_agg(tenant_manager.participant_profile_json(p), ',' ORDER BY p.id), '') || ']'
+  FROM tenant_manager.participant_profiles p
+ WHERE p.tenant_id = :tenant_id::uuid;
+
+-- name: select
+-- How many profiles there are, and one page of them as an array.
+SELECT (SELECT count(*) FROM tenant_manager.participant_profiles p WHERE <<condition>>),
+       (SELECT '[' || coalesce(string_agg(tenant_manager.participant_profile_json(page.p), ',' ORDER BY page.id), '') || ']'
+          FROM (SELECT p.id, p
+                  FROM tenant_manager.participant_profiles p
+                 WHERE <<condition>>
+                 ORDER BY p.id
+                 LIMIT :page_limit OFFSET :page_offset) page);
+
+-- name: basis
+-- Whether the tenant exists; every cell; the dataspace profiles, all or those given, with the cells that serve them.
+SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
+       (SELECT coalesce(json_agg(json_build_array(id, external_id, state) ORDER BY id), '[]')::text
+          FROM tenant_manager.cells),
+       (SELECT coalesce(json_agg(json_build_object(
+                 'id', d.id,
+                 'credentialSpecs', d.spec->'credentialSpecs',
+                 'cellIds', ARRAY(SELECT cell_id
+                                    FROM tenant_manager.dataspace_deployments
+                                   WHERE dataspace_profile_id = d.id)) ORDER BY d.id), '[]')::text
+          FROM tenant_manager.dataspace_profiles d
+         WHERE :all::boolean OR d.id = ANY(:ids::uuid[]));
+
+-- name: insert
+-- Keeps a new profile and announces its manifest, if tenant, active cell and dataspace profiles are all still there; they
+-- are held until the commit. Gives the profile's JSON, 0 or 1 row.
+WITH tenant AS (
+  SELECT id FROM tenant_manager.tenants WHERE id = :tenant_id::uuid FOR KEY SHARE
+), cell AS (
+  SELECT id FROM tenant_manager.cells WHERE id = :cell_id::uuid AND state = 'active' FOR KEY SHARE
+), dataspace AS (
+  SELECT id FROM tenant_manager.dataspace_profiles WHERE id = ANY(:dataspace_profile_ids::uuid[]) ORDER BY id FOR KEY SHARE
+), inserted AS (
+  INSERT INTO tenant_manager.participant_profiles AS p (
+         id, identifier, tenant_id, dataspace_profile_ids, participant_roles, vpas, properties,
+         manifest_id, sent_manifest_ids, manifest, due_at)
+  SELECT :id::uuid, :identifier, tenant.id, to_jsonb(:dataspace_profile_ids::uuid[]), :participant_roles::jsonb,
+         tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
+         :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', clock_timestamp() + :due::interval
+    FROM tenant, cell
+   WHERE (SELECT count(*) FROM dataspace) = cardinality(:dataspace_profile_ids::uuid[])
+  RETURNING p
+), announced AS (
+  INSERT INTO eventing.outbox (subject, events)
+  SELECT :subject, jsonb_build_array(:event::jsonb) FROM inserted
+)
+SELECT tenant_manager.participant_profile_json(inserted.p) FROM inserted;
+
+-- name: lock
+-- One profile of one tenant, its row held until the commit. Gives 0 or 1 row.
+SELECT version, identifier, dataspace_profile_ids::text, participant_roles::text, vpas::text, properties::text,
+       state, deploy_failed, error, error_detail, manifest_id, sent_manifest_ids
+  FROM tenant_manager.participant_profiles
+ WHERE id = :id::uuid AND tenant_id = :tenant_id::uuid
+   FOR UPDATE;
+
+-- name: dispose
+-- Begins the disposal of a profile that is held.
+UPDATE tenant_manager.participant_profiles
+   SET version = version + 1,
+       state = 'disposing',
+       vpas = tenant_manager.vpas_in(vpas, 'disposing', now()),
+       manifest_id = :manifest_id,
+       sent_manifest_ids = sent_manifest_ids || :manifest_id::text,
+       manifest = :manifest::jsonb,
+       sends = 1,
+       due_at = clock_timestamp() + :due::interval
+ WHERE id = :id::uuid;
+
+-- name: apply
+-- Brings profiles up to date with responses, at most one for each: what model.respond says, for many at once. Rows are
+-- held in the order of their ids, so that two batches never wait for each other in a circle.
+-- Gives the number of each response with its verdict.
+WITH response AS (
+  SELECT *
+    FROM jsonb_to_recordset(:responses::jsonb) AS r (
+         n integer, profile_id uuid, manifest_id text, deploys boolean, success boolean, detail text, properties jsonb)
+), held AS (
+  SELECT p.*
+    FROM tenant_manager.participant_profiles p
+   WHERE p.id IN (SELECT profile_id FROM response)
+   ORDER BY p.id
+     FOR UPDATE
+), decided AS (
+  SELECT r.*, h.id,
+         NOT r.deploys AND h.state = 'error' AS compensates,
+         'compensation failed: ' || r.detail AS told,
+         CASE
+           WHEN r.deploys AND h.state = 'pending' AND r.manifest_id = h.manifest_id
+             THEN CASE WHEN r.success THEN 'active' ELSE 'error' END
+           WHEN NOT r.deploys AND h.state = 'disposing' AND r.manifest_id = h.manifest_id
+             THEN CASE WHEN r.success THEN 'disposed' ELSE 'error' END
+           WHEN NOT r.deploys AND h.state = 'pending' AND r.manifest_id = h.manifest_id || :compensation_suffix
+             THEN 'early'
+           WHEN NOT r.deploys AND h.state = 'error' AND h.deploy_failed AND r.manifest_id <> ALL (h.sent_manifest_ids)
+             THEN CASE
+                    WHEN r.success THEN 'disposed'
+                    WHEN right(h.error_detail, length('compensation failed: ' || r.detail))
+                         <> 'compensation failed: ' || r.detail THEN 'error'
+                  END
+         END AS outcome
+    FROM response r
+    LEFT JOIN held h ON h.id = r.profile_id
+), changed AS (
+  UPDATE tenant_manager.participant_profiles p
+     SET version = p.version + 1,
+         state = d.outcome,
+         vpas = CASE WHEN p.state = d.outcome THEN p.vpas ELSE tenant_manager.vpas_in(p.vpas, d.outcome, now()) END,
+         properties = CASE
+                        WHEN d.deploys THEN p.properties || jsonb_build_object(:vpa_state::text, d.properties)
+                        ELSE p.properties
+                      END,
+         error = CASE WHEN d.success THEN p.error AND NOT d.deploys ELSE true END,
+         error_detail = CASE
+                          WHEN d.success AND d.deploys THEN ''
+                          WHEN d.success THEN p.error_detail
+                          WHEN d.compensates THEN concat_ws('; ', nullif(p.error_detail, ''), d.told)
+                          ELSE d.detail
+                        END,
+         deploy_failed = CASE WHEN d.deploys THEN NOT d.success ELSE p.deploy_failed END,
+         manifest = NULL,
+         due_at = NULL
+    FROM decided d
+   WHERE p.id = d.id AND d.outcome <> 'early'
+  RETURNING d.n
+)
+SELECT d.n,
+       CASE
+         WHEN d.id IS NULL THEN 'unknown'
+         WHEN d.outcome = 'early' THEN 'early'
+         WHEN c.n IS NULL THEN 'ignored'
+         ELSE 'applied'
+       END
+  FROM decided d
+  LEFT JOIN changed c ON c.n = d.n;
+
+-- name: resend
+-- Leaves the manifests of overdue responses in the outbox again, and puts profiles in error whose manifest was sent too
+-- often. Gives one row: the profiles given up, and the new outbox row with its events, or nulls.
+WITH overdue AS (
+  SELECT id, sends
+    FROM tenant_manager.participant_profiles
+   WHERE due_at <= clock_timestamp()
+   ORDER BY due_at
+   LIMIT :batch
+     FOR UPDATE SKIP LOCKED
+), given_up AS (
+  UPDATE tenant_manager.participant_profiles p
+     SET version = p.version + 1,
+         state = 'error',
+         vpas = tenant_manager.vpas_in(p.vpas, 'error', now()),
+         error = true,
+         error_detail = 'no response to manifest ' || p.manifest_id || ', which was sent ' || p.sends || ' times',
+         deploy_failed = p.deploy_failed OR p.state = 'pending',
+         manifest = NULL,
+         due_at = NULL
+    FROM overdue
+   WHERE p.id = overdue.id AND overdue.sends >= :sends::integer
+  RETURNING p.id
+), resent AS (
+  UPDATE tenant_manager.participant_profiles p
+     SET sends = p.sends + 1,
+         due_at = clock_timestamp() + least(:first::interval * power(2, least(p.sends, 10)), :longest::interval)
+    FROM overdue
+   WHERE p.id = overdue.id AND overdue.sends < :sends::integer
+  RETURNING p.id, p.manifest, p.sends
+), announced AS (
+  INSERT INTO eventing.outbox (subject, events, claimable_at)
+  SELECT :subject,
+         jsonb_agg(jsonb_build_object(
+           'specversion', '1.0', 'id', (manifest->>'id') || '/' || sends, 'source', :source::text, 'type', :type::text,
+           'subject', id, 'datacontenttype', 'application/json', 'data', manifest)),
+         now() + :lease::interval
+    FROM resent
+  HAVING count(*) > 0
+  RETURNING id, events
+)
+SELECT ARRAY(SELECT id::text FROM given_up), announced.id, announced.events::text
+  FROM (VALUES (1)) AS always LEFT JOIN announced ON true;

@@ -1,0 +1,1 @@
+"""Tenants: organizations that take part in dataspaces."""

@@ -1,0 +1,50 @@
+"""The endpoints of dataspace profiles and their deployments.
+
+Source: CFM wire contract, section 3.
+"""
+
+from __future__ import annotations
+
+from flask import Request, Response
+
+from cfm_core.function import http_function
+from cfm_core.tenancy.assembly import DATASPACE_PROFILES
+from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
+from cfm_core.web import answers, body
+from cfm_core.web.auth import TM_READ, TM_WRITE
+
+PATH = "/api/v1alpha1/dataspace-profiles"
+
+
+@http_function("GET", PATH, scope=TM_READ, requires=[DATASPACE_PROFILES])
+def list_dataspace_profiles(request: Request, profiles: DataspaceProfiles) -> Response:
+    """Every dataspace profile."""
+    return answers.json_text(profiles.all())
+
+
+@http_function("POST", PATH, scope=TM_WRITE, requires=[DATASPACE_PROFILES])
+def create_dataspace_profile(request: Request, profiles: DataspaceProfiles) -> Response:
+    """Create a dataspace profile."""
+    profile_id, text = profiles.create(body.read(request, NewDataspaceProfile))
+    return answers.created(text, f"{PATH}/{profile_id}")
+
+
+@http_function("GET", PATH + "/{profile_id}", scope=TM_READ, requires=[DATASPACE_PROFILES])
+def get_dataspace_profile(request: Request, profiles: DataspaceProfiles, profile_id: str) -> Response:
+    """One dataspace profile."""
+    return answers.json_text(profiles.get(profile_id))
+
+
+@http_function("DELETE", PATH + "/{profile_id}", scope=TM_WRITE, requires=[DATASPACE_PROFILES])
+def delete_dataspace_profile(request: Request, profiles: DataspaceProfiles, profile_id: str) -> Response:
+    """Delete a dataspace profile that no participant uses."""
+    profiles.delete(profile_id)
+    return answers.empty()
+
+
+@http_function("POST", PATH + "/{profile_id}/deployments", scope=TM_WRITE, requires=[DATASPACE_PROFILES])
+def deploy_dataspace_profile(request: Request, profiles: DataspaceProfiles, profile_id: str) -> Response:
+    """Deploy a dataspace profile to a cell. Repeated, it has the same effect."""
+    profiles.deploy(profile_id, body.read_optional(request, NewDataspaceProfileDeployment))
+    return answers.empty(202)

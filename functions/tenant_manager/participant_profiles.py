@@ -1,0 +1,54 @@
+"""The endpoints of participant profiles.
+
+Source: CFM wire contract, sections 3 and 8.
+"""
+
+from __future__ import annotations
+
+from flask import Request, Response
+
+from cfm_core.function import http_function
+from cfm_core.tenancy.assembly import PARTICIPANT_PROFILES
+from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
+from cfm_core.web import answers, body, paging
+from cfm_core.web.auth import TM_READ, TM_WRITE
+
+PATH = "/api/v1alpha1/tenants/{tenant_id}/participant-profiles"
+
+
+@http_function("GET", PATH, scope=TM_READ, requires=[PARTICIPANT_PROFILES])
+def list_participant_profiles(request: Request, profiles: ParticipantProfiles, tenant_id: str) -> Response:
+    """The participant profiles of a tenant."""
+    return answers.json_text(profiles.of_tenant(tenant_id))
+
+
+@http_function("POST", PATH, scope=TM_WRITE, requires=[PARTICIPANT_PROFILES])
+def deploy_participant_profile(request: Request, profiles: ParticipantProfiles, tenant_id: str) -> Response:
+    """Create a participant profile and begin to deploy its virtual participant agents."""
+    return answers.json_text(profiles.deploy(tenant_id, body.read(request, NewParticipantProfileDeployment)), 202)
+
+
+@http_function("GET", PATH + "/{profile_id}", scope=TM_READ, requires=[PARTICIPANT_PROFILES])
+def get_participant_profile(
+    request: Request, profiles: ParticipantProfiles, tenant_id: str, profile_id: str
+) -> Response:
+    """One participant profile of a tenant."""
+    return answers.json_text(profiles.get(tenant_id, profile_id))
+
+
+@http_function("DELETE", PATH + "/{profile_id}", scope=TM_WRITE, requires=[PARTICIPANT_PROFILES])
+def dispose_participant_profile(
+    request: Request, profiles: ParticipantProfiles, tenant_id: str, profile_id: str
+) -> Response:
+    """Begin to dispose the virtual participant agents of a participant profile. A second request is refused."""
+    profiles.dispose(tenant_id, profile_id)
+    return answers.empty(202)
+
+
+@http_function("POST", "/api/v1alpha1/participant-profiles/query", scope=TM_READ, requires=[PARTICIPANT_PROFILES])
+def query_participant_profiles(request: Request, profiles: ParticipantProfiles) -> Response:
+    """A page of the participant profiles, of all tenants, that a predicate holds for."""
+    query = body.read(request, paging.QueryRequest)
+    page = query.page()
+    return answers.page(request, page, profiles.select(query.predicate, page))
