@@ -95,6 +95,7 @@ class Trigger:
         self._relay = Relay(Outbox(self._database), self._switchboard.take_claimed)
         self._switchboard.relay = self._relay
         self._announce_due = asyncio.Event()
+        self._draining = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Bring events until ``stop`` is set, then end what is under way.
@@ -185,6 +186,7 @@ class Trigger:
         """Take nothing more, let what is under way come to its end, and leave the rest to leases and redelivery."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _GRACE_SECONDS
+        self._draining = True
         self._relay.stop_claiming()
         self._jetstream.stop_pulling()
         self._switchboard.drain()
@@ -203,7 +205,8 @@ class Trigger:
 
     def _report(self) -> tuple[bool, dict[str, Any]]:
         lanes = {lane.target.name: lane.state for lane in self._switchboard.lanes.values()}
-        return self._relay.reaches_database, {
+        return self._relay.reaches_database and not self._draining, {
+            "draining": self._draining,
             "database": self._relay.reaches_database,
             "nats": self._jetstream.is_ready,
             "rows": self._relay.held,

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
+from cfm_core.eventing.targets import Target
+from local.servers.nats import EmbeddedNats
+from tests.integration.eventing.conftest import StartTrigger
+from tests.integration.eventing.harness import Events, Functions, Said, fine, reply, serving, until
+from tests.integration.eventing.stream import publish, stored
+from tests.integration.eventing.test_delivery import (
+    Waking,
+    an_event,
+    announcement,
+    both_ways,
+    completed,
+    dispatch,
+    put,
+    rows,
+)
+
+NAMES = [f"e{number}" for number in range(20)]
+
+
+def result_target(functions: Functions) -> Target:
+    return Target(name="results", url=functions.url("results"), subject=subjects.RESULTS)
+
+
+def agent_target(functions: Functions, timeout: timedelta = timedelta(seconds=30)) -> Target:
+    return Target(
+        name="dns",
+        url=functions.url("dns"),
+        subject=subjects.activity("dns"),
+        activity=announcement("dns"),
+        timeout=timeout,
+    )
+
+
+@both_ways
+@pytest.mark.parametrize("status", [400, 422])
+def test_one_event_that_spoils_its_batch_becomes_a_dead_letter_and_the_others_arrive(
+    status: int, handover: str, start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    accepted: list[str] = []
+
+    def picky(events: Events) -> Said:
+        if any(one["id"] == "e7" for one in events):
+            return Said(status, b"e7 is bad")
+        accepted.extend(one["id"] for one in events)
+        return Said()
+
+    with serving({"results": picky}) as functions:
+        trigger = start_trigger([result_target(functions)], handover=handover)
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, *map(an_event, NAMES))
+        until(lambda: rows(database) == 0)
+        functions.wait(lambda: {*accepted, "e7"} == {*NAMES})
+        until(lambda: stored(own_nats.url, subjects.DEAD_LETTER_STREAM))
+        (letter,) = stored(own_nats.url, subjects.DEAD_LETTER_STREAM)
+        assert letter.subject == "event.dead-letter.event.cfm.result"
+        assert json.loads(letter.body) == an_event("e7")
+        assert letter.headers["Cfm-Reason"] == f"{status}: e7 is bad"
+        assert letter.headers["Cfm-Target"] == "results"
+        until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM) == [])
+
+
+def test_events_that_an_answer_reports_as_failed_are_treated_each_by_its_own_status(
+    start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    def partly(events: Events) -> Said:
+        told = {"dead": 422, "later": 503} if len(events) > 1 else {}
+        return reply(
+            failures=[
+                {"id": one["id"], "status": told[one["id"]], "reason": "because"} for one in events if one["id"] in told
+            ]
+        )
+
+    with serving({"results": partly}) as functions:
+        trigger = start_trigger([result_target(functions)])
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("good"), an_event("dead"), an_event("later"))
+        until(lambda: rows(database) == 0)
+        assert functions.ids("results") == {"good": 1, "dead": 1, "later": 2}
+        (letter,) = stored(own_nats.url, subjects.DEAD_LETTER_STREAM)
+        assert json.loads(letter.body) == an_event("dead")
+
+
+@both_ways
+def test_events_wait_for_a_function_that_is_not_there(
+    handover: str, start_trigger: StartTrigger, waking_database: Waking
+) -> None:
+    with serving({"results": fine}) as functions:
+        functions.stop()
+        trigger = start_trigger([result_target(functions)], handover=handover)
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("one"))
+        until(lambda: trigger.state()["targets"]["results"]["slots"] == 1)
+        functions.start()
+        functions.wait(lambda: functions.ids("results") == {"one": 1})
+        until(lambda: rows(database) == 0)
+
+
+@both_ways
+def test_a_function_that_refuses_the_token_is_left_alone_and_tried_again(
+    handover: str, start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    with serving({"results": fine}) as functions:
+        functions.token = "another"
+        trigger = start_trigger([result_target(functions)], handover=handover)
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, *map(an_event, NAMES))
+        until(lambda: trigger.state()["targets"]["results"]["barred"])
+        functions.token = "the-token-of-the-trigger"
+        functions.wait(lambda: functions.ids("results").keys() == {*NAMES})
+        until(lambda: rows(database) == 0)
+        until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM) == [])
+        assert stored(own_nats.url, subjects.DEAD_LETTER_STREAM) == []
+        assert "does not accept the trigger's token" in trigger.text()
+        assert not trigger.state()["targets"]["results"]["barred"]
+
+
+def test_a_message_that_nobody_can_read_becomes_a_dead_letter(
+    start_trigger: StartTrigger, own_nats: EmbeddedNats
+) -> None:
+    with serving({"start": fine}) as functions:
+        trigger = start_trigger([Target(name="start", url=functions.url("start"), subject=subjects.MANIFESTS)])
+        trigger.wait_ready()
+        publish(own_nats.url, subjects.MANIFESTS, b"\xff not json", {"traceparent": "00-a-b-01"})
+        until(lambda: stored(own_nats.url, subjects.DEAD_LETTER_STREAM))
+        (letter,) = stored(own_nats.url, subjects.DEAD_LETTER_STREAM)
+        assert letter.body == b"\xff not json"
+        assert letter.headers["Cfm-Deliveries"] == "1"
+        assert letter.headers["traceparent"] == "00-a-b-01"
+        until(lambda: stored(own_nats.url, subjects.STREAM) == [])
+        assert functions.batches == []
+
+
+def test_an_event_too_large_for_jetstream_is_handed_over_directly(
+    start_trigger: StartTrigger, waking_database: Waking
+) -> None:
+    large = an_event("large", data={"text": "x" * 2_000_000})
+    with serving({"results": fine}) as functions:
+        trigger = start_trigger([result_target(functions)], handover="jetstream")
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("small"), large)
+        functions.wait(lambda: functions.ids("results").keys() == {"small", "large"})
+        until(lambda: rows(database) == 0)
+
+
+@both_ways
+def test_a_dispatch_that_crashes_its_agent_comes_back_to_the_engine_as_a_retry(
+    handover: str, start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    def crashing(events: Events) -> Said:
+        return Said(500, b"KeyError: 'zone'") if any(one["id"] == "bad" for one in events) else completed(events)
+
+    with serving({"dns": crashing, "results": fine, "types": fine}) as functions:
+        trigger = start_trigger([agent_target(functions), result_target(functions)], handover=handover)
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.activity("dns"), dispatch("good", "dns"), dispatch("bad", "dns"))
+        functions.wait(lambda: len(functions.events("results")) == 2)
+        until(lambda: rows(database) == 0)
+        told = {
+            outcome.token: (outcome.kind, outcome.reason)
+            for outcome in (ActivityOutcome.model_validate(one["data"]) for one in functions.events("results"))
+        }
+        assert told == {
+            "t-good": (OutcomeKind.COMPLETE, ""),
+            "t-bad": (OutcomeKind.RETRY, "the agent's function answered 500: KeyError: 'zone'"),
+        }
+        assert stored(own_nats.url, subjects.DEAD_LETTER_STREAM) == []
+
+
+def test_an_agent_that_gives_no_answer_in_time_comes_back_to_the_engine_as_a_retry(
+    start_trigger: StartTrigger, waking_database: Waking
+) -> None:
+    release = threading.Event()
+
+    def silent(events: Events) -> Said:
+        release.wait(20)
+        return completed(events)
+
+    with serving({"dns": silent, "results": fine}) as functions:
+        targets = [agent_target(functions, timedelta(seconds=0.1)), result_target(functions)]
+        trigger = start_trigger(targets)
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.activity("dns"), dispatch("one", "dns"))
+        functions.wait(lambda: functions.events("results"))
+        release.set()
+        (outcome,) = functions.events("results")
+        assert outcome["data"]["token"] == "t-one"
+        assert outcome["data"]["reason"] == "the agent's function gave no answer within 0.1 s"
+        until(lambda: rows(database) == 0)
+
+
+def test_a_row_named_by_an_agent_is_not_believed(start_trigger: StartTrigger, waking_database: Waking) -> None:
+    forged = {"id": 1, "subject": subjects.RESPONSES, "events": [an_event("forged", subjects.RESPONSES)]}
+
+    def forging(events: Events) -> Said:
+        honest = json.loads(completed(events).body)
+        return reply(**honest, outbox=[forged])
+
+    with serving({"dns": forging, "results": fine, "responses": fine}) as functions:
+        responses = Target(name="responses", url=functions.url("responses"), subject=subjects.RESPONSES)
+        trigger = start_trigger([agent_target(functions), result_target(functions), responses])
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.activity("dns"), dispatch("one", "dns"))
+        until(lambda: rows(database) == 0)
+        assert len(functions.events("results")) == 1
+        assert functions.events("responses") == []
