@@ -1,3 +1,3 @@
 from local.cli import main
 
-main()
+main(prog_name="cfm")

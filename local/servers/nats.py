@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from local.servers.process import StartError, answers, free_port, spawn, stop, wait_until
 
@@ -21,12 +23,14 @@ class EmbeddedNats:
         home: made when absent; keeps the streams between runs.
         log: the server's output is appended to it.
         port: 0 picks a free one.
+        env: added to the server's environment.
     """
 
-    def __init__(self, home: Path, log: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, log: Path, port: int = 0, env: Mapping[str, str] = MappingProxyType({})) -> None:
         self._home = home
         self._log = log
         self.port = port
+        self._env = dict(env)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,7 +71,8 @@ class EmbeddedNats:
                 }
             )
         )
-        self._process = spawn([_binary(), "-c", config], log=self._log, env={"PATH": os.defpath, "GOMEMLIMIT": "64MiB"})
+        env = {"PATH": os.defpath, "GOMEMLIMIT": "64MiB", **self._env}
+        self._process = spawn([_binary(), "-c", config], log=self._log, env=env)
         wait_until(lambda: answers("127.0.0.1", self.port), process=self._process, log=self._log, what="NATS")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -79,6 +84,7 @@ class EmbeddedNats:
     def _password(self) -> str:
         path = self._home / "password"
         if not path.exists():
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.touch(mode=0o600)
             path.write_text(secrets.token_urlsafe(24))
         return path.read_text().strip()

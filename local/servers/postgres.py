@@ -14,15 +14,19 @@ import shutil
 import signal
 import subprocess
 import uuid
+from collections.abc import Mapping
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from cfm_core.errors import CfmError
 from cfm_core.store.database import connect
 from local.servers.process import StartError, free_port, spawn, stop, wait_until
 
 _SHARED = Path("/var/lib/cfm")
+_POINTER = "elsewhere"  # in a home: where its cluster lies, if not there
+_HOME_SUFFIX = ".home"  # beside a cluster that lies elsewhere: its home
 _USERS = ("postgres", "nobody")
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -50,12 +54,14 @@ class EmbeddedPostgres:
         home: made when absent; keeps the data between runs.
         log: the server's output is appended to it.
         port: 0 picks a free one.
+        env: added to the server's environment.
     """
 
-    def __init__(self, home: Path, log: Path, port: int = 0) -> None:
+    def __init__(self, home: Path, log: Path, port: int = 0, env: Mapping[str, str] = MappingProxyType({})) -> None:
         self._home = home
         self._log = log
         self.port = port
+        self._env = dict(env)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -86,10 +92,11 @@ class EmbeddedPostgres:
         self._process = spawn(
             [programs / "postgres", "-D", data, "-p", str(self.port), *settings],
             log=self._log,
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", **self._env},
             uid=owner.pw_uid if owner else None,
             gid=owner.pw_gid if owner else None,
             cwd=data,
+            orphaned=signal.SIGINT,  # at SIGTERM it would wait for all of its clients
         )
         wait_until(self._answers, process=self._process, log=self._log, what="PostgreSQL")
         self._create_database()
@@ -101,7 +108,12 @@ class EmbeddedPostgres:
             self._process = None
 
     def _password(self) -> str:
-        return (self._home / "password").read_text().strip()
+        path = self._home / "password"
+        if not path.exists():
+            self._home.mkdir(mode=0o711, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_urlsafe(24))
+        return path.read_text().strip()
 
     def _answers(self) -> bool:
         try:
@@ -120,33 +132,35 @@ class EmbeddedPostgres:
 
     def _data_directory(self, owner: pwd.struct_passwd | None) -> Path:
         self._home.mkdir(mode=0o711, parents=True, exist_ok=True)
-        elsewhere = self._home / "elsewhere"
-        if elsewhere.exists():
-            return Path(elsewhere.read_text().strip())
+        pointer = self._home / _POINTER
+        if pointer.exists():
+            return Path(pointer.read_text().strip())
         if owner is None or _reachable_by_others(self._home):
-            data = self._home / "data"
-        else:
-            _SHARED.mkdir(mode=0o755, parents=True, exist_ok=True)
-            data = _SHARED / f"postgres-{uuid.uuid4()}"
-            elsewhere.write_text(str(data))
+            return self._home / "data"
+        _SHARED.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _remove_abandoned()
+        data = _SHARED / f"postgres-{uuid.uuid4()}"
+        pointer.write_text(str(data))
+        data.with_suffix(_HOME_SUFFIX).write_text(str(self._home.resolve()))
         return data
 
     def _initialize(self, binaries: Path, data: Path, owner: pwd.struct_passwd | None) -> None:
-        password_file = self._home / "password"
-        password_file.touch(mode=0o600)
-        password_file.write_text(secrets.token_urlsafe(24))
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Under another name until it is whole: an interrupted initdb leaves what looks like a cluster.
+        partial = data.with_name(data.name + ".partial")
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(mode=0o700, parents=True)
         # initdb reads the password from a file that the server's user may read.
         handed_over = data.parent / f".pw-{uuid.uuid4()}"
         handed_over.touch(mode=0o600)
         handed_over.write_text(self._password())
         if owner is not None:
-            os.chown(data, owner.pw_uid, owner.pw_gid)
+            os.chown(partial, owner.pw_uid, owner.pw_gid)
             os.chown(handed_over, owner.pw_uid, owner.pw_gid)
         try:
             done = subprocess.run(
                 [
-                    *(binaries / "initdb", "-D", data, "-U", "cfm", "-A", "scram-sha-256", "--pwfile", handed_over),
+                    *(binaries / "initdb", "-D", partial, "-U", "cfm", "-A", "scram-sha-256", "--pwfile", handed_over),
                     *("-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"),
                 ],
                 env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
@@ -163,6 +177,15 @@ class EmbeddedPostgres:
             handed_over.unlink()
         if done.returncode != 0:
             raise StartError(f"initdb failed:\n{done.stdout}")
+        partial.rename(data)
+
+
+def _remove_abandoned() -> None:
+    """Delete the clusters whose home is gone: whoever deletes a home knows nothing of what lies elsewhere."""
+    for note in _SHARED.glob(f"postgres-*{_HOME_SUFFIX}"):
+        if not (Path(note.read_text()) / _POINTER).exists():
+            shutil.rmtree(note.with_suffix(""), ignore_errors=True)
+            note.unlink(missing_ok=True)
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:

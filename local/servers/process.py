@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,28 +17,42 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
+_PORTS = range(15_000, 32_000)
+"""Where free ports are looked for: below those that the system gives to outgoing connections, so that a server which is
+started again finds its port unused."""
+
 
 class StartError(Exception):
     """A process did not come up; the text says what to do about it."""
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(host: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port that nobody listens on now."""
+    for port in random.sample(_PORTS, 200):
+        if port_is_free(host, port, kind):
+            return port
+    raise StartError(f"found no free port on {host} between {_PORTS.start} and {_PORTS.stop}")
 
 
-def port_is_free(host: str, port: int) -> bool:
+def port_is_free(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
     """Whether ``port`` can be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
+        if kind is socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError:
             return False
     return True
+
+
+def die_with_parent(how: signal.Signals) -> None:
+    """Have this process sent ``how`` when its parent ends; where the system cannot do that, nothing happens.
+
+    The system takes the thread that started a process for its parent: that thread has to live as long as its child.
+    """
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_PDEATHSIG, how)
 
 
 def spawn(
@@ -47,15 +63,16 @@ def spawn(
     uid: int | None = None,
     gid: int | None = None,
     cwd: Path | None = None,
+    orphaned: signal.Signals = signal.SIGTERM,
 ) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, its output appended to ``log``.
 
-    A terminal's Ctrl-C does not reach it; when the parent dies it is told to stop.
+    A terminal's Ctrl-C does not reach it; when the thread that called this ends, it is sent ``orphaned``.
     """
     parent = os.getpid()
 
     def before_exec() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        die_with_parent(orphaned)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -112,6 +129,11 @@ def stop(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTE
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_session(process.pid)
             process.wait()
+
+
+def kill_session(leader: int) -> None:
+    """Kill a child that ``spawn`` started and whatever of its own children is left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)

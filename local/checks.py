@@ -1,0 +1,28 @@
+"""``cfm test``: style, types and tests of the checkout, as a clean machine runs them too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run everything, or only pytest where there are arguments for it; 0 if all went well."""
+    if not (_ROOT / "tests").is_dir():
+        click.echo("cfm: the tests are not installed with the package; run this in a checkout", err=True)
+        return 1
+    if arguments:
+        return _call("pytest", *arguments)
+    codes = [_call("ruff", "check"), _call("ruff", "format", "--check"), _call("mypy"), _call("pytest")]
+    return next((code for code in codes if code), 0)
+
+
+def _call(module: str, *arguments: str) -> int:
+    click.echo(f"cfm: {' '.join([module, *arguments])}", err=True)
+    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=_ROOT, check=False).returncode

@@ -1,0 +1,310 @@
+"""Serves declared functions under granian: ``python -m local.server ROLE --port N``.
+
+    gateway     the HTTP functions of both managers, each at its route
+    proxy       the same routes, each handed on to the process that ``--upstreams`` names for its function
+    events      the event functions of the managers, each at /<name>
+    agents      the agents' functions, each at /<name>
+    file        the functions of one file, given by ``--source``, each at /<name>
+    function    one function, given by ``--source`` and ``--name``, at every path
+    list        serves nothing: prints what there is, as JSON
+
+Every function is a functions-framework app of its own. All but the gateway and the proxy are internal, and answer
+``GET /-/functions`` with what they serve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Granian's own process imports this module too and stays small: whatever is heavy is imported in the worker.
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    import flask
+
+    from cfm_core.function import Declaration, HttpFunction
+
+INTERNAL = "/-/functions"
+API = "/api/v1alpha1"
+
+_THREADS = {"agents": 16, "file": 16}
+_DEFAULT_THREADS = 4
+_STOP_SECONDS = 8
+
+Body = Iterable[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a process serves, and where."""
+
+    role: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    source: Path | None = None
+    name: str = ""
+    upstreams: Path | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+
+class FunctionApps:
+    """The functions-framework app of each function, made at its first request."""
+
+    def __init__(self) -> None:
+        self._apps: dict[str, WSGIApplication] = {}
+        self._lock = threading.Lock()
+
+    def of(self, function: Declaration) -> WSGIApplication:
+        """The app that serves ``function``."""
+        app = self._apps.get(function.name)
+        if app is None:
+            import functions_framework
+
+            with self._lock:
+                if (app := self._apps.get(function.name)) is None:
+                    create: Callable[[str, str], WSGIApplication] = functions_framework.create_app
+                    app = self._apps[function.name] = create(function.name, str(function.source))
+        return app
+
+
+class Gateway:
+    """Hands each request to the function of its route.
+
+    Args:
+        app_of: gives what serves a function.
+    """
+
+    def __init__(self, functions: Iterable[HttpFunction], app_of: Callable[[HttpFunction], WSGIApplication]) -> None:
+        from cfm_core.web.edge import PATH_VARIABLES
+        from cfm_core.web.router import Router
+
+        self._router = Router(functions)
+        self._app_of = app_of
+        self._path_variables = PATH_VARIABLES
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Body:
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        found = self._router.match(environ["REQUEST_METHOD"], path)
+        if found.function is None:
+            return unmatched(environ, found.allowed)(environ, start_response)
+        environ[self._path_variables] = found.variables
+        return self._app_of(found.function)(environ, start_response)
+
+
+def unmatched(environ: WSGIEnvironment, allowed: Sequence[str]) -> flask.Response:
+    """What a request is told that no function answers; below the API only to those who show a token.
+
+    Source: CFM wire contract, sections 1.1 and 2.
+    """
+    import flask
+
+    from cfm_core import deployment
+    from cfm_core.assembly.auth import AUTHENTICATOR
+    from cfm_core.errors import CfmError
+    from cfm_core.web.edge import request_id_of
+    from cfm_core.web.problem import problem
+
+    request = flask.Request(environ)
+    if request.path == API or request.path.startswith(API + "/"):
+        try:
+            (authenticator,) = deployment.services((AUTHENTICATOR,))
+            authenticator.authenticate(request.headers.get("Authorization"))
+        except CfmError as error:
+            return problem(error, request, request_id_of(request))
+    if not allowed:
+        return flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+    response = flask.Response(status=405, headers={"Allow": ", ".join(allowed)})
+    del response.headers["Content-Type"]
+    return response
+
+
+class Named:
+    """Serves each function at ``/<name>``, for callers inside the stack."""
+
+    def __init__(self, functions: Iterable[Declaration], url: str) -> None:
+        self._functions = {f"/{function.name}": function for function in functions}
+        self._apps = FunctionApps()
+        self._description = description(self._functions.values(), lambda function: f"{url}/{function.name}")
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Body:
+        function = self._functions.get(environ["PATH_INFO"])
+        if function is not None:
+            return self._apps.of(function)(environ, start_response)
+        return _internal(self._description, environ, start_response)
+
+
+class Alone:
+    """Serves one function at every path."""
+
+    def __init__(self, function: Declaration, url: str) -> None:
+        self._app = FunctionApps().of(function)
+        self._description = description([function], lambda _: url)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Body:
+        if environ["PATH_INFO"] == INTERNAL:
+            return _internal(self._description, environ, start_response)
+        return self._app(environ, start_response)
+
+
+def _internal(document: str, environ: WSGIEnvironment, start_response: StartResponse) -> Body:
+    if environ["PATH_INFO"] == INTERNAL:
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [document.encode()]
+    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+    return [b"404 page not found\n"]
+
+
+def description(functions: Iterable[Declaration], url_of: Callable[[Declaration], str]) -> str:
+    """The functions as JSON: name, file, whether HTTP or events, and an event function's target for the trigger."""
+    from cfm_core.eventing import targets
+    from cfm_core.function import EventFunction
+
+    return json.dumps(
+        [
+            {
+                "name": function.name,
+                "source": str(function.source),
+                "agent": isinstance(function, EventFunction) and function.activity is not None,
+                "target": json.loads(targets.dump([targets.target_of(function, url_of(function))]))["targets"][0]
+                if isinstance(function, EventFunction)
+                else None,
+            }
+            for function in functions
+        ]
+    )
+
+
+def managers() -> tuple[Declaration, ...]:
+    """Everything that both managers and the orchestrator declare."""
+    import functions.orchestrator
+    import functions.provision_manager
+    import functions.tenant_manager
+    from cfm_core.function import discover
+
+    return (
+        *discover(functions.tenant_manager),
+        *discover(functions.provision_manager),
+        *discover(functions.orchestrator),
+    )
+
+
+def agents() -> tuple[Declaration, ...]:
+    """Every agent of the project."""
+    import functions.agents
+    from cfm_core.function import discover
+
+    return discover(functions.agents)
+
+
+def functions_of(source: Path) -> tuple[Declaration, ...]:
+    """Everything that a file declares, in its order.
+
+    Raises:
+        FatalError: it declares nothing, or its name is that of a standard module, which it would replace.
+    """
+    import importlib.util
+
+    from cfm_core.errors import FatalError
+    from cfm_core.function import declared
+
+    source = source.resolve()
+    if source.stem in sys.stdlib_module_names:
+        raise FatalError(f"{source} is named like Python's own module {source.stem!r}; rename it")
+    spec = importlib.util.spec_from_file_location(source.stem, source)
+    if spec is None or spec.loader is None:
+        raise FatalError(f"{source} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[source.stem] = module
+    sys.path.append(str(source.parent))
+    spec.loader.exec_module(module)
+    found = tuple(function for function in declared() if function.source == source)
+    if not found:
+        raise FatalError(f"{source} declares no function; an agent is a class decorated with @activity(...)")
+    return found
+
+
+def application(options: Options) -> WSGIApplication:
+    """Make what a process serves; called in granian's worker."""
+    from cfm_core.function import EventFunction, HttpFunction
+    from local.servers.process import die_with_parent
+
+    die_with_parent(signal.SIGKILL)  # granian ends its worker properly unless it is killed itself
+    match options.role:
+        case "gateway":
+            apps = FunctionApps()
+            return Gateway((one for one in managers() if isinstance(one, HttpFunction)), apps.of)
+        case "proxy":
+            from local.proxy import Upstreams
+
+            assert options.upstreams is not None
+            upstreams = Upstreams(json.loads(options.upstreams.read_text()))
+            return Gateway((one for one in managers() if isinstance(one, HttpFunction)), upstreams.of)
+        case "events":
+            return Named((one for one in managers() if isinstance(one, EventFunction)), options.url)
+        case "agents":
+            return Named(agents(), options.url)
+        case "file":
+            assert options.source is not None
+            return Named(functions_of(options.source), options.url)
+        case "function":
+            assert options.source is not None
+            (function,) = (one for one in functions_of(options.source) if one.name == options.name)
+            return Alone(function, options.url)
+        case other:
+            raise ValueError(f"no role {other!r}")
+
+
+def serve(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT; requests in hand are answered first."""
+    from granian.constants import HTTPModes, Interfaces
+    from granian.server import Server
+
+    Server(
+        "local.server",
+        address=options.host,
+        port=options.port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=_THREADS.get(options.role, _DEFAULT_THREADS),
+        http=HTTPModes.http1,
+        websockets=False,
+        log_access=False,
+        workers_kill_timeout=_STOP_SECONDS,
+    ).serve(target_loader=partial(application, options), wrap_loader=False)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m local.server")
+    roles = ["gateway", "proxy", "events", "agents", "file", "function", "list"]
+    parser.add_argument("role", choices=roles)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--name", default="")
+    parser.add_argument("--upstreams", type=Path)
+    given: dict[str, Any] = vars(parser.parse_args(argv))
+    options = Options(**given)
+    if options.role == "list":
+        everything = (*managers(), *agents()) if options.source is None else functions_of(options.source)
+        print(description(everything, lambda _: "http://127.0.0.1:0"))
+    else:
+        serve(options)
+
+
+if __name__ == "__main__":
+    # Under its importable name: what granian's worker is given has to be found there too.
+    from local.server import main as importable_main
+
+    importable_main()

@@ -1,0 +1,505 @@
+"""The whole system on one machine: which processes it has, what each is told, in which order they come and go.
+
+    with Stack(Path("/tmp/somewhere")) as stack:
+        requests_to(stack.url, token=stack.token())
+
+The process that calls ``start`` is the supervisor: it keeps the others running, and none of them outlives it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import queue
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+from cfm_core.store.migrations import migrate
+from local import health, state
+from local.issuer import SCOPES, Issuer
+from local.keeper import Child, Keeper, Server, base_environ
+from local.servers.nats import EmbeddedNats
+from local.servers.postgres import EmbeddedPostgres
+from local.servers.process import StartError, free_port
+from local.state import ProcessState, StackState
+
+_LOOPBACK = "127.0.0.1"
+_FUNCTIONS = "/-/functions"
+_OLDEST_NATS = (2, 10)
+_START_SECONDS = 30
+_ISOLATED_SECONDS = 180
+"""Starting some forty processes takes a while on a small machine."""
+
+
+class PortError(StartError):
+    """The port is taken; the text says how to name another."""
+
+
+def quietly(_: str) -> None:
+    """Takes a line of progress and drops it."""
+
+
+class Stack:
+    """One stack and its directory; a context manager that starts and stops it.
+
+    Args:
+        data: the directory; made when absent, keeps everything between runs.
+        port: where both managers answer; 0 picks a free one.
+        auth: whether the API asks for tokens.
+        agents: files that declare activity types of one's own; each is served by a process of its own.
+        database_url: a PostgreSQL of one's own, 15 or newer; empty: an embedded one.
+        nats_url: a NATS server of one's own, 2.10 or newer with JetStream; empty: an embedded one.
+        isolated: give every function a process of its own.
+        say: takes lines about what happens.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        host: str = _LOOPBACK,
+        port: int = 0,
+        auth: bool = True,
+        agents: Sequence[Path] = (),
+        database_url: str = "",
+        nats_url: str = "",
+        isolated: bool = False,
+        say: Callable[[str], None] = quietly,
+    ) -> None:
+        self.data = data.expanduser().resolve()
+        self.auth = auth
+        self._host = host
+        self._port = port
+        self._agents = [agent.resolve() for agent in agents]
+        self._given_database_url = database_url
+        self._given_nats_url = nats_url
+        self._database_url = database_url
+        self._nats_url = nats_url
+        self._isolated = isolated
+        self._tell = say
+        self._detached = False
+        self._issuer = Issuer(self.data / "issuer")
+        self._secrets: dict[str, str] = {}
+        self._ports: dict[str, int] = {}
+        self._keepers: dict[str, Keeper] = {}
+        self._checks: dict[str, str] = {}
+        self._stages: list[list[Keeper]] = []
+        self._settled: queue.SimpleQueue[Keeper] = queue.SimpleQueue()
+        self._up: set[str] = set()
+        self._owned: ExitStack | None = None
+        self._writing = threading.Lock()
+        self._ready = False
+
+    # What a running stack offers
+
+    @property
+    def url(self) -> str:
+        """The base of the API, without ``/api/v1alpha1``."""
+        host = {"0.0.0.0": _LOOPBACK, "::": "::1", "": _LOOPBACK}.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+
+    @property
+    def database_url(self) -> str:
+        """How to connect to PostgreSQL, password included."""
+        return self._database_url
+
+    @property
+    def nats_url(self) -> str:
+        """How to connect to NATS, password included."""
+        return self._nats_url
+
+    @property
+    def standins_url(self) -> str:
+        """Where the stand-ins for the dataspace services are."""
+        return f"http://{_LOOPBACK}:{self._ports['standins']}"
+
+    @property
+    def standins_token(self) -> str:
+        """What the stand-ins' control surface asks for."""
+        return self._secrets["standins"]
+
+    def token(self, scopes: Iterable[str] = SCOPES, subject: str = "cfm") -> str:
+        """An access token of the stack's issuer."""
+        return self._issuer.token(scopes, subject)
+
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """The process of that name as it runs now; after a restart it is another one.
+
+        Raises:
+            KeyError: the stack has none of that name.
+        """
+        process = self._keepers[name].process
+        if process is None:
+            raise KeyError(name)
+        return process
+
+    @property
+    def processes(self) -> list[ProcessState]:
+        """Every process of the stack, in the order in which they were started."""
+        return [
+            ProcessState(
+                name=name,
+                pid=keeper.process.pid if keeper.process else None,
+                check=self._checks[name],
+                restarts=keeper.restarts,
+            )
+            for name, keeper in list(self._keepers.items())
+        ]
+
+    # Coming and going
+
+    def __enter__(self) -> Stack:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, *, detached: bool = False) -> None:
+        """Start everything and return when it is ready.
+
+        Args:
+            detached: leave it to a supervisor of its own, which goes on when this process ends.
+
+        Raises:
+            StartError: something did not come up; what had come up is stopped again.
+        """
+        if detached:
+            self._start_detached()
+            return
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything in reverse order and wait for its end."""
+        if self._detached:
+            self._detached = False
+            state.stop(self.data)
+            return
+        while self._stages:
+            threads = [threading.Thread(target=keeper.stop) for keeper in self._stages.pop()]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self._keepers.clear()
+        self._up.clear()
+        self._ready = False
+        if self._owned is not None:
+            state.state_file(self.data).unlink(missing_ok=True)
+            self._owned.close()
+            self._owned = None
+
+    def report(self, text: str) -> None:
+        """Note in the supervisor's log, and tell, what has happened."""
+        if state.logs(self.data).is_dir():
+            with self._log("supervisor").open("a", encoding="utf-8") as log:
+                log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}\n")
+        self._tell(text)
+
+    def _start(self) -> None:
+        owned = ExitStack()
+        owned.enter_context(state.lock(self.data))
+        self._owned = owned
+        state.end_leftovers(self.data)
+        self._port = self._port or free_port(self._host)
+        _check_address(self._host, self._port)
+        self._secrets = {name: secrets.token_urlsafe(24) for name in ("events", "standins")}
+        self._ports = {name: self._unused_port() for name in ("standins", "events", "agents", "trigger-health")}
+        self._ports["trigger"] = free_port(kind=socket.SOCK_DGRAM)
+        self._write()
+        self._issuer.prepare()
+
+        awaited = self._start_servers()
+        if not self._isolated:
+            self._begin({"agents": self._served("agents", self._agents_environ("agents"))})
+        own_agents = self._own_agents()
+        self._begin(own_agents)
+        self._await(*awaited)
+        migrate(self._database_url)
+
+        if self._isolated:
+            targets = self._start_isolated()
+        else:
+            self._begin(
+                {
+                    "events": self._served("events", self._events_environ()),
+                    "gateway": self._gateway("gateway", self._api_environ()),
+                }
+            )
+            self._await("events", "agents", *own_agents)
+            targets = [*self._targets("events"), *self._targets("agents")]
+        self._await(*own_agents)
+        targets_file = self.data / "targets.json"
+        targets_file.write_text(json.dumps({"targets": _merged(targets, map(self._targets, own_agents))}, indent=1))
+        self._begin({"trigger": self._trigger(targets_file)})
+        self._await(*self._keepers)
+        self._ready = True
+        self._write()
+
+    def _start_servers(self) -> list[str]:
+        """Begin to start what everything else needs; gives the names of what has to be awaited before it is used."""
+        mark = {state.MARK: str(self.data)}
+        servers: dict[str, tuple[Server, str]] = {}
+        if not self._given_database_url:
+            postgres = EmbeddedPostgres(self.data / "postgres", self._log("postgres"), self._unused_port(), mark)
+            self._database_url = postgres.url()
+            servers["postgres"] = (postgres, postgres.url())
+        if not self._given_nats_url:
+            nats = EmbeddedNats(self.data / "nats", self._log("nats"), self._unused_port(), mark)
+            self._nats_url = nats.url
+            servers["nats"] = (nats, nats.url)
+        else:
+            _check_nats(self._nats_url)
+        from importlib.util import find_spec
+
+        if find_spec("local.standins"):
+            standins = ("--port", str(self._ports["standins"]))
+            environ = self._environ() | {"CFM_STANDINS_TOKEN": self._secrets["standins"]}
+            check = f"{self.standins_url}/_control/health"
+            servers["standins"] = (self._child("standins", "local.standins", standins, environ, check), check)
+        self._begin(servers)
+        return [name for name in servers if name != "standins"]
+
+    def _served(self, role: str, environ: Mapping[str, str], *arguments: str | Path) -> tuple[Server, str]:
+        port = self._ports[role]
+        kind = role if role in {"events", "agents"} else "file"
+        check = f"http://{_LOOPBACK}:{port}{_FUNCTIONS}"
+        return self._child(role, "local.server", (kind, "--port", str(port), *arguments), environ, check), check
+
+    def _gateway(self, role: str, environ: Mapping[str, str], *arguments: str | Path) -> tuple[Server, str]:
+        address = ("--host", self._host, "--port", str(self._port))
+        check = f"{self.url}/livez"
+        return self._child("gateway", "local.server", (role, *address, *arguments), environ, check), check
+
+    def _own_agents(self) -> dict[str, tuple[Server, str]]:
+        servers = {}
+        for source in self._agents:
+            if not source.is_file():
+                raise StartError(f"there is no file {source}; --agent takes a Python file that declares an activity")
+            name = f"agent-{source.stem}"
+            while name in servers:
+                name += "-2"
+            self._ports[name] = self._unused_port()
+            # Its author's environment is the agent's own, but for what speaks of a fabric: that is told by this stack.
+            own = {key: value for key, value in os.environ.items() if not key.startswith("CFM_")}
+            servers[name] = self._served(name, own | self._agents_environ(name), "--source", source)
+        return servers
+
+    def _trigger(self, targets_file: Path) -> tuple[Server, str]:
+        health_address = f"{_LOOPBACK}:{self._ports['trigger-health']}"
+        environ = self._events_environ() | {"CFM_NATS_URL": self._nats_url, "CFM_TRIGGER_HEALTH": health_address}
+        check = f"http://{health_address}/readyz"
+        arguments = ("--targets", targets_file)
+        return self._child("trigger", "cfm_core.eventing.trigger", arguments, environ, check), check
+
+    def _start_isolated(self) -> list[dict[str, Any]]:
+        """Start a process for every function of the project and one before them; gives the trigger's targets."""
+        listed = subprocess.run(
+            [sys.executable, "-m", "local.server", "list"],
+            env=base_environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if listed.returncode != 0:
+            raise StartError(f"the functions cannot be listed:\n{listed.stderr}")
+        servers, targets = {}, []
+        upstreams = self.data / "upstreams.json"
+        for function in json.loads(listed.stdout):
+            name = function["name"]
+            port = self._ports[name] = self._unused_port()
+            if function["agent"]:
+                environ = self._agents_environ("agents")
+            else:
+                environ = self._events_environ() if function["target"] else self._api_environ()
+            arguments = ("function", "--port", str(port), "--source", function["source"], "--name", name)
+            check = f"http://{_LOOPBACK}:{port}{_FUNCTIONS}"
+            servers[name] = (self._child(name, "local.server", arguments, environ, check), check)
+            if function["target"]:
+                targets.append(function["target"] | {"url": f"http://{_LOOPBACK}:{port}/"})
+        upstreams.write_text(json.dumps({name: self._ports[name] for name in servers}))
+        self._begin(servers)
+        self._await(*servers)
+        environ = self._api_environ()
+        del environ["CFM_DATABASE_URL"]
+        self._begin({"gateway": self._gateway("proxy", environ, "--upstreams", upstreams)})
+        return targets
+
+    def _start_detached(self) -> None:
+        options: list[str | Path] = ["--data", self.data, "--host", self._host, "--port", str(self._port)]
+        options += [part for agent in self._agents for part in ("--agent", agent)]
+        options += ["--database-url", self._given_database_url] if self._given_database_url else []
+        options += ["--nats-url", self._given_nats_url] if self._given_nats_url else []
+        options += [] if self.auth else ["--no-auth"]
+        options += ["--isolated"] if self._isolated else []
+        done = subprocess.run(
+            [sys.executable, "-m", "local", "up", "--detach", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        found = state.running(self.data)
+        if done.returncode != 0 or found is None:
+            raise StartError(done.stderr.strip())
+        self._detached = True
+        self._port = urlsplit(found.url).port or 0
+        self._database_url, self._nats_url = found.database_url, found.nats_url
+        self._ports["standins"] = urlsplit(found.standins_url).port or 0
+        self._secrets["standins"] = found.standins_token
+
+    # What each process is told
+
+    def _api_environ(self) -> dict[str, str]:
+        return self._environ() | self._database_environ() | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
+
+    def _events_environ(self) -> dict[str, str]:
+        return self._environ() | self._database_environ() | {"CFM_EVENT_TOKEN": self._secrets["events"]}
+
+    def _agents_environ(self, name: str) -> dict[str, str]:
+        """No database, no NATS, no keys of the platform: the event token, secrets of their own, the services' addresses."""
+        return self._environ() | {
+            "CFM_EVENT_TOKEN": self._secrets["events"],
+            "CFM_SECRETS_FILE": str(self.data / f"secrets-{name}.json"),
+        }
+
+    def _database_environ(self) -> dict[str, str]:
+        return {
+            "CFM_DATABASE_URL": self._database_url,
+            "CFM_TRIGGER_ADDRESS": f"{_LOOPBACK}:{self._ports['trigger']}",
+        }
+
+    def _environ(self) -> dict[str, str]:
+        return base_environ() | {state.MARK: str(self.data)}
+
+    # Keeping
+
+    def _child(
+        self, name: str, module: str, arguments: Sequence[str | Path], environ: Mapping[str, str], check: str
+    ) -> Child:
+        return Child(
+            module,
+            *arguments,
+            log=self._log(name),
+            env=environ,
+            ready=lambda: health.healthy(check),
+            seconds=_ISOLATED_SECONDS if self._isolated else _START_SECONDS,
+        )
+
+    def _begin(self, servers: Mapping[str, tuple[Server, str]]) -> None:
+        """Begin to start some servers, which do not need each other; they are stopped together."""
+        stage = []
+        for name, (server, check) in servers.items():
+            self._checks[name] = check
+            self._keepers[name] = Keeper(name, server, changed=self._changed, say=self.report)
+            stage.append(self._keepers[name])
+        self._stages.append(stage)
+        for keeper in stage:
+            keeper.start()
+
+    def _await(self, *names: str) -> None:
+        """Return when the servers of these names are ready; what has failed meanwhile, whichever it is, ends the start."""
+        waiting = set(names) - self._up
+        while waiting:
+            keeper = self._settled.get()
+            if keeper.failure is not None:
+                raise StartError(f"{keeper.name} does not start: {keeper.failure}") from keeper.failure
+            self._up.add(keeper.name)
+            waiting.discard(keeper.name)
+
+    def _changed(self, keeper: Keeper) -> None:
+        if keeper.restarts == 0:
+            self._settled.put(keeper)
+        else:
+            self._write()
+
+    def _targets(self, name: str) -> list[dict[str, Any]]:
+        """What the functions that ``name`` serves are to the trigger."""
+        _, body = health.get(self._checks[name])
+        return [function["target"] for function in json.loads(body) if function["target"] is not None]
+
+    def _write(self) -> None:
+        with self._writing:
+            state.write(
+                self.data,
+                StackState(
+                    pid=os.getpid(),
+                    ready=self._ready,
+                    url=self.url,
+                    auth=self.auth,
+                    database_url=self._database_url,
+                    nats_url=self._nats_url,
+                    standins_url=self.standins_url,
+                    standins_token=self._secrets["standins"],
+                    processes=self.processes,
+                ),
+            )
+
+    def _unused_port(self) -> int:
+        """A free port that no other process of this stack has been promised."""
+        while (port := free_port()) in self._ports.values() or port == self._port:
+            pass
+        return port
+
+    def _log(self, name: str) -> Path:
+        return state.logs(self.data) / f"{name}.log"
+
+
+def _merged(built_in: Iterable[dict[str, Any]], own: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """All targets; an agent of one's own replaces the project's for the same activity type."""
+    mine: dict[str, dict[str, Any]] = {}
+    for target in (target for targets in own for target in targets):
+        if mine.setdefault(target["subject"], target) is not target:
+            raise StartError(f"two --agent files serve {target['activity']['activityType']}; leave one out")
+    names = {target["name"] for target in mine.values()}
+    kept = [one for one in built_in if one["subject"] not in mine or not one["subject"]]
+    for one in kept:
+        if one["name"] in names:
+            raise StartError(f"the project has a function named {one['name']}; give your agent's class another name")
+    return [*kept, *mine.values()]
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises PortError where ``port`` is taken, StartError where nothing can listen on ``host``."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortError(
+                f"port {port} on {host} is taken; name another with --port N, or let --port 0 find a free one"
+            ) from None
+        raise StartError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def _check_nats(url: str) -> None:
+    """Raises StartError unless a NATS server answers at ``url`` that is new enough and has JetStream."""
+    where = urlsplit(url).hostname
+    try:
+        info = health.nats_info(url)
+    except (OSError, ValueError) as error:
+        raise StartError(f"no NATS server answers at {where}: {error}; look at --nats-url") from None
+    version = tuple(int(part) for part in str(info.get("version", "0")).split("-")[0].split(".")[:2])
+    if version < _OLDEST_NATS:
+        raise StartError(f"NATS at {where} is {info['version']}; 2.10 or newer is needed")
+    if not info.get("jetstream"):
+        raise StartError(f"NATS at {where} has no JetStream; start it with -js")
