@@ -30,6 +30,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
     from cfm_core.clients.assembly import dataspace_assemblies
+    from cfm_core.provisioning.assembly import provisioning_assembly
     from cfm_core.tenancy.assembly import tenancy_assembly
 
     return (
@@ -41,6 +42,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         secrets_assembly(settings),
         TelemetryAssembly(),
         *dataspace_assemblies(),
+        provisioning_assembly(settings),
         tenancy_assembly(settings),
     )
 

@@ -1,0 +1,71 @@
+"""Provides the Provision Manager: definitions, orchestrations and the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
+from cfm_core.assembly.database import DATABASE
+from cfm_core.errors import FatalError
+from cfm_core.settings import Settings
+
+if TYPE_CHECKING:
+    from cfm_core.provisioning.definitions.service import Definitions
+    from cfm_core.provisioning.engine.service import Engine
+    from cfm_core.provisioning.orchestrations.service import Orchestrations
+
+DEFINITIONS: ServiceType[Definitions] = ServiceType("definitions")
+ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
+ENGINE: ServiceType[Engine] = ServiceType("engine")
+
+
+_KEYS = (DEFINITIONS, ORCHESTRATIONS, ENGINE)
+
+
+class PostgresProvisioningAssembly(ServiceAssembly):
+    """The Provision Manager in Postgres."""
+
+    name = "provisioning-postgres"
+    provides = _KEYS
+    requires = (DATABASE,)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.provisioning.definitions.store import PostgresDefinitions
+        from cfm_core.provisioning.engine.store import PostgresEngine
+        from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+
+        database = context.registry.resolve(DATABASE)
+        context.registry.register(DEFINITIONS, PostgresDefinitions(database))
+        context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database))
+        context.registry.register(ENGINE, PostgresEngine(database))
+
+
+class MemoryProvisioningAssembly(ServiceAssembly):
+    """The Provision Manager in memory; it ends with the process."""
+
+    name = "provisioning-memory"
+    provides = _KEYS
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clock import system_clock
+        from cfm_core.provisioning.memory import MemoryDefinitions, MemoryEngine, MemoryOrchestrations, Runs
+
+        runs = Runs(system_clock)
+        context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
+        context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs))
+        context.registry.register(ENGINE, MemoryEngine(runs))
+
+
+def provisioning_assembly(settings: Settings) -> ServiceAssembly:
+    """The assembly for ``CFM_STORE``.
+
+    Raises:
+        FatalError: it is neither ``postgres`` nor ``memory``.
+    """
+    match settings.store:
+        case "postgres":
+            return PostgresProvisioningAssembly()
+        case "memory":
+            return MemoryProvisioningAssembly()
+        case other:
+            raise FatalError(f"CFM_STORE is {other!r}; it must be postgres or memory")

@@ -1,0 +1,44 @@
+"""The events that the engine writes, as Python makes them; in Postgres its functions make the same."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+from cfm_core.contracts.orchestration import OrchestrationManifest, OrchestrationResponse
+from cfm_core.contracts.reply import EventDict
+from cfm_core.provisioning.engine.model import SOURCE
+
+
+def cloud_event(*, id: str, type: str, orchestration_id: str, data: dict[str, Any]) -> EventDict:
+    return {
+        "specversion": "1.0",
+        "id": id,
+        "source": SOURCE,
+        "type": type,
+        "subject": orchestration_id,
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+
+
+def response_to(
+    manifest: OrchestrationManifest, *, success: bool, error_detail: str, properties: dict[str, Any]
+) -> EventDict:
+    """How the manifest's orchestration has ended. However often it is told, the response is the same, the event a new one."""
+    response = OrchestrationResponse(
+        id=str(uuid.UUID(hashlib.md5(f"response to {manifest.id}".encode(), usedforsecurity=False).hexdigest())),
+        manifest_id=manifest.id,
+        correlation_id=manifest.correlation_id or manifest.id,
+        orchestration_type=manifest.orchestration_type,
+        success=success,
+        error_detail=error_detail,
+        properties=properties,
+    )
+    return cloud_event(
+        id=str(uuid.uuid4()),
+        type="cfm.orchestration.response",
+        orchestration_id=manifest.id,
+        data=response.to_json(),
+    )

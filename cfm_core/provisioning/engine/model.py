@@ -1,0 +1,88 @@
+"""States of orchestrations and activities, and what a step of the engine gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from cfm_core.contracts.reply import Failure, OutboxRow, Reply
+
+SOURCE = "cfm/provision-manager"
+"""The source of all events of the Provision Manager."""
+
+LONGEST_ID = 512
+LONGEST_DELAY = timedelta(days=366)
+"""What an agent asks for beyond this is cut."""
+
+REFUSED = 422
+
+
+class OrchestrationState(StrEnum):
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    ERRORED = "ERRORED"
+    """An activity has failed, and there is nothing to compensate with."""
+    COMPENSATING = "COMPENSATING"
+    """An activity has failed; what was dispatched ends, then the compensation runs."""
+    COMPENSATED = "COMPENSATED"
+    COMPENSATION_FAILED = "COMPENSATION_FAILED"
+
+    @property
+    def number(self) -> int:
+        """The state in the wire contract's terms (section 6)."""
+        return {OrchestrationState.RUNNING: 1, OrchestrationState.COMPLETED: 2}.get(self, 3)
+
+
+class ActivityState(StrEnum):
+    BLOCKED = "BLOCKED"
+    """Waits for activities that it depends on."""
+    DISPATCHED = "DISPATCHED"
+    """Sent to an agent; due when the agent's time is over."""
+    WAITING = "WAITING"
+    """Somebody outside will end it with the token of its dispatch; due when that takes too long."""
+    BACKOFF = "BACKOFF"
+    """Sent again when due."""
+    DONE = "DONE"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    """Its orchestration failed before it could end by itself."""
+
+
+ENDED = frozenset({ActivityState.DONE, ActivityState.FAILED, ActivityState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long an attempt may take, and how it is repeated; these are the values where nobody says otherwise."""
+
+    timeout: timedelta = timedelta(seconds=30)
+    max_attempts: int = 5
+    backoff: timedelta = timedelta(seconds=1)
+    backoff_limit: timedelta = timedelta(seconds=60)
+
+
+LEASE_SLACK = timedelta(seconds=15)
+"""What a dispatch is given beyond the attempt's timeout, for the ways there and back."""
+MOST_UNANSWERED = 10
+"""After so many dispatches without a sign of life an activity fails."""
+LONGEST_WAIT = timedelta(days=1)
+"""How long an activity waits that does not say how long."""
+RESEND_COMPENSATION = timedelta(minutes=1)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a step has written to the outbox, and which of its items it could not take in."""
+
+    outbox: list[OutboxRow] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+    """By the item's place in the batch: why. It is in the dead letters, and the others have taken effect."""
+
+    def reply(self, event_ids: Sequence[str]) -> Reply:
+        """The answer to the trigger; ``event_ids`` are those of the items, in their order."""
+        failures: Mapping[str, Failure] = {
+            event_ids[place]: Failure(REFUSED, reason) for place, reason in self.refused.items()
+        }
+        return Reply(failures=dict(failures), outbox=self.outbox)

@@ -1,0 +1,42 @@
+"""The engine: what advances orchestrations. Every step takes a batch and bears any repetition of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.provisioning.engine.model import Progress
+
+
+class Engine(Protocol):
+    """Each call is one transaction. Its rows in the outbox are leased to whoever called, who hands them on.
+
+    Raises:
+        RecoverableError: the store cannot answer now; whatever part of the batch took effect bears the repetition.
+    """
+
+    def start(self, manifests: Sequence[OrchestrationManifest]) -> Progress:
+        """Start an orchestration for each manifest and dispatch the activities that depend on nothing.
+
+        A manifest that is known starts nothing; if its orchestration has ended, the response is given again. An
+        orchestration type that nobody has defined is answered with a failure.
+        """
+        ...
+
+    def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
+        """Take in how dispatches ended: complete, unlock and dispatch, retry, fail, end orchestrations.
+
+        An outcome whose token is not that of the activity's last dispatch, or that is heard for the second time, is noted in
+        the history and changes nothing else.
+        """
+        ...
+
+    def sweep(self, most: int = 1000) -> Progress:
+        """Take care of up to ``most`` activities that are overdue: dispatch, dispatch again, or time out."""
+        ...
+
+    def register_types(self, announcements: Sequence[ActivityTypeAnnouncement]) -> Progress:
+        """Take over the defaults that agents announce for their activity types; the last word on a type counts."""
+        ...

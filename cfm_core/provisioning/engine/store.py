@@ -1,0 +1,199 @@
+"""The engine in Postgres: each step is one call of a function of the schema ``provision_manager``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, OutcomeKind
+from cfm_core.contracts.orchestration import TENANT_ID, OrchestrationManifest, compensation_id
+from cfm_core.contracts.reply import OutboxRow
+from cfm_core.errors import CfmError, RecoverableError
+from cfm_core.provisioning.engine.events import response_to
+from cfm_core.provisioning.engine.model import LONGEST_DELAY, LONGEST_ID, Progress
+from cfm_core.store import outbox
+from cfm_core.store.database import Database, Row
+from cfm_core.store.sql import Queries
+
+log = logging.getLogger(__name__)
+
+SQL = Queries("cfm_core.provisioning.engine")
+
+
+def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
+    """A manifest as ``start_orchestrations`` takes it."""
+    tenant = manifest.payload.get(TENANT_ID)
+    return {
+        "id": manifest.id,
+        "correlationId": manifest.correlation_id,
+        "type": manifest.orchestration_type,
+        "tenantId": tenant if isinstance(tenant, str) else "",
+        "payload": manifest.payload,
+    }
+
+
+def outcome_row(outcome: ActivityOutcome) -> dict[str, Any]:
+    """An outcome as ``record_outcomes`` takes it."""
+    after = None if outcome.after is None else min(max(outcome.after, timedelta(0)), LONGEST_DELAY).total_seconds()
+    return {
+        "orchestrationId": outcome.orchestration_id,
+        "phase": outcome.phase,
+        "ord": outcome.ord,
+        "token": outcome.token,
+        "kind": outcome.kind,
+        "after": after,
+        "reason": outcome.reason,
+        "values": outcome.values or None,
+        "deleted": outcome.deleted or None,
+        "outputs": outcome.outputs or None,
+    }
+
+
+class PostgresEngine:
+    """See ``Engine``. Where a batch cannot be taken in as a whole, it is halved until the culprit is alone."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, manifests: Sequence[OrchestrationManifest]) -> Progress:
+        progress = Progress()
+        places: dict[str, int] = {}
+        for place, manifest in enumerate(manifests):
+            places.setdefault(manifest.id, place)
+
+        def start(some: Sequence[int]) -> list[Row]:
+            if any(len(manifests[place].id) > _longest_id(manifests[place].id) for place in some):
+                raise _TooLong(f"an orchestration id has at most {LONGEST_ID} characters")
+            rows = [manifest_row(manifests[place]) for place in some]
+            return self._database.rows(SQL["start"], manifests=json.dumps(rows), lease=outbox.LEASE, answers=True)
+
+        def refuse(place: int, error: CfmError) -> None:
+            manifest = manifests[place]
+            progress.refused[place] = str(error)
+            self._put_dead_letter(subjects.MANIFESTS, manifest.to_json(), error)
+            answer = response_to(manifest, success=False, error_detail=str(error), properties={})
+            try:
+                with self._database.transaction() as tx:
+                    progress.outbox.append(outbox.put_for_caller(tx, subjects.RESPONSES, [answer]))
+            except RecoverableError:
+                raise
+            except CfmError:
+                log.warning("a manifest that cannot be taken in cannot be answered either", exc_info=True)
+
+        _by_halves(list(places.values()), start, refuse, progress)
+        return progress
+
+    def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
+        progress = Progress()
+
+        def record_these(some: Sequence[ActivityOutcome]) -> list[Row]:
+            rows = [outcome_row(outcome) for outcome in some]
+            return self._database.rows(SQL["record"], outcomes=json.dumps(rows), lease=outbox.LEASE)
+
+        def record(some: Sequence[int]) -> list[Row]:
+            return record_these([outcomes[place] for place in some])
+
+        def refuse(place: int, error: CfmError) -> None:
+            outcome = outcomes[place]
+            progress.refused[place] = str(error)
+            self._put_dead_letter(subjects.RESULTS, outcome.to_json(), error)
+            failed = outcome.model_copy(
+                update={
+                    "kind": OutcomeKind.FATAL,
+                    "reason": f"its outcome could not be stored: {error}",
+                    "values": {},
+                    "deleted": [],
+                    "outputs": {},
+                }
+            )
+            try:
+                progress.outbox += _written(record_these([failed]))
+            except RecoverableError:
+                raise
+            except CfmError:
+                log.warning("an outcome names an activity in a way that cannot be stored", exc_info=True)
+
+        _by_halves(range(len(outcomes)), record, refuse, progress)
+        return progress
+
+    def sweep(self, most: int = 1000) -> Progress:
+        progress = Progress()
+        try:
+            progress.outbox += _written(self._sweep(most, None))
+            return progress
+        except RecoverableError:
+            raise
+        except CfmError:
+            log.exception("the sweep of overdue activities failed; looking for the culprit")
+        overdue = [id_ for (id_,) in self._database.rows(SQL["list_overdue"], most=most)]
+
+        def sweep(some: Sequence[int]) -> list[Row]:
+            return self._sweep(most, [overdue[place] for place in some])
+
+        def refuse(place: int, error: CfmError) -> None:
+            self._put_dead_letter("sweep", {"orchestrationId": overdue[place]}, error)
+            self._database.rows(SQL["postpone"], orch_id=overdue[place])
+
+        _by_halves(range(len(overdue)), sweep, refuse, progress)
+        return progress
+
+    def register_types(self, announcements: Sequence[ActivityTypeAnnouncement]) -> Progress:
+        rows = {
+            one.activity_type: {
+                "type": one.activity_type,
+                "timeout": one.timeout.total_seconds(),
+                "attempts": one.max_attempts,
+                "backoff": one.backoff.total_seconds(),
+                "backoff_limit": one.backoff_limit.total_seconds(),
+            }
+            for one in announcements
+        }
+        self._database.rows(SQL["register_types"], types=json.dumps(list(rows.values())))
+        return Progress()
+
+    def _sweep(self, most: int, among: list[str] | None) -> list[Row]:
+        return self._database.rows(SQL["sweep"], most=most, lease=outbox.LEASE, among=among)
+
+    def _put_dead_letter(self, subject: str, document: dict[str, object], error: CfmError) -> None:
+        log.error("dead letter on %s: %s", subject, error, exc_info=error)
+        self._database.rows(SQL["put_dead_letter"], subject=subject, event=json.dumps(document), reason=str(error))
+
+
+class _TooLong(CfmError):
+    pass
+
+
+def _longest_id(id_: str) -> int:
+    """A derived id may be longer than those that callers choose."""
+    suffix = compensation_id("")
+    return LONGEST_ID + len(suffix) if id_.endswith(suffix) else LONGEST_ID
+
+
+def _written(rows: Sequence[Row]) -> list[OutboxRow]:
+    return [OutboxRow(id_, subject, events) for id_, subject, events in rows]
+
+
+def _by_halves(
+    places: Sequence[int],
+    step: Callable[[Sequence[int]], list[Row]],
+    refuse: Callable[[int, CfmError], None],
+    progress: Progress,
+) -> None:
+    """Run ``step`` for all ``places``, in as many parts as it takes, and ``refuse`` for those that fail alone."""
+    if not places:
+        return
+    try:
+        progress.outbox += _written(step(places))
+    except RecoverableError:
+        raise
+    except CfmError as error:
+        if len(places) == 1:
+            refuse(places[0], error)
+            return
+        middle = len(places) // 2
+        _by_halves(places[:middle], step, refuse, progress)
+        _by_halves(places[middle:], step, refuse, progress)

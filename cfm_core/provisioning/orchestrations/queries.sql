@@ -1,0 +1,34 @@
+-- name: start
+-- Starts an orchestration unless there is one with its id. Gives the outbox rows that it has written, free for all.
+SELECT id, subject
+  FROM provision_manager.start_orchestrations(:manifests::jsonb, interval '0', false);
+
+-- name: get
+-- One orchestration with its definition, its data and the ids of its activities that are done. Gives 0 or 1 row.
+SELECT o.id, o.version, o.correlation_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
+       f.activities, coalesce(d.values, d.input), d.outputs,
+       ARRAY(SELECT n.activity_id
+               FROM provision_manager.activity a
+               JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+              WHERE a.orch_id = o.id AND a.phase = o.phase AND a.state = 'DONE'
+              ORDER BY a.ord)
+  FROM provision_manager.orchestration o
+  JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
+  JOIN provision_manager.definition f ON f.id = o.def_id
+ WHERE o.id = :id;
+
+-- name: query
+-- One page of the orchestrations that meet a condition, as JSON, and how many meet it.
+WITH matching AS (
+  SELECT o.* FROM provision_manager.orchestration o WHERE {condition}
+), page AS (
+  SELECT * FROM matching ORDER BY id LIMIT :limit::bigint OFFSET :offset::bigint
+)
+SELECT (SELECT count(*) FROM matching),
+       coalesce(json_agg(json_build_object(
+         'id', id, 'correlationId', correlation_id,
+         'state', CASE state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END,
+         'stateTimestamp', to_char(state_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+         'createdTimestamp', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+         'orchestrationType', type, 'definitionId', type) ORDER BY id), '[]')::text
+  FROM page;

@@ -1,0 +1,70 @@
+"""Orchestrations in Postgres."""
+
+from __future__ import annotations
+
+import json
+
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
+from cfm_core.provisioning.engine.model import OrchestrationState
+from cfm_core.provisioning.engine.store import manifest_row
+from cfm_core.provisioning.orchestrations.fields import FIELDS
+from cfm_core.provisioning.orchestrations.model import EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.service import unknown_type
+from cfm_core.query import Page, Predicate, to_sql
+from cfm_core.store.database import Database
+from cfm_core.store.sql import Queries
+
+SQL = Queries("cfm_core.provisioning.orchestrations")
+
+
+class PostgresOrchestrations:
+    """See ``Orchestrations``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def start(self, manifest: OrchestrationManifest) -> Orchestration:
+        if self._database.rows(SQL["start"], manifests=json.dumps([manifest_row(manifest)])):
+            self._database.announce()
+        started = self._find(manifest.id)
+        if started is None:
+            raise unknown_type(manifest.orchestration_type)
+        return started
+
+    def get(self, orchestration_id: str) -> Orchestration:
+        found = self._find(orchestration_id)
+        if found is None:
+            raise NotFoundError("orchestration", orchestration_id)
+        return found
+
+    def query(self, predicate: Predicate, page: Page) -> EntryPage:
+        condition, params = to_sql(predicate, FIELDS)
+        row = self._database.row(
+            SQL["query"].replace("{condition}", condition), **params, offset=page.offset, limit=page.limit
+        )
+        assert row is not None
+        total, text = row
+        return EntryPage(text, total)
+
+    def _find(self, orchestration_id: str) -> Orchestration | None:
+        row = self._database.row(SQL["get"], id=orchestration_id)
+        if row is None:
+            return None
+        (id_, version, correlation_id, type_, state, state_at, created_at, error_detail) = row[:8]
+        activities, processing_data, output_data, completed = row[8:]
+        return Orchestration(
+            id=id_,
+            version=version,
+            correlation_id=correlation_id,
+            type=type_,
+            state=OrchestrationState(state),
+            state_at=state_at,
+            created_at=created_at,
+            error_detail=error_detail,
+            activities=tuple(activity_from_json(activity) for activity in activities),
+            completed=tuple(completed),
+            processing_data=processing_data,
+            output_data=output_data,
+        )

@@ -1,0 +1,78 @@
+"""Orchestrations as JSON of API version v1alpha1.
+
+Source: CFM wire contract, sections 5.9 and 5.10.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import Field
+
+from cfm_core.contracts.documents import Document
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.provisioning.definitions.model import Activity, steps_of
+from cfm_core.provisioning.definitions.v1alpha1 import activity_to_json
+from cfm_core.provisioning.engine.model import LONGEST_ID
+from cfm_core.provisioning.orchestrations.model import Orchestration
+
+
+class ManifestDocument(Document):
+    """Over HTTP the correlation id is required as well."""
+
+    id: str = Field(min_length=1, max_length=LONGEST_ID)
+    correlation_id: str = Field(min_length=1, max_length=LONGEST_ID)
+    orchestration_type: str = Field(min_length=1, max_length=256)
+    payload: dict[str, Any] = Field(default_factory=dict)
+
+    def to_manifest(self) -> OrchestrationManifest:
+        return OrchestrationManifest(
+            id=self.id,
+            correlation_id=self.correlation_id,
+            orchestration_type=self.orchestration_type,
+            payload=self.payload,
+        )
+
+
+def to_json(orchestration: Orchestration) -> dict[str, Any]:
+    """The form in which a single orchestration is read."""
+    return _document(orchestration, activity_to_json)
+
+
+def to_internal_json(orchestration: Orchestration) -> dict[str, Any]:
+    """The form in which a started orchestration is answered: its activities carry the discriminator."""
+
+    def with_discriminator(activity: Activity) -> dict[str, Any]:
+        return {
+            "id": activity.id,
+            "type": activity.type,
+            "discriminator": orchestration.type,
+            "dependsOn": list(activity.depends_on) or None,
+        }
+
+    return _document(orchestration, with_discriminator)
+
+
+def instant(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _document(orchestration: Orchestration, activity_json: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "id": orchestration.id,
+        "correlationId": orchestration.correlation_id,
+        "definitionId": orchestration.type,
+        "state": orchestration.state.number,
+        "stateTimestamp": instant(orchestration.state_at),
+        "createdTimestamp": instant(orchestration.created_at),
+        "orchestrationType": orchestration.type,
+        "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
+        "processingData": orchestration.processing_data,
+        "outputData": orchestration.output_data,
+        "completed": {id_: {} for id_ in orchestration.completed},
+        "status": orchestration.state.lower().replace("_", "-"),
+    }
+    if orchestration.error_detail:
+        document["errorDetail"] = orchestration.error_detail
+    return document

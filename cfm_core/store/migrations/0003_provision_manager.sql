@@ -1,0 +1,764 @@
+-- The Provision Manager: definitions, orchestrations, and the engine that advances them. Lists of state words repeat the
+-- enums of cfm_core.provisioning; a test compares them. Ids are compared byte by byte ("C"), which is what an id needs.
+CREATE SCHEMA provision_manager;
+
+-- Definitions ---------------------------------------------------------------------------------------------------------
+
+CREATE TABLE provision_manager.activity_definition (
+  type                  text COLLATE "C" PRIMARY KEY,
+  description           text NOT NULL DEFAULT '',
+  input_schema          jsonb,
+  output_schema         jsonb,
+  timeout_seconds       double precision,         -- these four override what the agent has announced
+  max_attempts          integer,
+  backoff_seconds       double precision,
+  backoff_limit_seconds double precision
+);
+
+-- What agents announce of themselves: their defaults for an activity type.
+CREATE TABLE provision_manager.activity_type_policy (
+  type                  text COLLATE "C" PRIMARY KEY,
+  timeout_seconds       double precision NOT NULL,
+  max_attempts          integer NOT NULL,
+  backoff_seconds       double precision NOT NULL,
+  backoff_limit_seconds double precision NOT NULL,
+  announced_at          timestamptz NOT NULL DEFAULT now()
+);
+
+-- One version of one orchestration type. Immutable but for is_current: runs keep the version that they began with.
+CREATE TABLE provision_manager.definition (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  type         text COLLATE "C" NOT NULL,
+  version      integer NOT NULL,
+  template_ref text NOT NULL,
+  description  text NOT NULL DEFAULT '',
+  schema       jsonb,
+  activities   jsonb NOT NULL,                    -- as the API shows them: [{"id", "type", "dependsOn"?}]
+  n_nodes      integer NOT NULL,
+  is_current   boolean NOT NULL DEFAULT true,
+  created_at   timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (type, version)
+);
+
+CREATE UNIQUE INDEX definition_current ON provision_manager.definition (type) WHERE is_current;
+CREATE INDEX definition_template ON provision_manager.definition (template_ref);
+
+-- The same activities compiled for the engine; ord is the place in the list.
+CREATE TABLE provision_manager.def_node (
+  def_id      bigint NOT NULL REFERENCES provision_manager.definition,
+  ord         smallint NOT NULL,
+  activity_id text NOT NULL,
+  type        text COLLATE "C" NOT NULL,
+  n_deps      smallint NOT NULL,
+  PRIMARY KEY (def_id, ord)
+);
+
+CREATE INDEX def_node_type ON provision_manager.def_node (type);
+
+CREATE TABLE provision_manager.def_edge (
+  def_id   bigint NOT NULL,
+  from_ord smallint NOT NULL,
+  to_ord   smallint NOT NULL,
+  PRIMARY KEY (def_id, from_ord, to_ord)
+);
+
+-- A node with the policy in force: the definition's word, else the agent's, else the default.
+CREATE VIEW provision_manager.node AS
+SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps,
+       coalesce(d.timeout_seconds, p.timeout_seconds, 30) AS timeout_seconds,
+       coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
+       coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
+       coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds
+  FROM provision_manager.def_node n
+  LEFT JOIN provision_manager.activity_definition d ON d.type = n.type
+  LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type;
+
+-- Runs ----------------------------------------------------------------------------------------------------------------
+
+-- Whoever changes anything of a run locks this row first, several in the order of their ids.
+CREATE TABLE provision_manager.orchestration (
+  id             text COLLATE "C" PRIMARY KEY,    -- the manifest's: the same manifest twice is one run
+  def_id         bigint NOT NULL REFERENCES provision_manager.definition,
+  type           text NOT NULL,
+  correlation_id text NOT NULL,
+  tenant_id      text NOT NULL DEFAULT '',
+  version        integer NOT NULL DEFAULT 0,
+  state          text NOT NULL DEFAULT 'RUNNING' CONSTRAINT orchestration_state CHECK (state IN
+                   ('RUNNING', 'COMPLETED', 'ERRORED', 'COMPENSATING', 'COMPENSATED', 'COMPENSATION_FAILED')),
+  phase          smallint NOT NULL DEFAULT 0,
+  remaining      integer NOT NULL,                -- activities of the phase that have not ended
+  error_detail   text NOT NULL DEFAULT '',
+  resend_at      timestamptz,                     -- when the compensation's manifest is sent again; null: no need
+  state_at       timestamptz NOT NULL,
+  created_at     timestamptz NOT NULL
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX orchestration_correlation ON provision_manager.orchestration USING hash (correlation_id);
+CREATE INDEX orchestration_resend ON provision_manager.orchestration (resend_at) WHERE resend_at IS NOT NULL;
+
+CREATE TABLE provision_manager.orchestration_data (
+  orch_id text COLLATE "C" PRIMARY KEY,
+  input   jsonb NOT NULL,                         -- the manifest's payload, for ever as it came
+  values  jsonb,                                  -- the processing data; null while no activity has changed it
+  outputs jsonb NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 70);
+
+-- An activity that waits for time to pass has due_at; one without is blocked or has ended. Hence nothing is forgotten.
+CREATE TABLE provision_manager.activity (
+  orch_id       text COLLATE "C" NOT NULL,
+  phase         smallint NOT NULL,
+  ord           smallint NOT NULL,
+  state         text NOT NULL CONSTRAINT activity_state CHECK (state IN
+                  ('BLOCKED', 'DISPATCHED', 'WAITING', 'BACKOFF', 'DONE', 'FAILED', 'CANCELLED')),
+  deps_left     smallint NOT NULL,
+  dispatches    smallint NOT NULL DEFAULT 0,      -- how often it was sent
+  unanswered    smallint NOT NULL DEFAULT 0,      -- of these, since the agent's last sign of life
+  failures      smallint NOT NULL DEFAULT 0,      -- reported by the agent
+  token         uuid,                             -- of the last dispatch
+  dispatched_at timestamptz,
+  due_at        timestamptz,
+  PRIMARY KEY (orch_id, phase, ord),
+  CONSTRAINT activity_due CHECK ((due_at IS NULL) = (state IN ('BLOCKED', 'DONE', 'FAILED', 'CANCELLED')))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX activity_due ON provision_manager.activity (due_at) WHERE due_at IS NOT NULL;
+
+-- What an activity has recorded, once it is done; none where it recorded nothing.
+CREATE TABLE provision_manager.activity_output (
+  orch_id text COLLATE "C" NOT NULL,
+  phase   smallint NOT NULL,
+  ord     smallint NOT NULL,
+  values  jsonb,
+  deleted jsonb,
+  outputs jsonb,
+  PRIMARY KEY (orch_id, phase, ord)
+);
+
+-- How each dispatch ended; only ever added to.
+CREATE TABLE provision_manager.history (
+  at            timestamptz NOT NULL,
+  orch_id       text COLLATE "C" NOT NULL,
+  phase         smallint NOT NULL,
+  ord           smallint NOT NULL,
+  kind          text NOT NULL,                    -- an outcome, 'lease over', 'wait over', or 'fenced: ' and an outcome
+  dispatch      smallint,
+  attempt       smallint,
+  dispatched_at timestamptz,
+  next_at       timestamptz,
+  reason        text NOT NULL DEFAULT ''
+);
+
+CREATE INDEX history_of ON provision_manager.history (orch_id);
+
+-- What the engine could not take in; an operator has to look. Text: it may hold what jsonb refuses.
+CREATE TABLE provision_manager.dead_letter (
+  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at      timestamptz NOT NULL DEFAULT now(),
+  subject text NOT NULL,
+  event   text NOT NULL,
+  reason  text NOT NULL
+);
+
+-- The engine ----------------------------------------------------------------------------------------------------------
+-- Each of the three entry functions takes a batch, is called as a transaction of its own, and gives the outbox rows that
+-- it has written. Their plans are nested loops over keys whatever the statistics say: batches are small, tables are not.
+
+CREATE TYPE provision_manager.written AS (id bigint, subject text, events jsonb);
+
+CREATE TYPE provision_manager.activity_key AS (orch_id text, phase smallint, ord smallint);
+
+-- A change of one activity that has been decided on, under the lock of its run.
+CREATE TYPE provision_manager.move AS (
+  pos     integer,                                -- the outcome's place in the batch
+  orch_id text,
+  phase   smallint,
+  ord     smallint,
+  def_id  bigint,
+  running boolean,                                -- its run goes on, as far as is known before this batch
+  open    boolean,                                -- and no move of this batch fails it
+  kind    text,                                   -- for the history; null: nothing has ended
+  state   text,                                   -- what the activity becomes
+  due_in  interval,
+  failed  smallint,                               -- 1 where the agent has reported a failure
+  reason  text,
+  values  jsonb,
+  deleted jsonb,
+  outputs jsonb
+);
+
+CREATE FUNCTION provision_manager.lease(timeout_seconds double precision) RETURNS interval
+LANGUAGE sql IMMUTABLE
+RETURN make_interval(secs => timeout_seconds + 15);
+
+CREATE FUNCTION provision_manager.cloud_event(id text, type text, orch_id text, data jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+RETURN jsonb_build_object(
+  'specversion', '1.0', 'id', id, 'source', 'cfm/provision-manager', 'type', type, 'subject', orch_id,
+  'datacontenttype', 'application/json', 'data', data);
+
+-- The run that a compensation undoes; null for any other id.
+CREATE FUNCTION provision_manager.compensated_by(id text) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN id LIKE '%.compensate' THEN left(id, -11) END;
+
+-- Locks these runs, and those that they compensate. Always in the order of ids, so that no two batches wait for each other.
+CREATE FUNCTION provision_manager.lock_runs(ids text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM
+     FROM provision_manager.orchestration o
+    WHERE o.id = ANY (ids || ARRAY(SELECT provision_manager.compensated_by(i.id)
+                                     FROM unnest(ids) i (id)
+                                    WHERE provision_manager.compensated_by(i.id) IS NOT NULL))
+    ORDER BY o.id
+      FOR UPDATE;
+END
+$$;
+
+-- Tells the agents of activities that are DISPATCHED now: one outbox row for each activity type.
+CREATE FUNCTION provision_manager.announce_dispatches(keys provision_manager.activity_key[], lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH sent AS (
+    SELECT n.type,
+           jsonb_agg(provision_manager.cloud_event(
+             concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches), 'cfm.activity.dispatch', a.orch_id,
+             jsonb_build_object(
+               'orchestrationId', a.orch_id, 'phase', a.phase, 'ord', a.ord, 'token', a.token,
+               'activityId', n.activity_id, 'activityType', n.type, 'discriminator', o.type,
+               'correlationId', o.correlation_id, 'attempt', a.failures + 1,
+               'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
+               'values', coalesce(d.values, d.input), 'outputs', d.outputs))) AS events
+      FROM unnest(keys) k
+      JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
+      JOIN provision_manager.orchestration o ON o.id = a.orch_id
+      JOIN provision_manager.orchestration_data d ON d.orch_id = a.orch_id
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+     GROUP BY n.type)
+  INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
+  SELECT 'event.cfm.activity.' || type, events, clock_timestamp() + lease FROM sent
+  RETURNING written.id, written.subject, written.events;
+END
+$$;
+
+-- Tells whoever started them how these runs have ended; one outbox row. A run's response always has the same id.
+CREATE FUNCTION provision_manager.announce_endings(ids text[], lease interval) RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH ended AS (
+    SELECT jsonb_agg(provision_manager.cloud_event(
+             gen_random_uuid()::text, 'cfm.orchestration.response', o.id,
+             jsonb_build_object(
+               'id', md5('response to ' || o.id)::uuid, 'manifestId', o.id,
+               'correlationId', coalesce(nullif(o.correlation_id, ''), o.id), 'orchestrationType', o.type,
+               'success', o.state = 'COMPLETED', 'properties', d.outputs)
+             || CASE WHEN o.error_detail = '' THEN '{}' ELSE jsonb_build_object('errorDetail', o.error_detail) END)
+             ORDER BY o.id) AS events
+      FROM provision_manager.orchestration o
+      JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
+     WHERE o.id = ANY (ids))
+  INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
+  SELECT 'event.cfm-orchestration-response', events, clock_timestamp() + lease FROM ended WHERE events IS NOT NULL
+  RETURNING written.id, written.subject, written.events;
+END
+$$;
+
+-- Asks for the compensation of failed runs; one outbox row. Its id is derived: however often it is asked for, it runs once.
+CREATE FUNCTION provision_manager.announce_compensations(ids text[], lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+  WITH failed AS (
+    SELECT jsonb_agg(provision_manager.cloud_event(
+             o.id || '.compensate', 'cfm.orchestration.manifest', o.id,
+             jsonb_build_object(
+               'id', o.id || '.compensate', 'correlationId', o.correlation_id,
+               'orchestrationType', 'cfm.orchestration.vpa.dispose', 'payload', coalesce(d.values, d.input)))
+             ORDER BY o.id) AS events
+      FROM provision_manager.orchestration o
+      JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
+     WHERE o.id = ANY (ids))
+  INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
+  SELECT 'event.cfm-orchestration', events, clock_timestamp() + lease FROM failed WHERE events IS NOT NULL
+  RETURNING written.id, written.subject, written.events;
+END
+$$;
+
+-- Brings the runs up to date whose compensation is among the ended runs ``ids``; the caller has locked them.
+CREATE FUNCTION provision_manager.settle_compensated(ids text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE provision_manager.orchestration o
+     SET state = CASE c.state WHEN 'COMPLETED' THEN 'COMPENSATED' ELSE 'COMPENSATION_FAILED' END,
+         state_at = clock_timestamp(), version = o.version + 1, resend_at = NULL
+    FROM provision_manager.orchestration c
+   WHERE c.id = ANY (ids)
+     AND o.id = provision_manager.compensated_by(c.id)
+     AND o.state = 'COMPENSATING';
+END
+$$;
+
+-- Carries out moves: completes, unlocks, dispatches, fails, ends runs, writes the history and the outbox.
+CREATE FUNCTION provision_manager.advance(
+  moves provision_manager.move[], instant timestamptz, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  sent    provision_manager.activity_key[];
+  kids    provision_manager.activity_key[];
+  failing text[];
+  ended   text[];
+  undone  text[];
+BEGIN
+  -- The processing data first, so that what is dispatched below carries it. The last word on each key counts.
+  IF EXISTS (SELECT FROM unnest(moves) m
+              WHERE m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL) THEN
+    WITH said AS (
+      SELECT m.pos, m.orch_id, 'value' AS what, e.key, e.value FROM unnest(moves) m, jsonb_each(m.values) e
+       UNION ALL
+      SELECT m.pos, m.orch_id, 'value', d.key, NULL FROM unnest(moves) m, jsonb_array_elements_text(m.deleted) d (key)
+       UNION ALL
+      SELECT m.pos, m.orch_id, 'output', e.key, e.value FROM unnest(moves) m, jsonb_each(m.outputs) e
+    ), last_word AS (
+      SELECT DISTINCT ON (orch_id, what, key) orch_id, what, key, value
+        FROM said
+       ORDER BY orch_id, what, key, pos DESC, value IS NULL
+    ), merged AS (
+      SELECT orch_id,
+             coalesce(array_agg(key) FILTER (WHERE what = 'value' AND value IS NULL), '{}') AS deleted,
+             coalesce(jsonb_object_agg(key, value) FILTER (WHERE what = 'value' AND value IS NOT NULL), '{}') AS values,
+             coalesce(jsonb_object_agg(key, value) FILTER (WHERE what = 'output'), '{}') AS outputs
+        FROM last_word
+       GROUP BY orch_id)
+    UPDATE provision_manager.orchestration_data d
+       SET values = CASE WHEN m.values = '{}' AND m.deleted = '{}' THEN d.values
+                         ELSE (coalesce(d.values, d.input) - m.deleted) || m.values END,
+           outputs = d.outputs || m.outputs
+      FROM merged m
+     WHERE d.orch_id = m.orch_id;
+
+    INSERT INTO provision_manager.activity_output (orch_id, phase, ord, values, deleted, outputs)
+    SELECT m.orch_id, m.phase, m.ord, m.values, m.deleted, m.outputs
+      FROM unnest(moves) m
+     WHERE m.state = 'DONE'
+       AND (m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL);
+  END IF;
+
+  WITH told AS (
+    INSERT INTO provision_manager.history
+      (at, orch_id, phase, ord, kind, dispatch, attempt, dispatched_at, next_at, reason)
+    SELECT instant, m.orch_id, m.phase, m.ord, m.kind, a.dispatches, a.failures + 1, a.dispatched_at,
+           instant + m.due_in, m.reason
+      FROM unnest(moves) m
+      JOIN provision_manager.activity a ON a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
+     WHERE m.kind IS NOT NULL
+  ), moved AS (
+    UPDATE provision_manager.activity a
+       SET state = m.state,
+           due_at = instant + m.due_in,
+           failures = a.failures + m.failed,
+           dispatches = a.dispatches + CASE m.state WHEN 'DISPATCHED' THEN 1 ELSE 0 END,
+           unanswered = CASE m.state WHEN 'DISPATCHED' THEN a.unanswered + 1 ELSE 0 END,
+           token = CASE m.state WHEN 'DISPATCHED' THEN gen_random_uuid() ELSE a.token END,
+           dispatched_at = CASE m.state WHEN 'DISPATCHED' THEN instant ELSE a.dispatched_at END
+      FROM unnest(moves) m
+     WHERE a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
+    RETURNING a.orch_id, a.phase, a.ord, a.state)
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED')
+    INTO sent
+    FROM moved;
+
+  -- Children: deps_left falls in any case, dispatched are those of runs that go on.
+  WITH parents AS (
+    SELECT m.orch_id, m.phase, m.def_id, e.to_ord, count(*)::smallint AS done, bool_and(m.open) AS open
+      FROM unnest(moves) m
+      JOIN provision_manager.def_edge e ON e.def_id = m.def_id AND e.from_ord = m.ord
+     WHERE m.state = 'DONE'
+     GROUP BY m.orch_id, m.phase, m.def_id, e.to_ord
+  ), freed AS (
+    SELECT p.*, p.open AND a.deps_left = p.done AND a.state = 'BLOCKED' AS ready, n.timeout_seconds
+      FROM parents p
+      JOIN provision_manager.activity a ON a.orch_id = p.orch_id AND a.phase = p.phase AND a.ord = p.to_ord
+      JOIN provision_manager.node n ON n.def_id = p.def_id AND n.ord = p.to_ord
+  ), unlocked AS (
+    UPDATE provision_manager.activity a
+       SET deps_left = a.deps_left - f.done,
+           state = CASE WHEN f.ready THEN 'DISPATCHED' ELSE a.state END,
+           due_at = CASE WHEN f.ready THEN instant + provision_manager.lease(f.timeout_seconds) ELSE a.due_at END,
+           dispatches = CASE WHEN f.ready THEN 1 ELSE a.dispatches END,
+           unanswered = CASE WHEN f.ready THEN 1 ELSE a.unanswered END,
+           token = CASE WHEN f.ready THEN gen_random_uuid() ELSE a.token END,
+           dispatched_at = CASE WHEN f.ready THEN instant ELSE a.dispatched_at END
+      FROM freed f
+     WHERE a.orch_id = f.orch_id AND a.phase = f.phase AND a.ord = f.to_ord
+    RETURNING a.orch_id, a.phase, a.ord, f.ready)
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO kids FROM unlocked WHERE ready;
+
+  -- Runs that go on, end well, or had failed before and lose their last dispatched activity now.
+  WITH ends AS (
+    SELECT m.orch_id, count(*)::integer AS n
+      FROM unnest(moves) m
+     WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED') AND (m.open OR NOT m.running)
+     GROUP BY m.orch_id
+  ), counted AS (
+    UPDATE provision_manager.orchestration o
+       SET remaining = o.remaining - e.n,
+           state = CASE WHEN o.state = 'RUNNING' AND o.remaining = e.n THEN 'COMPLETED' ELSE o.state END,
+           state_at = CASE WHEN o.state = 'RUNNING' AND o.remaining = e.n THEN instant ELSE o.state_at END,
+           resend_at = CASE WHEN o.state = 'COMPENSATING' AND o.remaining = e.n THEN instant + interval '1 min'
+                            ELSE o.resend_at END,
+           version = o.version + 1
+      FROM ends e
+     WHERE o.id = e.orch_id
+    RETURNING o.id, o.state, o.remaining)
+  SELECT array_agg(id) FILTER (WHERE state = 'COMPLETED'), array_agg(id) FILTER (WHERE state = 'COMPENSATING')
+    INTO ended, undone
+    FROM counted
+   WHERE remaining = 0;
+
+  -- Runs that fail now: the first reason counts, what was not sent is cancelled.
+  failing := ARRAY(SELECT DISTINCT m.orch_id FROM unnest(moves) m WHERE m.running AND NOT m.open);
+  IF failing <> '{}' THEN
+    UPDATE provision_manager.activity a
+       SET state = 'CANCELLED', due_at = NULL
+     WHERE a.orch_id = ANY (failing) AND a.state IN ('BLOCKED', 'BACKOFF', 'WAITING');
+
+    WITH first AS (
+      SELECT DISTINCT ON (m.orch_id) m.orch_id, m.reason
+        FROM unnest(moves) m
+       WHERE m.running AND m.state = 'FAILED'
+       ORDER BY m.orch_id, m.pos
+    ), out_now AS (
+      SELECT f.orch_id, f.reason, out_there.n,
+             o.type <> 'cfm.orchestration.vpa.dispose' AND EXISTS (
+               -- The dispose definition of the template that the run came from, or that its type belongs to now.
+               SELECT FROM provision_manager.definition x
+                 JOIN provision_manager.definition d ON d.template_ref = x.template_ref
+                WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
+                  AND (d.id = o.def_id OR d.type = o.type AND d.is_current)) AS compensable
+        FROM first f
+        JOIN provision_manager.orchestration o ON o.id = f.orch_id
+        CROSS JOIN LATERAL (
+          SELECT count(*)::integer AS n
+            FROM provision_manager.activity a
+           WHERE a.orch_id = f.orch_id AND a.phase = o.phase AND a.state = 'DISPATCHED') out_there
+    ), failed AS (
+      UPDATE provision_manager.orchestration o
+         SET state = CASE WHEN f.compensable THEN 'COMPENSATING' ELSE 'ERRORED' END,
+             state_at = instant, version = o.version + 1, error_detail = f.reason, remaining = f.n,
+             resend_at = CASE WHEN f.compensable AND f.n = 0 THEN instant + interval '1 min' END
+        FROM out_now f
+       WHERE o.id = f.orch_id
+      RETURNING o.id, o.resend_at IS NOT NULL AS undo)
+    SELECT ended || array_agg(id), undone || array_agg(id) FILTER (WHERE undo) INTO ended, undone FROM failed;
+  END IF;
+
+  IF sent IS NOT NULL OR kids IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(sent || kids, lease);
+  END IF;
+  IF ended IS NOT NULL THEN
+    PERFORM provision_manager.settle_compensated(ended);
+    RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
+  END IF;
+  IF undone IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undone, lease);
+  END IF;
+END
+$$;
+
+-- Starts a run for each manifest [{"id", "correlationId", "type", "tenantId", "payload"}], no id twice. A known id starts
+-- nothing; if ``answers``, its response is given again where it has ended, and an unknown type is answered with a failure.
+CREATE FUNCTION provision_manager.start_orchestrations(manifests jsonb, lease interval, answers boolean)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  instant timestamptz := clock_timestamp();
+  started text[];
+  others  text[];
+  compensations text[];
+  roots   provision_manager.activity_key[];
+BEGIN
+  WITH begun AS (
+    INSERT INTO provision_manager.orchestration
+      (id, def_id, type, correlation_id, tenant_id, remaining, state_at, created_at)
+    SELECT m.id, d.id, d.type, m."correlationId", m."tenantId", d.n_nodes, instant, instant
+      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text, "tenantId" text)
+      JOIN provision_manager.definition d ON d.type = m.type AND d.is_current
+     ORDER BY m.id COLLATE "C"
+        ON CONFLICT (id) DO NOTHING
+    RETURNING id)
+  SELECT coalesce(array_agg(id), '{}') INTO started FROM begun;
+
+  IF started <> '{}' THEN
+    INSERT INTO provision_manager.orchestration_data (orch_id, input)
+    SELECT m.id, m.payload
+      FROM jsonb_to_recordset(manifests) AS m (id text, payload jsonb)
+     WHERE m.id = ANY (started);
+
+    WITH born AS (
+      INSERT INTO provision_manager.activity
+        (orch_id, phase, ord, state, deps_left, dispatches, unanswered, token, dispatched_at, due_at)
+      SELECT o.id, o.phase, n.ord, CASE n.n_deps WHEN 0 THEN 'DISPATCHED' ELSE 'BLOCKED' END, n.n_deps,
+             root.n, root.n, CASE root.n WHEN 1 THEN gen_random_uuid() END, CASE root.n WHEN 1 THEN instant END,
+             CASE root.n WHEN 1 THEN instant + provision_manager.lease(n.timeout_seconds) END
+        FROM unnest(started) s (id)
+        JOIN provision_manager.orchestration o ON o.id = s.id
+        JOIN provision_manager.node n ON n.def_id = o.def_id
+        CROSS JOIN LATERAL (SELECT CASE n.n_deps WHEN 0 THEN 1 ELSE 0 END::smallint AS n) root
+      RETURNING orch_id, phase, ord, dispatches)
+    SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO roots FROM born WHERE dispatches = 1;
+
+    compensations := ARRAY(SELECT s.id FROM unnest(started) s (id) WHERE provision_manager.compensated_by(s.id) IS NOT NULL);
+    IF compensations <> '{}' THEN
+      PERFORM provision_manager.lock_runs(compensations);
+      UPDATE provision_manager.orchestration o
+         SET resend_at = NULL
+        FROM unnest(compensations) c (id)
+       WHERE o.id = provision_manager.compensated_by(c.id) AND o.resend_at IS NOT NULL;
+    END IF;
+
+    RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(roots, lease);
+  END IF;
+
+  others := ARRAY(SELECT m.id FROM jsonb_to_recordset(manifests) AS m (id text) WHERE m.id <> ALL (started));
+  IF answers AND others <> '{}' THEN
+    RETURN QUERY SELECT * FROM provision_manager.answer_others(manifests, others, lease);
+  END IF;
+END
+$$;
+
+-- Answers the manifests ``ids`` that have started nothing: ended runs again, unknown types with a failure.
+CREATE FUNCTION provision_manager.answer_others(manifests jsonb, ids text[], lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  ended text[];
+BEGIN
+  PERFORM provision_manager.lock_runs(ids);
+  ended := ARRAY(SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (ids) AND o.state <> 'RUNNING');
+  PERFORM provision_manager.settle_compensated(ended);
+  RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
+
+  RETURN QUERY
+  WITH unknown AS (
+    SELECT m.*
+      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text)
+     WHERE m.id = ANY (ids)
+       AND NOT EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = m.id)
+  ), never_undone AS (
+    UPDATE provision_manager.orchestration o
+       SET state = 'COMPENSATION_FAILED', state_at = clock_timestamp(), version = o.version + 1, resend_at = NULL
+      FROM unknown u
+     WHERE o.id = provision_manager.compensated_by(u.id) AND o.state = 'COMPENSATING'
+  ), refused AS (
+    SELECT jsonb_agg(provision_manager.cloud_event(
+             gen_random_uuid()::text, 'cfm.orchestration.response', u.id,
+             jsonb_build_object(
+               'id', md5('response to ' || u.id)::uuid, 'manifestId', u.id,
+               'correlationId', coalesce(nullif(u."correlationId", ''), u.id), 'orchestrationType', u.type,
+               'success', false, 'errorDetail', format('there is no orchestration type %s', u.type),
+               'properties', '{}'::jsonb))) AS events
+      FROM unknown u)
+  INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
+  SELECT 'event.cfm-orchestration-response', events, clock_timestamp() + lease FROM refused WHERE events IS NOT NULL
+  RETURNING written.id, written.subject, written.events;
+END
+$$;
+
+-- Takes in outcomes [{"orchestrationId", "phase", "ord", "token", "kind", "after" (seconds), "reason", "values", "deleted",
+-- "outputs"}]. An outcome counts if its token is that of the activity's last dispatch, and nothing has been heard of it.
+CREATE FUNCTION provision_manager.record_outcomes(outcomes jsonb, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  instant timestamptz;
+  moves   provision_manager.move[];
+BEGIN
+  -- What is read from here on is fresh, and stays so until the end.
+  PERFORM provision_manager.lock_runs(ARRAY(SELECT o->>'orchestrationId' FROM jsonb_array_elements(outcomes) o));
+  instant := clock_timestamp();
+
+  WITH heard AS (
+    -- Where an agent has said two things about one dispatch, the one that ends it counts.
+    SELECT DISTINCT ON (a.orch_id, a.phase, a.ord)
+           u.pos, a.orch_id, a.phase, a.ord, o.def_id, o.state = 'RUNNING' AS running, u.kind, a.failures, u.after,
+           u.reason, u.values, u.deleted, u.outputs, n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds,
+           n.activity_id, n.type, u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted
+      FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
+             ("orchestrationId" text, phase smallint, ord smallint, token text, kind text, after double precision,
+              reason text, values jsonb, deleted jsonb, outputs jsonb))
+           WITH ORDINALITY AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, pos)
+      JOIN provision_manager.orchestration o ON o.id = u.orch_id AND o.phase = u.phase
+      JOIN provision_manager.activity a
+        ON a.orch_id = u.orch_id AND a.phase = u.phase AND a.ord = u.ord AND a.token::text = u.token
+       AND (a.state = 'DISPATCHED' OR a.state = 'WAITING' AND u.kind <> 'wait')
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = u.ord
+     ORDER BY a.orch_id, a.phase, a.ord,
+              array_position(ARRAY['complete', 'fatal', 'retry', 'schedule', 'wait'], u.kind), u.pos
+  ), decided AS (
+    SELECT h.*,
+           CASE WHEN kind = 'complete' THEN 'DONE'
+                WHEN kind = 'fatal' OR exhausted THEN 'FAILED'
+                WHEN NOT running THEN 'CANCELLED'
+                WHEN kind = 'wait' THEN 'WAITING'
+                ELSE 'BACKOFF' END AS state
+      FROM heard h
+  ), seen AS (
+    SELECT d.*, running AND NOT bool_or(state = 'FAILED') OVER (PARTITION BY orch_id) AS open FROM decided d
+  )
+  SELECT array_agg((
+           pos, orch_id, phase, ord, def_id, running, open, kind, state,
+           CASE WHEN state = 'WAITING' THEN make_interval(secs => coalesce(after, 86400))
+                WHEN state = 'BACKOFF' AND kind = 'schedule' THEN make_interval(secs => coalesce(after, backoff_seconds))
+                WHEN state = 'BACKOFF' THEN make_interval(secs => coalesce(
+                  after, random() * least(backoff_limit_seconds, backoff_seconds * 2 ^ least(failures, 60)))) END,
+           CASE kind WHEN 'retry' THEN 1 ELSE 0 END,
+           CASE WHEN exhausted
+                THEN format('activity %s (%s) failed after %s attempts: %s', activity_id, type, failures + 1, reason)
+                WHEN kind = 'fatal' THEN format('activity %s (%s): %s', activity_id, type, reason)
+                ELSE reason END,
+           values, deleted, outputs)::provision_manager.move
+         ORDER BY orch_id, phase, ord)
+    INTO moves
+    FROM seen;
+
+  IF coalesce(cardinality(moves), 0) < jsonb_array_length(outcomes) THEN
+    INSERT INTO provision_manager.history (at, orch_id, phase, ord, kind, reason)
+    SELECT instant, u.orch_id, u.phase, u.ord, 'fenced: ' || u.kind, u.reason
+      FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
+             ("orchestrationId" text, phase smallint, ord smallint, kind text, reason text))
+           WITH ORDINALITY AS u (orch_id, phase, ord, kind, reason, pos)
+     WHERE u.pos <> ALL (ARRAY(SELECT m.pos FROM unnest(moves) m));
+  END IF;
+  IF moves IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.advance(moves, instant, lease);
+  END IF;
+END
+$$;
+
+-- Takes care of up to ``most`` activities that are overdue; of those of the runs ``among``, unless that is null. Runs that
+-- somebody else holds are left to the next time, therefore this never waits for anybody.
+CREATE FUNCTION provision_manager.sweep_activities(most integer, lease interval, among text[])
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+DECLARE
+  instant timestamptz := clock_timestamp();
+  ids     text[];
+  parents text[];
+  held    text[];
+  moves   provision_manager.move[];
+  late    text[];
+BEGIN
+  WITH locked AS (
+    SELECT o.id
+      FROM provision_manager.activity a
+      JOIN provision_manager.orchestration o ON o.id = a.orch_id
+     WHERE a.due_at <= instant AND (among IS NULL OR a.orch_id = ANY (among))
+     ORDER BY a.due_at
+     LIMIT most
+       FOR UPDATE OF o SKIP LOCKED)
+  SELECT array_agg(DISTINCT id) INTO ids FROM locked;
+
+  IF ids IS NOT NULL THEN
+    parents := ARRAY(SELECT provision_manager.compensated_by(id) FROM unnest(ids) id WHERE id LIKE '%.compensate');
+    IF parents <> '{}' THEN
+      WITH locked AS (
+        SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (parents) FOR UPDATE SKIP LOCKED)
+      SELECT coalesce(array_agg(id), '{}') INTO held FROM locked;
+      ids := ARRAY(
+        SELECT i.id
+          FROM unnest(ids) i (id)
+         WHERE provision_manager.compensated_by(i.id) = ANY (held)
+            OR NOT EXISTS (SELECT FROM provision_manager.orchestration o
+                            WHERE o.id = provision_manager.compensated_by(i.id)));
+    END IF;
+
+    WITH decided AS (
+      SELECT a.orch_id, a.phase, a.ord, o.def_id, o.state = 'RUNNING' AS running, n.timeout_seconds,
+             CASE a.state WHEN 'DISPATCHED' THEN 'lease over' WHEN 'WAITING' THEN 'wait over' END AS kind,
+             CASE WHEN o.state <> 'RUNNING' THEN 'CANCELLED'
+                  WHEN a.state = 'WAITING' OR a.state = 'DISPATCHED' AND a.unanswered >= 10 THEN 'FAILED'
+                  ELSE 'DISPATCHED' END AS state,
+             CASE WHEN a.state = 'WAITING' THEN format('activity %s (%s): wait timed out', n.activity_id, n.type)
+                  WHEN a.state = 'DISPATCHED' AND a.unanswered >= 10
+                  THEN format('activity %s (%s): no agent answered for activity type %s', n.activity_id, n.type, n.type)
+                  ELSE '' END AS reason
+        FROM unnest(ids) i (id)
+        JOIN provision_manager.orchestration o ON o.id = i.id
+        JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.due_at <= instant
+        JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+    ), seen AS (
+      SELECT d.*, bool_or(running AND state = 'FAILED') OVER (PARTITION BY orch_id) AS fails FROM decided d
+    )
+    SELECT array_agg((
+             0, orch_id, phase, ord, def_id, running, running AND NOT fails, kind,
+             CASE WHEN fails AND state = 'DISPATCHED' THEN 'CANCELLED' ELSE state END,
+             CASE WHEN state = 'DISPATCHED' AND NOT fails THEN provision_manager.lease(timeout_seconds) END,
+             0, reason, NULL, NULL, NULL)::provision_manager.move
+           ORDER BY orch_id, phase, ord)
+      INTO moves
+      FROM seen;
+    IF moves IS NOT NULL THEN
+      RETURN QUERY SELECT * FROM provision_manager.advance(moves, instant, lease);
+    END IF;
+  END IF;
+
+  IF among IS NULL THEN
+    WITH locked AS (
+      SELECT o.id
+        FROM provision_manager.orchestration o
+       WHERE o.resend_at <= instant
+       ORDER BY o.resend_at
+       LIMIT most
+         FOR UPDATE SKIP LOCKED
+    ), asked AS (
+      UPDATE provision_manager.orchestration o
+         SET resend_at = instant + interval '1 min'
+        FROM locked
+       WHERE o.id = locked.id
+      RETURNING o.id)
+    SELECT array_agg(id) INTO late FROM asked;
+    IF late IS NOT NULL THEN
+      RETURN QUERY SELECT * FROM provision_manager.announce_compensations(late, lease);
+    END IF;
+  END IF;
+END
+$$;

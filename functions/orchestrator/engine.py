@@ -1,0 +1,39 @@
+"""The steps of the engine, each a function; the trigger calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.contracts.reply import Reply
+from cfm_core.eventing.cloudevents import CloudEvent
+from cfm_core.function import event_function
+from cfm_core.provisioning.assembly import ENGINE
+from cfm_core.provisioning.engine.service import Engine
+
+
+@event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, slots=2, requires=[ENGINE])
+def start_orchestrations(events: Sequence[CloudEvent[OrchestrationManifest]], engine: Engine) -> Reply:
+    """Start an orchestration for each manifest. A repeated one starts nothing, and is answered if its run has ended."""
+    return engine.start([event.data for event in events]).reply([event.id for event in events])
+
+
+@event_function(subject=subjects.RESULTS, data=ActivityOutcome, batch=256, slots=2, requires=[ENGINE])
+def record_activity_results(events: Sequence[CloudEvent[ActivityOutcome]], engine: Engine) -> Reply:
+    """Take in how activities ended, and dispatch what they made possible. A repeated outcome changes nothing."""
+    return engine.record([event.data for event in events]).reply([event.id for event in events])
+
+
+@event_function(every=timedelta(seconds=0.5), slots=1, requires=[ENGINE])
+def sweep_orchestrations(events: Sequence[CloudEvent[None]], engine: Engine) -> Reply:
+    """Take care of what is overdue. Two sweeps at a time share the work."""
+    return engine.sweep().reply([event.id for event in events])
+
+
+@event_function(subject=subjects.ACTIVITY_TYPES, data=ActivityTypeAnnouncement, batch=256, slots=1, requires=[ENGINE])
+def register_activity_types(events: Sequence[CloudEvent[ActivityTypeAnnouncement]], engine: Engine) -> Reply:
+    """Remember what agents announce as the defaults of their activity types. The last word counts."""
+    return engine.register_types([event.data for event in events]).reply([event.id for event in events])

@@ -1,0 +1,53 @@
+"""Orchestrations: started by hand, looked at, searched for."""
+
+from __future__ import annotations
+
+from flask import Request, Response
+
+from cfm_core import query
+from cfm_core.errors import ClientError
+from cfm_core.function import http_function
+from cfm_core.provisioning.assembly import ORCHESTRATIONS
+from cfm_core.provisioning.orchestrations import v1alpha1
+from cfm_core.provisioning.orchestrations.service import Orchestrations
+from cfm_core.web import paging
+from cfm_core.web.answers import json_value, page
+from cfm_core.web.auth import PM_READ, PM_WRITE
+from cfm_core.web.body import read
+from cfm_core.web.edge import request_id_of
+from cfm_core.web.problem import problem
+
+PATH = "/api/v1alpha1/orchestrations"
+
+
+@http_function("POST", PATH, scope=PM_WRITE, requires=[ORCHESTRATIONS])
+def start_orchestration(request: Request, orchestrations: Orchestrations) -> Response:
+    """Start an orchestration. A known id is answered with the orchestration that has it."""
+    manifest = read(request, v1alpha1.ManifestDocument).to_manifest()
+    return json_value(v1alpha1.to_internal_json(orchestrations.start(manifest)), 202)
+
+
+@http_function("POST", PATH + "/query", scope=PM_READ, requires=[ORCHESTRATIONS])
+def query_orchestrations(request: Request, orchestrations: Orchestrations) -> Response:
+    """Find orchestrations by a predicate."""
+    asked = read(request, paging.QueryRequest)
+    wanted = asked.page()
+    return page(request, wanted, orchestrations.query(query.parse(asked.predicate), wanted))
+
+
+@http_function("GET", PATH + "/{orchestration_id}", scope=PM_READ, requires=[ORCHESTRATIONS])
+def get_orchestration(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
+    """Show an orchestration with its steps and its data."""
+    return json_value(v1alpha1.to_json(orchestrations.get(orchestration_id)))
+
+
+class _NotAllowed(ClientError):
+    status = 405
+
+
+@http_function("POST", PATH + "/{orchestration_id}", scope=PM_WRITE)
+def refuse_post_to_orchestration(request: Request, orchestration_id: str) -> Response:
+    """Say that nothing can be posted to an orchestration."""
+    response = problem(_NotAllowed("Method not allowed"), request, request_id_of(request))
+    response.headers["Allow"] = "GET"
+    return response
