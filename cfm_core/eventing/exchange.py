@@ -18,7 +18,7 @@ from cfm_core.eventing.jetstream import EVENTS_PER_MESSAGE, Consumer, JetStream,
 from cfm_core.eventing.lanes import Lane, Post
 from cfm_core.eventing.relay import Relay
 from cfm_core.eventing.targets import Target
-from cfm_core.eventing.verdicts import delay
+from cfm_core.eventing.verdicts import delay, jitter
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Switchboard:
                 left = [] if self._direct else [one for one in left if one not in too_large]
             if left:
                 attempts += 1
-                await asyncio.sleep(delay(attempts))
+                await asyncio.sleep(delay(attempts, spread=jitter()))
                 left = await self.to_stream(subjects.RESULTS, left)
         for entry in left:
             entry.origin.given_back(0)
@@ -177,7 +177,7 @@ class Switchboard:
         except (RecoverableError, TooLargeError) as error:
             log.warning("%s: the message stays, it cannot be made a dead letter: %s", target.name, error)
             message.expect(1)
-            message.given_back(delay(message.deliveries))
+            message.given_back(delay(message.deliveries, spread=jitter()))
         else:
             message.terminate()
 

@@ -20,7 +20,7 @@ from cfm_core.eventing import outcomes
 from cfm_core.eventing.entries import Entry, batch_body
 from cfm_core.eventing.post import Answer
 from cfm_core.eventing.targets import Target
-from cfm_core.eventing.verdicts import CRASHED, TIMEOUT, TOO_LARGE, Verdict, delay, is_overload, verdict
+from cfm_core.eventing.verdicts import CRASHED, TIMEOUT, TOO_LARGE, Verdict, delay, is_overload, jitter, verdict
 
 log = logging.getLogger(__name__)
 
@@ -186,11 +186,17 @@ class Lane:
 
     async def _deliver(self, batch: list[Entry]) -> None:
         try:
-            answer = await self._post(self.target, batch_body(batch))
-        finally:
-            self._in_flight -= 1
-            self._pump_soon()
-        self._conclude(batch, answer)
+            try:
+                answer = await self._post(self.target, batch_body(batch))
+            finally:
+                self._in_flight -= 1
+                self._pump_soon()
+            self._conclude(batch, answer)
+        except Exception:
+            # A mistake of ours must not keep events in hand for ever: they are brought again.
+            log.exception("a batch for %s could not be concluded", self.target.name)
+            for entry in batch:
+                entry.origin.given_back(delay(entry.attempts + 1, spread=jitter()))
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -227,8 +233,9 @@ class Lane:
                 self.drain()
             return
         failure = Failure(answer.status, _reason(answer), answer.retry_after)
+        spread = jitter()
         for entry in batch:
-            self._failed(entry, failure)
+            self._failed(entry, failure, spread)
 
     def _succeeded(self, batch: list[Entry], answer: Answer) -> None:
         self._grow()
@@ -237,24 +244,26 @@ class Lane:
             # An agent has no part in the outbox: what it says of rows is not believed.
             self._outcomes(batch, reply, answer)
             return
+        spread = jitter()
         for entry in batch:
             failure = reply.failures.get(entry.id) if reply else None
             if failure is None:
                 entry.origin.settled()
             else:
-                self._failed(entry, failure)
+                self._failed(entry, failure, spread)
         if reply is not None and reply.outbox:
             self._exchange.take_rows(reply.outbox)
 
     def _outcomes(self, batch: list[Entry], reply: Reply | None, answer: Answer) -> None:
         found = outcomes.matched((entry.event for entry in batch), reply.events) if reply else {}
         ready: list[Entry] = []
+        spread = jitter()
         for entry in batch:
             token = outcomes.token_of(entry.event)
-            if token is not None and (outcome := found.pop(token, None)) is not None:
+            if token is not None and (outcome := found.get(token)) is not None:
                 ready.append(Entry(outcome, entry.origin, is_outcome=True))
             elif reply is not None and (failure := reply.failures.get(entry.id)) is not None:
-                self._failed(entry, failure)
+                self._failed(entry, failure, spread)
             elif reply is None:
                 self._blame(entry, f"the agent's function gave an unreadable answer: {outcomes.quoted(answer.body)}")
             else:
@@ -262,7 +271,7 @@ class Lane:
         if ready:
             self._exchange.take_outcomes(ready)
 
-    def _failed(self, entry: Entry, failure: Failure) -> None:
+    def _failed(self, entry: Entry, failure: Failure, spread: float) -> None:
         """One event was not delivered, whether alone, or with all of its batch, or by the answer's own report."""
         found = verdict(failure.status)
         entry.attempts += 1
@@ -274,7 +283,8 @@ class Lane:
             entry.origin.settled()
         else:
             least = _FIRST_BAR if found is Verdict.BARRED else failure.retry_after
-            self._again(entry, delay(entry.attempts, least if isinstance(least, int | float) else None), failure)
+            least = least if isinstance(least, int | float) else None
+            self._again(entry, delay(entry.attempts, least, spread), failure)
 
     def _again(self, entry: Entry, seconds: float, failure: Failure) -> None:
         if entry.in_stream:
@@ -318,11 +328,11 @@ class Lane:
         except CfmError as error:
             log.warning("%s: event %s stays, it cannot be made a dead letter: %s", self.target.name, entry.id, error)
             if entry.in_stream:
-                entry.origin.given_back(delay(max(entry.attempts, 6)))
+                entry.origin.given_back(delay(max(entry.attempts, 6), spread=jitter()))
             elif self._draining:
                 entry.origin.given_back(0)
             else:
-                self._park(entry, delay(max(entry.attempts, 6)))
+                self._park(entry, delay(max(entry.attempts, 6), spread=jitter()))
             return
         if self.target.is_agent and outcomes.token_of(entry.event) is not None:
             self._blame(entry, f"the agent's function refuses this activity: {reason}")

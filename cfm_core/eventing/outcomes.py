@@ -13,7 +13,7 @@ OUTCOME_EVENT = "cfm.activity.outcome"
 """The same word as in ``contracts.activity``, whose models would cost this process pydantic."""
 SOURCE = "cfm/trigger"
 
-_KINDS = frozenset({"complete", "wait", "schedule", "retry", "fatal"})
+_KINDS = ("complete", "wait", "schedule", "retry", "fatal")
 _KEY = ("orchestrationId", "phase", "ord", "token")
 _SHAPES: tuple[tuple[str, type | tuple[type, ...]], ...] = (
     ("reason", str),

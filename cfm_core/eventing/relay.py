@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Protocol
 
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError
-from cfm_core.store.outbox import LEASE, Outbox
+from cfm_core.store.outbox import LEASE
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,16 @@ _RENEW_AFTER = LEASE.total_seconds() * 0.45
 _RENEW_EVERY = LEASE.total_seconds() * 0.15
 _RETRY_SECONDS = 0.5
 _THREADS = 3
+
+
+class Outbox(Protocol):
+    """What the relay does with the outbox; each of it blocks."""
+
+    def claim(self, most: int) -> list[OutboxRow]: ...
+
+    def renew(self, ids: Iterable[int]) -> None: ...
+
+    def delete(self, ids: Iterable[int]) -> None: ...
 
 
 class Row:

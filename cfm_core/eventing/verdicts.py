@@ -53,7 +53,11 @@ def backoff(attempts: int) -> float:
     return float(min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(attempts - 1, 30)))
 
 
-def delay(attempts: int, retry_after: float | None = None) -> float:
+def jitter() -> float:
+    """What ``delay`` is spread by: drawn once for events that should stay together."""
+    return random.random()
+
+
+def delay(attempts: int, retry_after: float | None = None, spread: float = 0.0) -> float:
     """Seconds to wait before the next attempt: the backoff or what the function asked for, and up to a quarter more."""
-    # The jitter spreads load, it hides nothing.
-    return max(backoff(attempts), min(retry_after or 0.0, _LONGEST_ASKED_FOR)) * (1 + random.random() / 4)
+    return max(backoff(attempts), min(retry_after or 0.0, _LONGEST_ASKED_FOR)) * (1 + spread / 4)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nats.js import JetStreamContext, api
 
 from cfm_core.contracts import subjects
 from cfm_core.eventing.targets import Target
@@ -18,7 +19,6 @@ from cfm_core.store.migrations import known, migrate
 from local.servers.nats import EmbeddedNats, _binary
 from local.servers.postgres import EmbeddedPostgres
 from local.servers.process import answers, free_port, spawn, stop, wait_until
-from nats.js import JetStreamContext, api
 from tests.integration.eventing.conftest import StartTrigger
 from tests.integration.eventing.harness import Events, Functions, Said, fine, serving, until
 from tests.integration.eventing.stream import ask, stored
@@ -223,7 +223,7 @@ def test_a_trigger_told_to_stop_ends_what_is_under_way_and_leaves_the_rest(
         put(database, subjects.RESULTS, an_event("later"))
         trigger.wake()
         until(
-            lambda: trigger.state()["targets"]["results"]["waiting"] or handover == "jetstream" and not rows(database)
+            lambda: trigger.state()["targets"]["results"]["waiting"] or (handover == "jetstream" and not rows(database))
         )
         trigger.process.send_signal(signal.SIGTERM)
         until(lambda: trigger.state()["draining"])

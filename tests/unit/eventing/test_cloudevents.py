@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cfm_core.errors import ValidationError
+from cfm_core.eventing.cloudevents import event, from_nats, to_nats
+
+MANIFEST = event(type="m", source="/a b", subject='ä "x"\r\nNats-Msg-Id: 1', data={"id": "m-1"}, id="100% é")
+
+
+def test_the_contracts_form_has_the_document_alone_as_its_body() -> None:
+    body, headers = to_nats([MANIFEST | {"traceparent": "00-a-b-01"}], bare=True)
+    assert json.loads(body) == {"id": "m-1"}
+    assert headers["traceparent"] == "00-a-b-01"
+    assert all(value.isascii() and "\n" not in value for value in headers.values())
+
+
+def test_an_event_in_the_contracts_form_is_read_as_it_was() -> None:
+    body, headers = to_nats([MANIFEST], bare=True)
+    (read,) = from_nats("event.m", headers, body, fallback_id="x")
+    assert {name: read[name] for name in ("id", "source", "type", "subject", "data")} == {
+        name: MANIFEST[name] for name in ("id", "source", "type", "subject", "data")
+    }
+
+
+def test_a_batch_is_read_as_it_was() -> None:
+    body, headers = to_nats([MANIFEST, MANIFEST], bare=False)
+    assert from_nats("event.x", headers, body, fallback_id="x") == [MANIFEST, MANIFEST]
+
+
+def test_a_bare_document_becomes_an_event_of_its_subject() -> None:
+    (read,) = from_nats("event.m", {"traceparent": "00-a-b-01"}, b'{"id": "m-1"}', fallback_id="s-17")
+    assert (read["id"], read["subject"], read["data"]) == ("s-17", "event.m", {"id": "m-1"})
+    assert read["traceparent"] == "00-a-b-01"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (None, b"not json"),
+        ({"Content-Type": "application/cloudevents-batch+json"}, b'[{"id": "x"}]'),
+        ({"Content-Type": "application/cloudevents+json"}, b"{}"),
+        ({"ce-specversion": "1.0"}, b"{}"),
+    ],
+)
+def test_what_is_no_event_is_refused(headers: dict[str, str] | None, body: bytes) -> None:
+    with pytest.raises(ValidationError):
+        from_nats("event.m", headers, body, fallback_id="x")
