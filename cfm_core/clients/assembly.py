@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
@@ -116,11 +117,15 @@ class IssuerServiceAssembly(ServiceAssembly):
 
 def _edc_api(context: InitContext, address: str) -> EdcApi:
     from cfm_core.clients.edc import EdcApi
+    from cfm_core.clients.jwtlet import ResourceMappings
 
     settings = context.registry.resolve(DATASPACE_SETTINGS)
-    return EdcApi(
-        context.registry.resolve(HTTP_CLIENT), context.registry.resolve(TOKEN_EXCHANGE), settings.required(address)
-    )
+    http = context.registry.resolve(HTTP_CLIENT)
+    tokens = context.registry.resolve(TOKEN_EXCHANGE)
+    if not settings.jwtlet_management_url:
+        return EdcApi(http, tokens, settings.required(address))
+    mappings = ResourceMappings(http, settings.required("jwtlet_management_url"), settings.service_token)
+    return EdcApi(http, tokens, settings.required(address), partial(mappings.exists, settings.agents_account))
 
 
 def dataspace_assemblies() -> tuple[ServiceAssembly, ...]:

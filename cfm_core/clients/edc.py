@@ -5,11 +5,11 @@ Source: dataspace service contracts, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from cfm_core.clients.http import Answer, HttpClient
-from cfm_core.clients.jwtlet import TokenExchange
+from cfm_core.clients.jwtlet import NoTokenError, TokenExchange
 from cfm_core.errors import FatalError, RecoverableError
 
 PAGE = 50
@@ -17,13 +17,29 @@ PAGE = 50
 _NO_PARTICIPANT = "No participant for"
 
 
-class EdcApi:
-    """Calls one of the three with a token of the participant context that the call is about."""
+class TornDownError(NoTokenError):
+    """There is no token because there is no mapping for the participant context: not yet, or not any more."""
 
-    def __init__(self, http: HttpClient, tokens: TokenExchange, url: str) -> None:
+
+class EdcApi:
+    """Calls one of the three with a token of the participant context that the call is about.
+
+    Args:
+        is_mapped: tells whether jwtlet has a mapping for a participant context, which the refusal of a token leaves open;
+            without it a refusal is taken to mean that it has none.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        tokens: TokenExchange,
+        url: str,
+        is_mapped: Callable[[str], bool] = lambda context: False,
+    ) -> None:
         self._http = http
         self._tokens = tokens
         self._url = url
+        self._is_mapped = is_mapped
 
     def send(
         self,
@@ -41,7 +57,8 @@ class EdcApi:
         A token that is not accepted is replaced once.
 
         Raises:
-            NoTokenError: there is no token for ``context`` with ``scope``.
+            TornDownError: jwtlet knows nothing of ``context``.
+            NoTokenError: jwtlet knows it, and gives no token with ``scope``.
             RecoverableError: the same call may work later.
             FatalError: it will not.
         """
@@ -52,7 +69,7 @@ class EdcApi:
                 self._url + path,
                 json=json,
                 query=query,
-                bearer=self._tokens.token(context, scopes),
+                bearer=self._token(context, scopes),
                 expect=(*expect, 401),
             )
             if answer.status != 401:
@@ -62,6 +79,14 @@ class EdcApi:
                 raise RecoverableError(f"{answer.call} answered 401: {answer.message}")
             self._tokens.forget(context, scopes)
         raise answer.error()
+
+    def _token(self, context: str, scopes: tuple[str, ...]) -> str:
+        try:
+            return self._tokens.token(context, scopes)
+        except NoTokenError as error:
+            if self._is_mapped(context):
+                raise
+            raise TornDownError(f"{error}; there is no mapping for {context}") from None
 
 
 def filter_by(left: str, right: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ CREDENTIALS_READ = "identity-api:credentials:read"
 CREDENTIALS_WRITE = "identity-api:credentials:write"
 
 _PARTICIPANTS = "/v1beta/participants"
+_REQUEST = "/credentials/request"
 _ACTIVATED = 200
 
 
@@ -151,10 +152,9 @@ class IdentityHub:
 
         Source: section 6.3.
         """
-        path = self._request_path(context)
         answer = self._api.send(
             "POST",
-            path,
+            self._path(context) + _REQUEST,
             context=context,
             scope=CREDENTIALS_WRITE,
             json={
@@ -164,7 +164,7 @@ class IdentityHub:
             },
             expect=(409,),
         )
-        return answer.headers.get("location") or f"{path}/{segment(holder_pid)}"
+        return answer.headers.get("location") or self.request_path(context, holder_pid)
 
     def request_state(self, context: str, holder_pid: str) -> RequestState | None:
         """How far a request is; None where it is not known. Source: section 6.4.
@@ -174,7 +174,7 @@ class IdentityHub:
         """
         answer = self._api.send(
             "GET",
-            f"{self._request_path(context)}/{segment(holder_pid)}",
+            self.request_path(context, holder_pid),
             context=context,
             scope=CREDENTIALS_READ,
             expect=(404,),
@@ -191,5 +191,7 @@ class IdentityHub:
     def _path(context: str) -> str:
         return f"{_PARTICIPANTS}/{segment(context)}"
 
-    def _request_path(self, context: str) -> str:
-        return self._path(context) + "/credentials/request"
+    @classmethod
+    def request_path(cls, context: str, holder_pid: str) -> str:
+        """Where a request can be seen, below the Identity API's address."""
+        return f"{cls._path(context)}{_REQUEST}/{segment(holder_pid)}"

@@ -53,6 +53,15 @@ class DataspaceSettings:
         found = {name: source.get(f"CFM_{name.upper()}") for name in cls.__dataclass_fields__}
         return cls(**{name: value for name, value in found.items() if value is not None})
 
+    @property
+    def agents_account(self) -> str:
+        """The service account that the agents run as."""
+        return self.account("cfm-agents")
+
+    def account(self, name: str) -> str:
+        """The service account of this name, as jwtlet knows it."""
+        return f"system:serviceaccount:{self.service_account_namespace}:{name}"
+
     def required(self, name: str) -> str:
         """The value of a field, without a slash at the end.
 

@@ -21,10 +21,17 @@ VPA_STATE = "cfm.vpa.state"
 TENANT_ID = "cfm.tenant.id"
 """Our addition to the payload; a manifest without it belongs to one anonymous tenant."""
 
+_COMPENSATE = ".compensate"
+
 
 def compensation_id(manifest_id: str) -> str:
     """The id of the orchestration that undoes ``manifest_id``: derived, so that it can start only once."""
-    return f"{manifest_id}.compensate"
+    return manifest_id + _COMPENSATE
+
+
+def compensated_id(orchestration_id: str) -> str:
+    """The id of the orchestration that ``orchestration_id`` undoes; its own where it does not compensate another."""
+    return orchestration_id.removesuffix(_COMPENSATE)
 
 
 class OrchestrationManifest(Document):

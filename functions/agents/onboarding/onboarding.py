@@ -1,0 +1,130 @@
+"""The agent that gets a participant its credentials.
+
+Source: dataspace service contracts, section 11.6.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from datetime import timedelta
+
+from pydantic import BaseModel, Field
+
+from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, activity
+from cfm_core.agent.polling import done_looking, look_again
+from cfm_core.clients.assembly import IDENTITY_HUB, ISSUER_SERVICE
+from cfm_core.clients.edc import TornDownError
+from cfm_core.clients.identity_hub import CredentialSpec, IdentityHub, RequestState
+from cfm_core.clients.issuer_service import IssuerService
+from cfm_core.contracts.orchestration import PARTICIPANT_ID, VPA_CREDENTIALS
+from cfm_core.contracts.participant import CONTEXT_ID, recorded
+from cfm_core.errors import CfmError
+
+HOLDER_PID = "holderPid"
+CREDENTIAL_REQUEST = "credentialRequest"
+
+_NAMESPACE = uuid.UUID("0c4e2f7a-97a8-5d55-8f2e-5b1b6c0d9e33")
+
+
+class Credential(BaseModel):
+    id: str = Field(min_length=1)
+    type: str = Field(min_length=1)
+    issuer: str = Field(min_length=1)
+    format: str = Field(min_length=1)
+
+
+class Inputs(BaseModel):
+    context: str = Field(alias=CONTEXT_ID, min_length=1)
+    credentials: list[Credential] = Field(alias=VPA_CREDENTIALS, min_length=1)
+
+
+@activity("onboarding-activity", requires=[IDENTITY_HUB, ISSUER_SERVICE], timeout=timedelta(seconds=45), batch=16)
+class OnboardingActivity:
+    """Requests the participant's credentials and looks until they are issued; disposes by revoking them."""
+
+    def __init__(self, identity_hub: IdentityHub, issuer: IssuerService) -> None:
+        self._identity_hub = identity_hub
+        self._issuer = issuer
+
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        """Request the credentials of each issuer once, then look until all are there. Safe to repeat."""
+        inputs = ctx.read(Inputs)
+        by_issuer: dict[str, list[CredentialSpec]] = defaultdict(list)
+        for one in inputs.credentials:
+            by_issuer[one.issuer].append(CredentialSpec(one.id, one.type, one.format))
+
+        pending = []
+        for issuer_did, credentials in by_issuer.items():
+            holder_pid = _holder_pid(ctx, issuer_did)
+            state = self._identity_hub.request_state(inputs.context, holder_pid)
+            if state is None:
+                # Never asked, or forgotten: the id is the same, so that asking twice cannot issue twice.
+                location = self._identity_hub.request_credentials(inputs.context, issuer_did, holder_pid, credentials)
+                if issuer_did == inputs.credentials[0].issuer:
+                    ctx.set_value(HOLDER_PID, holder_pid)
+                    ctx.set_value(CREDENTIAL_REQUEST, location)
+                pending.append(issuer_did)
+                continue
+            match state:
+                case RequestState.ISSUED:
+                    pass
+                case RequestState.ERROR | RequestState.REJECTED:
+                    return self._failed(ctx, inputs.context, issuer_did, holder_pid)
+                case _:
+                    pending.append(issuer_did)
+        if pending:
+            return look_again(ctx, f"the credentials of {', '.join(pending)}")
+        done_looking(ctx)
+        first_pid = _holder_pid(ctx, inputs.credentials[0].issuer)
+        location = recorded(ctx.values, CREDENTIAL_REQUEST) or self._identity_hub.request_path(
+            inputs.context, first_pid
+        )
+        ctx.set_output(HOLDER_PID, first_pid)
+        ctx.set_output(CREDENTIAL_REQUEST, location)
+        ctx.set_output(CONTEXT_ID, inputs.context)
+        return Complete()
+
+    def dispose(self, ctx: ActivityContext) -> ActivityResult:
+        """Revoke all credentials that were issued to the participant. Safe to repeat."""
+        context = recorded(ctx.values, CONTEXT_ID)
+        if context is None:
+            return Complete()
+        did = recorded(ctx.values, PARTICIPANT_ID)
+        if did is None:
+            ctx.log.warning("without %s nobody knows whose credentials to revoke", PARTICIPANT_ID)
+            return Complete()
+        try:
+            for credential in self._issuer.issued_credentials(context, holder_did=did):
+                if not self._issuer.revoke(context, credential.id):
+                    ctx.log.warning(
+                        "credential %s cannot be revoked: it was issued without a status entry", credential.id
+                    )
+        except TornDownError as gone:
+            ctx.log.warning("nothing to dispose of: %s", gone)
+        return Complete()
+
+    def _failed(self, ctx: ActivityContext, context: str, issuer_did: str, holder_pid: str) -> Fatal:
+        try:
+            detail = self._issuer.failure_of(context, holder_pid)
+        except CfmError:
+            # It would only have explained the failure.
+            detail = ""
+        # A request that failed stays so; should an operator retry this activity, it has to ask under a new id.
+        ctx.set_value(_round_key(ctx), _round(ctx) + 1)
+        done_looking(ctx)
+        return Fatal(f"{issuer_did} refused credential request {holder_pid}" + (f": {detail}" if detail else ""))
+
+
+def _holder_pid(ctx: ActivityContext, issuer_did: str) -> str:
+    """The id of the request to one issuer, the same for each attempt."""
+    return str(uuid.uuid5(_NAMESPACE, f"{ctx.orchestration_id}/{ctx.activity_id}/{_round(ctx)}/{issuer_did}"))
+
+
+def _round_key(ctx: ActivityContext) -> str:
+    return f"activity.{ctx.activity_id}.round"
+
+
+def _round(ctx: ActivityContext) -> int:
+    value = ctx.values.get(_round_key(ctx), 0)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,97 @@
+"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, and a vault.
+
+One process serves them all, each under the path that its real service has behind a prefix of its name:
+
+    /jwtlet                        token exchange and management
+    /controlplane/api/mgmt         management API
+    /identityhub/api/identity      Identity API
+    /issuerservice/api/admin       admin API
+    /vault                         KV engine of version 2, mounts secret and participants
+    /_control                      faults and state; takes the token of CFM_STANDINS_TOKEN
+    /health                        200 for anybody
+
+They keep what they are told in memory, and are as strict as the services themselves: methods, bodies, tokens, scopes, statuses.
+
+Faults: POST /_control/faults with one object, all but ``service`` optional; DELETE removes all, hanging calls included.
+
+    {"service": "identityhub", "method": "POST", "path": "/participants", "times": 2, "delaySeconds": 0.5,
+     "status": 503, "retryAfter": 1, "hang": false, "drop": false, "afterEffect": false}
+
+``path`` is a part of the path; without ``times`` it stays until it is removed. ``drop`` closes the connection without an
+answer; ``afterEffect`` lets the request take effect first. GET /_control/state tells all that the stand-ins hold;
+POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
+
+Source: dataspace service contracts, sections 2 to 7 and 10.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+NAMESPACE = "edc-v"
+AGENTS = f"system:serviceaccount:{NAMESPACE}:cfm-agents"
+ISSUER_DID = "did:web:issuerservice.edc-v.svc.cluster.local%3A10016:issuer"
+
+
+def service_account_token(secret: str, account: str) -> str:
+    """What the stand-ins take for the cluster's token of a service account; ``secret`` is their control token."""
+    name = base64.urlsafe_b64encode(account.encode()).decode().rstrip("=")
+    return f"{name}.{hmac.new(secret.encode(), account.encode(), hashlib.sha256).hexdigest()}"
+
+
+def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
+    """The environment that makes agents use the stand-ins at ``url``; writes their service account's token to ``token_file``."""
+    with open(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(service_account_token(token, AGENTS))
+    return {
+        "CFM_JWTLET_URL": f"{url}/jwtlet",
+        "CFM_JWTLET_MANAGEMENT_URL": f"{url}/jwtlet",
+        "CFM_SERVICE_TOKEN_FILE": str(token_file),
+        "CFM_SERVICE_ACCOUNT_NAMESPACE": NAMESPACE,
+        "CFM_CONTROLPLANE_URL": f"{url}/controlplane/api/mgmt",
+        "CFM_CONTROLPLANE_PROTOCOL_URL": f"{url}/controlplane/api/dsp/%s/http-dsp-profile-2025-1",
+        "CFM_CONTROLPLANE_DATASERVICE_URL": f"{url}/controlplane/api/dsp/%s/.well-known/dspace-version",
+        "CFM_IDENTITYHUB_URL": f"{url}/identityhub/api/identity",
+        "CFM_IDENTITYHUB_CREDENTIALS_URL": f"{url}/identityhub/api/credentials/v1/participants/%s",
+        "CFM_ISSUERSERVICE_URL": f"{url}/issuerservice/api/admin",
+        "CFM_PARTICIPANT_VAULT_URL": f"{url}/vault",
+    }
+
+
+def residue(state: Mapping[str, Any]) -> list[str]:
+    """What deployments have left at the stand-ins, a sentence each; takes the answer of /_control/state.
+
+    A configuration without entries does not count: the control plane cannot delete it. Nor does a revoked credential.
+    """
+    control_plane, hub, issuer = state["controlplane"], state["identityhub"], state["issuerservice"]
+    return [
+        *(
+            f"jwtlet has a mapping of {one['clientIdentifier']} for {one['participantContext']}"
+            for one in mappings(state)
+        ),
+        *(f"the control plane has participant context {context}" for context in control_plane["participants"]),
+        *(
+            f"the control plane has a configuration of {context}"
+            for context, config in control_plane["configs"].items()
+            if config["entries"] or config["privateEntries"]
+        ),
+        *(f"the IdentityHub has participant {context}" for context in hub["participants"]),
+        *(f"the IdentityHub has credential {one['id']} of {one['participantContextId']}" for one in hub["credentials"]),
+        *(f"the issuer has holder {one['holderId']}" for one in issuer["holders"]),
+        *(
+            f"the issuer has a valid credential {one['id']} of {one['holderId']}"
+            for one in issuer["credentials"]
+            if one["status"] != "revoked"
+        ),
+    ]
+
+
+def mappings(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The resource mappings that deployments have made."""
+    return list(state["jwtlet"]["mappings"])
