@@ -1,0 +1,153 @@
+"""The Tenant Manager's use cases over one store, and what a test has to know beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationResponse
+from cfm_core.query import Page
+from cfm_core.store.database import Database
+from cfm_core.tenancy.cells.service import Cells
+from cfm_core.tenancy.cells.store import PostgresCells
+from cfm_core.tenancy.cells.v1alpha1 import NewCell
+from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+from cfm_core.tenancy.dataspace_profiles.store import PostgresDataspaceProfiles
+from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
+from cfm_core.tenancy.memory import (
+    Fabric,
+    MemoryCells,
+    MemoryDataspaceProfiles,
+    MemoryParticipantProfiles,
+    MemoryTenants,
+)
+from cfm_core.tenancy.participant_profiles.model import Verdict
+from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles, ParticipantProfileStore, Patience
+from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
+from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
+from cfm_core.tenancy.tenants.service import Tenants
+from cfm_core.tenancy.tenants.store import PostgresTenants
+from cfm_core.tenancy.tenants.v1alpha1 import NewTenant
+
+ALL = Page()
+ABSENT = "00000000-0000-4000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class World:
+    tenants: Tenants
+    cells: Cells
+    dataspace_profiles: DataspaceProfiles
+    participant_profiles: ParticipantProfiles
+    participant_profile_store: ParticipantProfileStore
+    sent: Callable[[], list[dict[str, Any]]]
+    """The events in the outbox, in the order of their rows."""
+
+    def patient(self, patience: Patience) -> ParticipantProfiles:
+        """The use cases with another patience."""
+        return ParticipantProfiles(self.participant_profile_store, patience)
+
+    def manifests(self) -> list[dict[str, Any]]:
+        return [event["data"] for event in self.sent()]
+
+    def tenant(self, **properties: Any) -> str:
+        return self.tenants.create(NewTenant(properties=properties))[0]
+
+    def cell(self, state: str = "active", external_id: str = "") -> str:
+        return self.cells.create(NewCell.model_validate({"state": state, "externalId": external_id}))[0]
+
+    def dataspace(self, *cells: str, credentials: list[dict[str, str]] | None = None) -> str:
+        document = {"dataspaceSpec": {"protocolStack": ["dsp"], "credentialSpecs": credentials or []}}
+        profile_id, _ = self.dataspace_profiles.create(NewDataspaceProfile.model_validate(document))
+        for cell in cells:
+            self.dataspace_profiles.deploy(profile_id, NewDataspaceProfileDeployment(cell_id=cell))
+        return profile_id
+
+    def deploy(self, tenant: str, identifier: str = "did:web:foo", **fields: Any) -> dict[str, Any]:
+        document = {"identifier": identifier} | fields
+        answer = self.participant_profiles.deploy(tenant, NewParticipantProfileDeployment.model_validate(document))
+        return dict(json.loads(answer))
+
+    def participant(self) -> tuple[str, str, str]:
+        """A pending participant profile: the ids of its tenant, itself and its deploy manifest."""
+        tenant = self.tenant()
+        self.dataspace(self.cell())
+        profile = self.deploy(tenant)
+        return tenant, profile["id"], profile["orchestrationId"]
+
+    def profile(self, tenant: str, profile: str) -> dict[str, Any]:
+        return dict(json.loads(self.participant_profiles.get(tenant, profile)))
+
+    def state(self, tenant: str, profile: str) -> str:
+        """The state that all VPAs have."""
+        (state,) = {vpa["state"] for vpa in self.profile(tenant, profile)["vpas"]}
+        return str(state)
+
+    def respond(self, *responses: OrchestrationResponse) -> list[Verdict]:
+        return self.participant_profiles.apply(responses)
+
+
+def deployed(profile: str, manifest: str, **outputs: Any) -> OrchestrationResponse:
+    return _response(profile, manifest, DEPLOY, True, "", outputs)
+
+
+def deploy_failed(profile: str, manifest: str, detail: str = "no space") -> OrchestrationResponse:
+    return _response(profile, manifest, DEPLOY, False, detail, {})
+
+
+def disposed(profile: str, manifest: str) -> OrchestrationResponse:
+    return _response(profile, manifest, DISPOSE, True, "", {})
+
+
+def dispose_failed(profile: str, manifest: str, detail: str = "stuck") -> OrchestrationResponse:
+    return _response(profile, manifest, DISPOSE, False, detail, {})
+
+
+def _response(
+    profile: str, manifest: str, kind: str, success: bool, detail: str, outputs: dict[str, Any]
+) -> OrchestrationResponse:
+    return OrchestrationResponse(
+        id=f"response to {manifest}",
+        manifest_id=manifest,
+        correlation_id=profile,
+        orchestration_type=kind,
+        success=success,
+        error_detail=detail,
+        properties=outputs,
+    )
+
+
+def in_memory() -> World:
+    fabric = Fabric()
+    store = MemoryParticipantProfiles(fabric)
+    return World(
+        Tenants(MemoryTenants(fabric)),
+        Cells(MemoryCells(fabric)),
+        DataspaceProfiles(MemoryDataspaceProfiles(fabric)),
+        ParticipantProfiles(store),
+        store,
+        lambda: [event for row in fabric.outbox for event in row.events],
+    )
+
+
+def in_postgres(database: Database) -> World:
+    def sent() -> list[dict[str, Any]]:
+        rows = database.rows("SELECT events::text FROM eventing.outbox ORDER BY id")
+        return [event for (events,) in rows for event in json.loads(events)]
+
+    store = PostgresParticipantProfiles(database)
+    return World(
+        Tenants(PostgresTenants(database)),
+        Cells(PostgresCells(database)),
+        DataspaceProfiles(PostgresDataspaceProfiles(database)),
+        ParticipantProfiles(store),
+        store,
+        sent,
+    )
+
+
+EAGER = Patience(first=timedelta(0), longest=timedelta(0), sends=3)
+"""Every response is overdue at once; after three sends it is given up."""
