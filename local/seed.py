@@ -9,15 +9,11 @@ Source: dataspace service contracts, sections 13.3 to 13.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from local.standins import ISSUER_DID
-
-BASE = "/api/v1alpha1"
 
 _ACTIVITY_TYPES = {
     "jwtlet-activity": "Gives the participant a context id, and services tokens for it",
@@ -96,47 +92,53 @@ DATASPACE_PROFILE: dict[str, Any] = {
 }
 
 
-def cell(now: datetime | None = None) -> dict[str, Any]:
-    """A cell that takes deployments as of ``now``."""
-    since = (now or datetime.now(UTC)).isoformat().replace("+00:00", "Z")
-    return {"state": "active", "stateTimestamp": since, "properties": {"name": "demonstration"}}
+CELL: dict[str, Any] = {
+    "state": "active",
+    "stateTimestamp": "2026-01-01T00:00:00Z",
+    "properties": {"name": "demonstration"},
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Seeded:
-    """What a participant's deployment refers to."""
+def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[str]]:
+    """What each stand-in holds about a participant; takes the answer of the stand-ins' /_control/state.
 
-    cell_id: str
-    dataspace_profile_id: str
-
-
-def apply(call: Callable[[str, str, Any], Any]) -> Seeded:
-    """Apply the fabric through the public API; what is there already is used, so it can be repeated.
+    An empty configuration is no trace, because the control plane cannot delete it; nor is a revoked credential.
 
     Args:
-        call: sends a method, a path and a document or None, and gives the answer's JSON, None without a body; raises
-            for any status of 400 and above.
+        context: the participant context's id.
     """
-    for definition in ACTIVITY_DEFINITIONS:
-        call("POST", f"{BASE}/activity-definitions", definition)
-    call("POST", f"{BASE}/orchestration-definitions", ORCHESTRATION_TEMPLATE)
-    cell_entity = _demonstration(call("GET", f"{BASE}/cells", None)) or call("POST", f"{BASE}/cells", cell())
-    profile = _demonstration(call("GET", f"{BASE}/dataspace-profiles", None))
-    if profile is None:
-        profile = call("POST", f"{BASE}/dataspace-profiles", DATASPACE_PROFILE)
-    cell_id, profile_id = str(cell_entity["id"]), str(profile["id"])
-    if not any(deployment.get("cellId") == cell_id for deployment in profile.get("deployments") or ()):
-        call(
-            "POST",
-            f"{BASE}/dataspace-profiles/{profile_id}/deployments",
-            {"profileId": profile_id, "cellId": cell_id},
-        )
-    return Seeded(cell_id, profile_id)
-
-
-def _demonstration(entities: Any) -> Any:
-    """The entity that an earlier run has made; None where there is none."""
-    for entity in entities or ():
-        if (entity.get("properties") or {}).get("name") == "demonstration":
-            return entity
-    return None
+    control_plane, hub, issuer = state["controlplane"], state["identityhub"], state["issuerservice"]
+    config = control_plane["configs"].get(context, {"entries": {}, "privateEntries": {}})
+    requests = [one for one in hub["credentialRequests"] if one["participantContextId"] == context]
+    return {
+        "jwtlet": [
+            f"a mapping of {one['clientIdentifier'].rpartition(':')[2]}"
+            for one in state["jwtlet"]["mappings"]
+            if one["participantContext"] == context
+        ],
+        "controlplane": [
+            *(["a participant context"] if context in control_plane["participants"] else []),
+            *(["its configuration"] if config["entries"] or config["privateEntries"] else []),
+        ],
+        "identityhub": [
+            *(
+                "a participant"
+                for one in hub["participants"].values()
+                if one["participantContextId"] == context or one["did"] == did
+            ),
+            *(f"a credential request that is {one['status']}" for one in requests),
+            *(
+                f"a {one['verifiableCredential']['credential']['type'][-1]}"
+                for one in hub["credentials"]
+                if one["holderId"] == did
+            ),
+        ],
+        "issuerservice": [
+            *("a holder" for one in issuer["holders"] if one["did"] == did),
+            *(
+                f"a {one['type'][-1]} that is {one['status']}"
+                for one in issuer["credentials"]
+                if one["holderId"] == did and one["status"] != "revoked"
+            ),
+        ],
+    }

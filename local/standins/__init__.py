@@ -30,9 +30,7 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 NAMESPACE = "edc-v"
 AGENTS = f"system:serviceaccount:{NAMESPACE}:cfm-agents"
@@ -62,36 +60,3 @@ def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
         "CFM_ISSUERSERVICE_URL": f"{url}/issuerservice/api/admin",
         "CFM_PARTICIPANT_VAULT_URL": f"{url}/vault",
     }
-
-
-def residue(state: Mapping[str, Any]) -> list[str]:
-    """What deployments have left at the stand-ins, a sentence each; takes the answer of /_control/state.
-
-    A configuration without entries does not count: the control plane cannot delete it. Nor does a revoked credential.
-    """
-    control_plane, hub, issuer = state["controlplane"], state["identityhub"], state["issuerservice"]
-    return [
-        *(
-            f"jwtlet has a mapping of {one['clientIdentifier']} for {one['participantContext']}"
-            for one in mappings(state)
-        ),
-        *(f"the control plane has participant context {context}" for context in control_plane["participants"]),
-        *(
-            f"the control plane has a configuration of {context}"
-            for context, config in control_plane["configs"].items()
-            if config["entries"] or config["privateEntries"]
-        ),
-        *(f"the IdentityHub has participant {context}" for context in hub["participants"]),
-        *(f"the IdentityHub has credential {one['id']} of {one['participantContextId']}" for one in hub["credentials"]),
-        *(f"the issuer has holder {one['holderId']}" for one in issuer["holders"]),
-        *(
-            f"the issuer has a valid credential {one['id']} of {one['holderId']}"
-            for one in issuer["credentials"]
-            if one["status"] != "revoked"
-        ),
-    ]
-
-
-def mappings(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The resource mappings that deployments have made."""
-    return list(state["jwtlet"]["mappings"])
