@@ -117,16 +117,20 @@ def unmatched(environ: WSGIEnvironment, allowed: Sequence[str]) -> flask.Respons
     from cfm_core.web.problem import problem
 
     request = flask.Request(environ)
-    if request.path == API or request.path.startswith(API + "/"):
-        try:
+    request_id = request_id_of(request)
+    try:
+        if request.path == API or request.path.startswith(API + "/"):
             (authenticator,) = deployment.services((AUTHENTICATOR,))
             authenticator.authenticate(request.headers.get("Authorization"))
-        except CfmError as error:
-            return problem(error, request, request_id_of(request))
-    if not allowed:
-        return flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
-    response = flask.Response(status=405, headers={"Allow": ", ".join(allowed)})
-    del response.headers["Content-Type"]
+    except CfmError as error:
+        response = problem(error, request, request_id)
+    else:
+        if allowed:
+            response = flask.Response(status=405, headers={"Allow": ", ".join(allowed)})
+            del response.headers["Content-Type"]
+        else:
+            response = flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+    response.headers["X-Request-Id"] = request_id
     return response
 
 

@@ -32,6 +32,7 @@ from local.keeper import Child, Keeper, Server, base_environ
 from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
 from local.servers.process import StartError, free_port
+from local.standins import agent_environment
 from local.state import ProcessState, StackState
 
 _LOOPBACK = "127.0.0.1"
@@ -267,13 +268,10 @@ class Stack:
             servers["nats"] = (nats, nats.url)
         else:
             _check_nats(self._nats_url)
-        from importlib.util import find_spec
-
-        if find_spec("local.standins"):
-            standins = ("--port", str(self._ports["standins"]))
-            environ = self._environ() | {"CFM_STANDINS_TOKEN": self._secrets["standins"]}
-            check = f"{self.standins_url}/_control/health"
-            servers["standins"] = (self._child("standins", "local.standins", standins, environ, check), check)
+        arguments = ("--port", str(self._ports["standins"]))
+        environ = self._environ() | {"CFM_STANDINS_TOKEN": self._secrets["standins"]}
+        check = f"{self.standins_url}/health"
+        servers["standins"] = (self._child("standins", "local.standins", arguments, environ, check), check)
         self._begin(servers)
         return [name for name in servers if name != "standins"]
 
@@ -377,7 +375,9 @@ class Stack:
 
     def _agents_environ(self, name: str) -> dict[str, str]:
         """No database, no NATS, no keys of the platform: the event token, secrets of their own, the services' addresses."""
+        services = agent_environment(self.standins_url, self.standins_token, self.data / "service-account-token")
         return self._environ() | {
+            **services,
             "CFM_EVENT_TOKEN": self._secrets["events"],
             "CFM_SECRETS_FILE": str(self.data / f"secrets-{name}.json"),
         }
@@ -422,7 +422,7 @@ class Stack:
         while waiting:
             keeper = self._settled.get()
             if keeper.failure is not None:
-                raise StartError(f"{keeper.name} does not start: {keeper.failure}") from keeper.failure
+                raise StartError(str(keeper.failure)) from keeper.failure
             self._up.add(keeper.name)
             waiting.discard(keeper.name)
 

@@ -122,14 +122,17 @@ def stop(data: Path, seconds: float = 40) -> bool:
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
+        supervisor = psutil.Process(found.pid)
         try:
-            supervisor = psutil.Process(found.pid)
             supervisor.terminate()
-            supervisor.wait(seconds)
         except psutil.AccessDenied:
             raise PermissionError(f"the stack in {data} is another user's") from None
-        except psutil.TimeoutExpired:
-            raise TimeoutError(f"the stack in {data} has not ended after {seconds:.0f} s") from None
+        deadline = time.monotonic() + seconds
+        # One that has ended and that nobody has asked about yet is gone too.
+        while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the stack in {data} has not ended after {seconds:.0f} s")
+            time.sleep(0.02)  # between two looks
     return True
 
 

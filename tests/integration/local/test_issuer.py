@@ -1,0 +1,48 @@
+"""The stack's own issuer, held against what the managers accept."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cfm_core.errors import UnauthorizedError
+from cfm_core.web.auth import ALL_SCOPES, TM_READ, JwtAuthenticator, Principal
+from local.issuer import Issuer
+
+
+def prepared(folder: Path) -> Issuer:
+    issuer = Issuer(folder)
+    issuer.prepare()
+    return issuer
+
+
+def manager_of(issuer: Issuer) -> JwtAuthenticator:
+    settings = issuer.environ
+    return JwtAuthenticator(settings["CFM_AUTH_ISSUER"], settings["CFM_AUTH_AUDIENCE"], settings["CFM_AUTH_JWKS_URL"])
+
+
+def test_a_token_has_all_scopes_unless_some_are_named(tmp_path: Path) -> None:
+    issuer = prepared(tmp_path / "an issuer")
+    manager = manager_of(issuer)
+    assert manager.authenticate(f"Bearer {issuer.token()}") == Principal("cfm", frozenset(ALL_SCOPES))
+    assert manager.authenticate(f"Bearer {issuer.token([TM_READ], 'ann')}") == Principal("ann", frozenset([TM_READ]))
+
+
+def test_the_key_outlives_a_restart_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    token = prepared(tmp_path / "issuer").token()
+    manager_of(prepared(tmp_path / "issuer")).authenticate(f"Bearer {token}")
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "issuer").iterdir()} == {0o600}
+
+
+def test_another_stack_refuses_the_token(tmp_path: Path) -> None:
+    token = prepared(tmp_path / "one").token()
+    with pytest.raises(UnauthorizedError):
+        manager_of(prepared(tmp_path / "other")).authenticate(f"Bearer {token}")
+
+
+def test_a_token_ends_with_its_lifetime(tmp_path: Path) -> None:
+    issuer = prepared(tmp_path / "issuer")
+    with pytest.raises(UnauthorizedError, match="expired"):
+        manager_of(issuer).authenticate(f"Bearer {issuer.token(lifetime=timedelta(seconds=-1))}")
