@@ -58,7 +58,7 @@ class Entry:
 
     @property
     def id(self) -> str:
-        return str(self.event["id"])
+        return str(self.event.get("id", ""))
 
     @property
     def encoded(self) -> bytes:

@@ -294,6 +294,40 @@ def test_a_stream_that_does_not_fit_is_refused(
     assert complaint in trigger.text()
 
 
+def test_a_consumer_of_another_activity_type_in_its_place_leaves_the_direct_way(
+    start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    async def make(context: JetStreamContext) -> None:
+        await context.add_stream(
+            api.StreamConfig(
+                name=subjects.ACTIVITY_STREAM,
+                subjects=list(subjects.ACTIVITY_STREAM_SUBJECTS),
+                retention=api.RetentionPolicy.WORK_QUEUE,
+            )
+        )
+        await context.add_consumer(
+            subjects.ACTIVITY_STREAM,
+            api.ConsumerConfig(
+                durable_name=subjects.consumer(subjects.activity("a.b")), filter_subject=subjects.activity("a-b")
+            ),
+        )
+
+    ask(own_nats.url, make)
+    with serving({"agent": fine}) as functions:
+        target = Target(name="agent", url=functions.url("agent"), subject=subjects.activity("a.b"))
+        trigger = start_trigger([target])
+        trigger.wait_ready()
+        put(waking_database(trigger), subjects.activity("a.b"), an_event("one"))
+        functions.wait(lambda: functions.ids("agent") == {"one": 1})
+        assert "the consumer cfm-activity-a-b of stream cfm-activities must be a pull consumer" in trigger.text()
+
+
+def test_a_way_of_handing_over_that_does_not_exist_is_refused(start_trigger: StartTrigger) -> None:
+    trigger = start_trigger([], handover="by hand")
+    assert trigger.wait_exit() == 1
+    assert "CFM_HANDOVER is 'by hand'; it must be direct or jetstream" in trigger.text()
+
+
 def test_the_platforms_own_stream_and_consumer_are_taken_as_they_are(
     start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
 ) -> None:
