@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 """How often the outbox is looked into although nobody has woken us."""
-_MOST_CLAIMED = 500
-_MOST_HELD = 4000
-"""No further rows are claimed while so many are in hand."""
+_MOST_CLAIMED = 200
+_MOST_HELD = 2000
+_MOST_EVENTS_HELD = 20_000
+"""No further rows are claimed while so many rows, or so many events, are in hand."""
 _RENEW_AFTER = LEASE.total_seconds() * 0.45
 _RENEW_EVERY = LEASE.total_seconds() * 0.15
 _RETRY_SECONDS = 0.5
@@ -77,6 +78,8 @@ class Relay:
         self._take = take
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="outbox")
         self._held: dict[int, float] = {}
+        self._events: dict[int, int] = {}
+        self._events_held = 0
         self._finished: list[int] = []
         self._woken = asyncio.Event()
         self._finished_some = asyncio.Event()
@@ -88,6 +91,10 @@ class Relay:
         """How many rows are in hand."""
         return len(self._held)
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._held) >= _MOST_HELD or self._events_held >= _MOST_EVENTS_HELD
+
     def wake(self) -> None:
         """Claim what can be claimed; during a claim: once more afterwards."""
         self._woken.set()
@@ -97,6 +104,8 @@ class Relay:
         if row.id in self._held:
             return None
         self._held[row.id] = time.monotonic()
+        self._events[row.id] = len(row.events)
+        self._events_held += len(row.events)
         return Row(self, row.id, len(row.events))
 
     def finish(self, row_id: int) -> None:
@@ -107,6 +116,7 @@ class Relay:
     def let_go(self, row_id: int) -> None:
         """Renew the row no longer."""
         self._held.pop(row_id, None)
+        self._events_held -= self._events.pop(row_id, 0)
 
     def stop_claiming(self) -> None:
         """Take no more rows."""
@@ -130,9 +140,9 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _POLL_SECONDS)
             self._woken.clear()
-            most = min(_MOST_CLAIMED, _MOST_HELD - len(self._held))
-            if not self._claiming or most <= 0:
+            if not self._claiming or self._is_full:
                 continue
+            most = min(_MOST_CLAIMED, _MOST_HELD - len(self._held))
             try:
                 rows = await self._call(partial(self._outbox.claim, most))
             except CfmError as error:
@@ -190,9 +200,9 @@ class Relay:
                 self._forget(going)
 
     def _forget(self, gone: Iterable[int]) -> None:
-        was_full = len(self._held) >= _MOST_HELD
+        was_full = self._is_full
         for row_id in gone:
-            self._held.pop(row_id, None)
+            self.let_go(row_id)
         if was_full:
             self.wake()
 

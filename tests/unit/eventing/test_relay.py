@@ -174,9 +174,9 @@ def test_being_woken_during_a_claim_means_one_more_claim() -> None:
 
 def test_a_claim_that_was_full_is_followed_by_another() -> None:
     async def work() -> None:
-        outbox = FakeOutbox(row(number) for number in range(1100))
+        outbox = FakeOutbox(row(number) for number in range(450))
         async with running(outbox) as (_, taker):
-            await until(lambda: len(taker.rows) == 1100)
+            await until(lambda: len(taker.rows) == 450)
             assert outbox.claims == 3
 
     asyncio.run(work())
@@ -184,12 +184,28 @@ def test_a_claim_that_was_full_is_followed_by_another() -> None:
 
 def test_no_more_rows_are_claimed_than_can_be_kept() -> None:
     async def work() -> None:
-        outbox = FakeOutbox(row(number) for number in range(5000))
+        outbox = FakeOutbox(row(number) for number in range(3000))
         async with running(outbox) as (relay, taker):
-            await until(lambda: relay.held == 4000)
+            await until(lambda: relay.held == 2000)
             for number in range(1000):
                 taker.rows[number].settled()
-            await until(lambda: len(taker.rows) == 5000)
+            await until(lambda: len(taker.rows) == 3000)
+
+    asyncio.run(work())
+
+
+def test_no_more_rows_are_claimed_than_their_events_leave_room_for() -> None:
+    async def work() -> None:
+        outbox = FakeOutbox(row(number, events=250) for number in range(300))
+        async with running(outbox) as (relay, taker):
+            await until(lambda: relay.held == 200)
+            relay.wake()
+            await until(lambda: outbox.renewed)
+            assert relay.held == 200
+            for _ in range(250):
+                for number in range(150):
+                    taker.rows[number].settled()
+            await until(lambda: len(taker.rows) == 300)
 
     asyncio.run(work())
 
