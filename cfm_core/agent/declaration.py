@@ -229,7 +229,7 @@ def _outcome(dispatched: CloudEvent[ActivityDispatch], ctx: ActivityContext, res
         token=dispatch.token,
         kind=kind,
         after=after,
-        reason=_presentable(reason, ctx),
+        reason=_presentable(reason),
         values=ctx.recorded_values.copy(),
         deleted=list(ctx.recorded_deletions.copy()),
         outputs=ctx.recorded_outputs.copy(),
@@ -257,9 +257,7 @@ def _parts(result: ActivityResult) -> tuple[OutcomeKind, timedelta | None, str]:
             return OutcomeKind.FATAL, None, result.reason
 
 
-def _presentable(reason: str, ctx: ActivityContext) -> str:
-    """A reason as it can be stored and shown: without secrets, NUL and half characters, and not endless."""
-    if not reason:
-        return ""
-    text = ctx.secrets.blacked_out(reason).replace("\0", "").encode(errors="replace").decode()
+def _presentable(reason: str) -> str:
+    """A reason as it can be stored and shown: without NUL and half characters, and not endless."""
+    text = reason.replace("\0", "").encode(errors="replace").decode()
     return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,17 @@ _METHODS = {DEPLOY: "deploy", DISPOSE: "dispose"}
 
 
 def attempt(instance: Any, ctx: ActivityContext) -> ActivityResult:
-    """Run the activity once. Whatever it raises or returns becomes a result; nothing is raised."""
+    """Run the activity once. Whatever it raises or returns becomes a result; nothing is raised.
+
+    A secret that the activity was given does not stand in the result's reason.
+    """
+    result = _attempt(instance, ctx)
+    if isinstance(result, Wait | Retry | Fatal) and ctx.secrets.found_in(result.reason):
+        return dataclasses.replace(result, reason=ctx.secrets.blacked_out(result.reason))
+    return result
+
+
+def _attempt(instance: Any, ctx: ActivityContext) -> ActivityResult:
     name = _METHODS.get(ctx.discriminator, "process")
     method = getattr(instance, name, None)
     if method is None:

@@ -95,7 +95,7 @@ class Threads:
 
     def _give_up_overdue(self, batch: _Batch, now: float) -> None:
         for job in [job for job in batch.running if job.ends <= now]:
-            job.result = Retry(f"timed out after {round(job.seconds, 1):g} s")
+            job.result = Retry(f"timed out after {_shown(job.seconds)} s")
             batch.running.remove(job)
             batch.left -= 1
             batch.threads -= 1
@@ -148,3 +148,7 @@ class Threads:
             with self._lock:
                 self._idle.append(inbox)
             task = inbox.get()
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,289 @@
+"""An activity as a function: what the decorator leaves in the module, and what that answers to the trigger."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Retry, Schedule, Wait, activity
+from cfm_core.agent.declaration import LONGEST_REASON
+from cfm_core.assembly.secrets import SECRETS
+from cfm_core.assembly.service_type import ServiceType
+from cfm_core.contracts.activity import ActivityDispatch, ActivityTypeAnnouncement
+from cfm_core.contracts.orchestration import DEPLOY
+from cfm_core.contracts.reply import Reply
+from cfm_core.errors import FatalError, RecoverableError
+from cfm_core.eventing.cloudevents import CloudEvent
+from cfm_core.function import EventFunction
+
+GREETING: ServiceType[str] = ServiceType("greeting")
+RELEASED = threading.Event()
+
+
+@pytest.fixture(autouse=True)
+def release() -> Iterator[None]:
+    """Lets go whatever hangs at the end of a test."""
+    RELEASED.clear()
+    yield
+    RELEASED.set()
+
+
+@activity(
+    "unit.greeter",
+    requires=[GREETING],
+    timeout=timedelta(seconds=7),
+    max_attempts=3,
+    backoff=timedelta(seconds=2),
+    backoff_limit=timedelta(seconds=9),
+    batch=5,
+    slots=2,
+)
+class DNSGreeter2Go:
+    """Greets."""
+
+    made = 0
+
+    def __init__(self, greeting: str) -> None:
+        self._greeting = greeting
+        DNSGreeter2Go.made += 1
+
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        ctx.set_value("greeting", self._greeting)
+        ctx.set_output("said", True)
+        ctx.delete_value("mood")
+        return Complete()
+
+
+@activity("unit.obedient", timeout=timedelta(seconds=0.05))
+class Obedient:
+    """Does what the values say."""
+
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        match ctx.values.get("do"):
+            case "hang":
+                ctx.set_value("begun", True)
+                RELEASED.wait()
+            case "raise":
+                raise ValueError("\0on fire\ud800")
+            case "talk":
+                return Fatal("x" * 10_000)
+            case "wait":
+                return Wait(timedelta(minutes=1), "for the postman")
+            case "schedule":
+                return Schedule(timedelta(seconds=1.5))
+        return Complete()
+
+
+def function(name: str) -> EventFunction:
+    declaration = vars(sys.modules[__name__])[name].declaration
+    assert isinstance(declaration, EventFunction)
+    return declaration
+
+
+def event(number: int = 0, deadline: datetime | None = None, **values: Any) -> CloudEvent[ActivityDispatch]:
+    dispatch = ActivityDispatch(
+        orchestration_id="o",
+        phase=0,
+        ord=number,
+        token=f"token-{number}",
+        activity_id="a",
+        activity_type="unit.obedient",
+        discriminator=DEPLOY,
+        correlation_id="c",
+        attempt=1,
+        deadline=deadline,
+        values=values,
+    )
+    return CloudEvent(f"event-{number}", "test", "cfm.activity.dispatch", "", dispatch)
+
+
+def outcomes(reply: Reply) -> list[dict[str, Any]]:
+    """The outcomes without what identifies them."""
+    return [
+        {key: value for key, value in one["data"].items() if key not in {"orchestrationId", "phase", "ord", "token"}}
+        for one in reply.events
+    ]
+
+
+def obey(*events: CloudEvent[ActivityDispatch]) -> Reply:
+    reply: Reply = function("obedient").handler(list(events))
+    return reply
+
+
+def test_the_declaration_holds_what_the_decorator_was_told() -> None:
+    declared = function("dns_greeter2_go")
+    assert declared.subject == "event.cfm.activity.unit.greeter"
+    assert (declared.batch, declared.slots, declared.requires) == (5, 2, (GREETING,))
+    assert declared.source == Path(__file__).resolve()
+    assert declared.handler.__doc__ == "Greets."
+    assert declared.activity == ActivityTypeAnnouncement(
+        activity_type="unit.greeter",
+        timeout=timedelta(seconds=7),
+        max_attempts=3,
+        backoff=timedelta(seconds=2),
+        backoff_limit=timedelta(seconds=9),
+    )
+
+
+def test_an_outcome_answers_each_dispatch_and_repeats_its_token() -> None:
+    reply: Reply = function("dns_greeter2_go").handler([event(1), event(2)], "hello")
+    assert reply.failures == {}
+    assert reply.events[0] == {
+        "specversion": "1.0",
+        "id": "event-1/outcome",
+        "source": "cfm/agent/unit.obedient",
+        "type": "cfm.activity.outcome",
+        "subject": "event.cfm.result",
+        "datacontenttype": "application/json",
+        "data": {
+            "orchestrationId": "o",
+            "phase": 0,
+            "ord": 1,
+            "token": "token-1",
+            "kind": "complete",
+            "values": {"greeting": "hello"},
+            "deleted": ["mood"],
+            "outputs": {"said": True},
+        },
+    }
+    assert [one["data"]["token"] for one in reply.events] == ["token-1", "token-2"]
+
+
+def test_one_instance_serves_all_events_and_new_services_make_a_new_one() -> None:
+    DNSGreeter2Go.made = 0
+    handler = function("dns_greeter2_go").handler
+    first, second = "first service", "second service"
+    for service in (first, first, second):
+        handler([event(1), event(2)], service)
+    assert DNSGreeter2Go.made == 2
+
+
+def test_each_result_has_its_outcome() -> None:
+    reply = obey(*(event(n, do=do) for n, do in enumerate(["", "wait", "schedule", "raise"])))
+    assert outcomes(reply) == [
+        {"kind": "complete"},
+        {"kind": "wait", "after": "PT1M", "reason": "for the postman"},
+        {"kind": "schedule", "after": "PT1.5S"},
+        {"kind": "retry", "reason": "ValueError: on fire?"},
+    ]
+
+
+def test_a_reason_is_not_endless() -> None:
+    (outcome,) = outcomes(obey(event(do="talk")))
+    assert len(outcome["reason"]) == LONGEST_REASON
+
+
+def test_an_activity_that_hangs_is_a_retry_with_what_it_recorded_and_holds_nobody_up() -> None:
+    reply = obey(event(0), event(1, do="hang"), *(event(n) for n in range(2, 40)))
+    assert [one["kind"] for one in outcomes(reply)] == ["complete", "retry", *["complete"] * 38]
+    assert outcomes(reply)[1] == {"kind": "retry", "reason": "timed out after 0.05 s", "values": {"begun": True}}
+
+
+def test_activities_that_hang_without_end_are_limited_in_number() -> None:
+    @activity("unit.hopeless", timeout=timedelta(milliseconds=10))
+    class Hopeless:
+        def deploy(self, ctx: ActivityContext) -> ActivityResult:
+            RELEASED.wait()
+            return Complete()
+
+    handler = function("hopeless").handler
+    for _ in range(2):
+        handler([event(number) for number in range(8)])
+    with pytest.raises(RecoverableError, match="16 activities hang") as caught:
+        handler([event()])
+    assert caught.value.retry_after is not None
+
+
+def test_a_deadline_ends_an_activity_as_its_timeout_does() -> None:
+    @activity("unit.patient", timeout=timedelta(hours=1))
+    class Patient:
+        def deploy(self, ctx: ActivityContext) -> ActivityResult:
+            RELEASED.wait()
+            return Complete()
+
+    reply: Reply = function("patient").handler([event(deadline=datetime.now(UTC) + timedelta(seconds=0.04))])
+    (outcome,) = outcomes(reply)
+    assert outcome["kind"] == "retry"
+    assert outcome["reason"].startswith("timed out after 0")
+
+
+def test_a_definition_may_give_more_time_than_the_activity_asks_for() -> None:
+    @activity("unit.hurried", timeout=timedelta(milliseconds=1))
+    class Hurried:
+        def deploy(self, ctx: ActivityContext) -> ActivityResult:
+            RELEASED.wait(0.01)
+            return Complete()
+
+    reply: Reply = function("hurried").handler([event(deadline=datetime.now(UTC) + timedelta(seconds=20))])
+    assert outcomes(reply) == [{"kind": "complete"}]
+
+
+def test_what_arrives_after_its_deadline_is_not_begun_and_asks_for_another_turn() -> None:
+    reply = obey(event(do="raise", deadline=datetime.now(UTC) - timedelta(seconds=1)))
+    assert outcomes(reply) == [{"kind": "schedule", "after": "PT1S"}]
+
+
+def test_an_activity_that_cannot_be_made_is_tried_again_with_the_next_event() -> None:
+    failing = [True]
+
+    @activity("unit.fragile")
+    class Fragile:
+        def __init__(self) -> None:
+            if failing:
+                failing.clear()
+                raise FatalError("CFM_X is not set")
+
+        def deploy(self, ctx: ActivityContext) -> ActivityResult:
+            return Complete()
+
+    handler = function("fragile").handler
+    assert outcomes(handler([event()])) == [
+        {"kind": "retry", "reason": "Fragile cannot be made: FatalError: CFM_X is not set"}
+    ]
+    assert outcomes(handler([event()])) == [{"kind": "complete"}]
+
+
+def test_an_activity_with_secrets_requires_the_secret_store() -> None:
+    class Store:
+        def get(self, path: str) -> str:
+            return f"value of {path}"
+
+    @activity("unit.secretive", requires=[GREETING], secrets=["hub"])
+    class Secretive:
+        def __init__(self, greeting: str) -> None:
+            self._greeting = greeting
+
+        def deploy(self, ctx: ActivityContext) -> ActivityResult:
+            return Retry(f"{self._greeting} {ctx.secrets['hub']}")
+
+    declared = function("secretive")
+    assert declared.requires == (GREETING, SECRETS)
+    assert outcomes(declared.handler([event()], "hello", Store())) == [
+        {"kind": "retry", "reason": "hello [secret hub]"}
+    ]
+
+
+def declare(source: str) -> None:
+    module = sys.modules[__name__]
+    exec(source, {**vars(module), "__name__": __name__})
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("@activity('a b')\nclass A:\n  def deploy(self, ctx): ...", "cannot be an activity type"),
+        ("@activity('a')\nclass A: ...", "none of the methods deploy, dispose, process"),
+        ("@activity('a')\nclass A:\n  async def deploy(self, ctx): ...", "A.deploy is a coroutine"),
+        ("@activity('a')\nclass lower:\n  def deploy(self, ctx): ...", "write the class name lower in CamelCase"),
+        ("@activity('a')\nclass Pytest:\n  def deploy(self, ctx): ...", "rename Pytest, or what is called pytest"),
+    ],
+)
+def test_a_declaration_that_makes_no_sense_says_what_to_change(source: str, words: str) -> None:
+    with pytest.raises(FatalError, match=words):
+        declare(source)

@@ -1,0 +1,69 @@
+"""Secrets reach the activity that declares them, and nothing that an activity leaves behind."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from cfm_core.agent import ActivityContext, ActivityEnvironment, ActivityResult, Complete, Fatal, Retry, activity
+
+VALUE = 'correct "horse" battery'
+
+
+@activity("unit.with-secret", secrets=["hub"])
+class WithSecret:
+    def __init__(self, where: str = "") -> None:
+        self._where = where
+
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        secret = ctx.secrets["hub"]
+        assert secret == VALUE
+        match self._where:
+            case "value":
+                ctx.set_value("copy", {"nested": f"x{secret}x"})
+            case "error":
+                raise ValueError(f"wrong password {secret}")
+            case "other":
+                ctx.secrets["not-declared"]
+            case "log":
+                ctx.log.info("%s", ctx.secrets)
+        return Complete()
+
+
+def environment() -> ActivityEnvironment:
+    return ActivityEnvironment(secrets={"hub": VALUE, "not-declared": "something else"})
+
+
+def test_a_declared_secret_is_given() -> None:
+    assert environment().run(WithSecret()) == Complete()
+
+
+def test_a_secret_that_is_not_declared_is_refused() -> None:
+    assert environment().run(WithSecret("other")) == Fatal(
+        "activity unit.with-secret does not declare the secret 'not-declared'; name it in secrets=[...]"
+    )
+
+
+def test_a_secret_that_does_not_exist_is_named() -> None:
+    assert ActivityEnvironment().run(WithSecret()) == Fatal("no secret 'hub'")
+
+
+def test_a_secret_cannot_become_a_value() -> None:
+    env = environment()
+    assert env.run(WithSecret("value")) == Fatal("value 'copy' holds the secret 'hub'; pass its name on, not its value")
+    assert env.values == {}
+
+
+def test_a_secret_does_not_get_into_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    env = environment()
+    env.run(WithSecret("log"))
+    result = env.run(WithSecret("error"))
+    assert isinstance(result, Retry)
+    assert "[secret hub]" in caplog.text
+    assert VALUE not in caplog.text
+
+
+def test_a_secret_does_not_get_into_the_reason() -> None:
+    assert environment().run(WithSecret("error")) == Retry("ValueError: wrong password [secret hub]")
