@@ -6,7 +6,6 @@ import json
 import time
 import uuid
 from statistics import median
-from typing import Any
 
 from cfm_core.contracts.orchestration import DEPLOY
 from local.bench.load import Connection, run_for, run_times
@@ -48,18 +47,28 @@ class Fabric:
     def connect(self) -> Connection:
         return Connection(self._url, self._token)
 
+    @property
+    def profiles_path(self) -> str:
+        return f"{BASE}/tenants/{self.tenant_id}/participant-profiles"
+
+    def deployment(self, identifier: str) -> bytes:
+        """The body that asks for a participant."""
+        return json.dumps(
+            {
+                "identifier": identifier,
+                "cellId": self._cell_id,
+                "dataspaceProfileIds": [self._profile_id],
+                "vpaProperties": {"cfm.connector": {"key": "value"}},
+            }
+        ).encode()
+
     def deploy(self, connection: Connection) -> str:
         """Ask for one participant; gives the profile's id."""
-        document = {
-            "identifier": f"did:web:{uuid.uuid4()}.example",
-            "cellId": self._cell_id,
-            "dataspaceProfileIds": [self._profile_id],
-            "vpaProperties": {"cfm.connector": {"key": "value"}},
-        }
-        answer: dict[str, Any] = connection.json(
-            "POST", f"{BASE}/tenants/{self.tenant_id}/participant-profiles", document, expect=202
+        status, _, body = connection.request(
+            "POST", self.profiles_path, self.deployment(f"did:web:{uuid.uuid4()}.example")
         )
-        return str(answer["id"])
+        assert status == 202, (status, body)
+        return str(json.loads(body)["id"])
 
     def active(self, connection: Connection) -> int:
         """How many participant profiles are active."""
@@ -77,7 +86,7 @@ def deployment_latency(fabric: Fabric, times: int) -> dict[str, float]:
     for _ in range(times):
         begun = time.perf_counter()
         profile_id = fabric.deploy(connection)
-        path = f"{BASE}/tenants/{fabric.tenant_id}/participant-profiles/{profile_id}"
+        path = f"{fabric.profiles_path}/{profile_id}"
         while True:
             profile = connection.json("GET", path, expect=200)
             if all(vpa["state"] == "active" for vpa in profile["vpas"]):

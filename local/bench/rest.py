@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable
 
 import psutil
 
@@ -14,19 +16,30 @@ def at_rest(supervisor: int, seconds: float) -> dict[str, object]:
         supervisor: the process that started the others.
         seconds: how long to watch.
     """
-    processes = [psutil.Process(supervisor), *psutil.Process(supervisor).children(recursive=True)]
-    before = {process.pid: sum(process.cpu_times()[:2]) for process in processes}
+    watched = [psutil.Process(supervisor), *psutil.Process(supervisor).children(recursive=True)]
+    before = _cpu_seconds(watched)
     begun = time.monotonic()
     time.sleep(seconds)  # the measurement is of doing nothing for so long
     elapsed = time.monotonic() - begun
-    used = sum(sum(process.cpu_times()[:2]) - before[process.pid] for process in processes)
-    sizes = {process.pid: process.memory_full_info().pss for process in processes}
+    after = _cpu_seconds(watched)
+    sizes = {}
+    for process in watched:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sizes[f"{process.name()} {process.pid}"] = process.memory_full_info().pss
     return {
         "megabytes": round(sum(sizes.values()) / 1e6, 1),
-        "cpuPercent": round(100 * used / elapsed, 2),
-        "processes": len(processes),
-        "largest": {
-            f"{process.name()} {process.pid}": round(sizes[process.pid] / 1e6, 1)
-            for process in sorted(processes, key=lambda one: -sizes[one.pid])[:8]
-        },
+        "cpuPercent": round(100 * sum(after[pid] - before[pid] for pid in after) / elapsed, 2),
+        "processes": len(sizes),
+        "largest": {name: round(size / 1e6, 1) for name, size in sorted(sizes.items(), key=lambda one: -one[1])[:8]},
     }
+
+
+def _cpu_seconds(processes: Iterable[psutil.Process]) -> dict[int, float]:
+    """What each of those that are still there has used."""
+    used = {}
+    for process in processes:
+        # Postgres lets a worker go now and then.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used[process.pid] = times.user + times.system
+    return used

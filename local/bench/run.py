@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from local import state
 from local.bench import fabric, rest, yardsticks
 from local.stack import Stack
 
 CLIENTS = 8
 THREADS = 4
 _LATENCIES = 60
+_REST_SECONDS = 10
 
 
 def measure(name: str | None, deployments: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -32,20 +34,30 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
         with tempfile.TemporaryDirectory(prefix="cfm-bench-") as home:
             agent = Path(__file__).with_name("noop_agent.py")
             say(f"a stack {'with' if auth else 'without'} authentication")
-            with Stack(Path(home) / "data", auth=auth, agents=[agent]) as stack:
+            stack = Stack(Path(home) / "data", auth=auth, agents=[agent])
+            stack.start(detached=True)
+            try:
                 figures[key] = _figures(stack, name, deployments, seconds, say)
                 if auth and name in {None, "rest"}:
                     say("the stack at rest")
-                    figures["atRest"] = rest.at_rest(os.getpid(), 10)
+                    figures["atRest"] = _at_rest(stack)
                 if not auth and name in {None, "deployment-rate"}:
                     say("bare commits")
                     figures["bareCommits"] = yardsticks.commits(stack.database_url, max(1, round(seconds)), CLIENTS)
+            finally:
+                stack.stop()
     if name in {None, "tenants"}:
         bare = figures["bareFunction"]["perSecond"]
         figures["getTenantToBareFunction"] = round(
             figures["withoutAuthentication"]["tenants"]["get"]["perSecond"] / bare, 3
         )
     return figures
+
+
+def _at_rest(stack: Stack) -> dict[str, object]:
+    running = state.running(stack.data)
+    assert running is not None
+    return rest.at_rest(running.pid, _REST_SECONDS)
 
 
 def _figures(

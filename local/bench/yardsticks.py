@@ -17,7 +17,7 @@ from local.servers.process import answers, free_port, spawn, stop, wait_until
 
 _TRANSACTION = """\
 \\set key random(1, 100000000)
-INSERT INTO bench_commit (payload) VALUES (jsonb_build_object('key', :key, 'filler', repeat('x', 900)));
+INSERT INTO bench_commit (payload) VALUES (jsonb_build_object('key', :key::bigint, 'filler', repeat('x', 900)));
 """
 
 
