@@ -37,7 +37,8 @@ def compensated_id(orchestration_id: str) -> str:
 class OrchestrationManifest(Document):
     """Asks the Provision Manager to run an orchestration; its id becomes the orchestration's."""
 
-    id: str = Field(min_length=1, max_length=512)
+    id: str = Field(min_length=1, max_length=512 + len(compensation_id("")))
+    """At most 512 characters from a caller; a derived one may be longer."""
     correlation_id: str = ""
     orchestration_type: str = Field(min_length=1, max_length=256)
     payload: dict[str, Any] = Field(default_factory=dict)

@@ -6,8 +6,10 @@ import hashlib
 import uuid
 from typing import Any
 
+from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import EventDict
+from cfm_core.errors import CfmError
 from cfm_core.provisioning.engine.model import SOURCE
 
 
@@ -41,4 +43,26 @@ def response_to(
         type="cfm.orchestration.response",
         orchestration_id=manifest.id,
         data=response.to_json(),
+    )
+
+
+def manifest_event(manifest: OrchestrationManifest, orchestration_id: str) -> EventDict:
+    """Asks for the compensation of an orchestration; the event has the manifest's id, so that it is known again."""
+    return cloud_event(
+        id=manifest.id,
+        type="cfm.orchestration.manifest",
+        orchestration_id=orchestration_id,
+        data=manifest.to_json(),
+    )
+
+
+def as_failure(outcome: ActivityOutcome, error: CfmError) -> ActivityOutcome:
+    """What is recorded in place of an outcome that cannot be stored."""
+    return ActivityOutcome(
+        orchestration_id=outcome.orchestration_id,
+        phase=outcome.phase,
+        ord=outcome.ord,
+        token=outcome.token,
+        kind=OutcomeKind.FATAL,
+        reason=f"its outcome could not be stored: {error}",
     )

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from cfm_core.contracts.orchestration import compensation_id
 from cfm_core.contracts.reply import Failure, OutboxRow, Reply
+from cfm_core.errors import ValidationError
 
 SOURCE = "cfm/provision-manager"
 """The source of all events of the Provision Manager."""
@@ -86,3 +88,22 @@ class Progress:
             event_ids[place]: Failure(REFUSED, reason) for place, reason in self.refused.items()
         }
         return Reply(failures=dict(failures), outbox=self.outbox)
+
+
+def check_id(orchestration_id: str) -> None:
+    """Raises ValidationError for an id that is too long; one derived for a compensation may be longer than a caller's."""
+    if len(orchestration_id.removesuffix(compensation_id(""))) > LONGEST_ID:
+        raise ValidationError(f"an orchestration id has at most {LONGEST_ID} characters")
+
+
+def within_reason(after: timedelta | None) -> timedelta | None:
+    """A delay that an agent asks for, neither negative nor longer than ``LONGEST_DELAY``."""
+    return None if after is None else min(max(after, timedelta(0)), LONGEST_DELAY)
+
+
+def unknown_type_detail(orchestration_type: str) -> str:
+    return f"there is no orchestration type {orchestration_type}"
+
+
+def no_agent_answered(activity_type: str) -> str:
+    return f"no agent answered for activity type {activity_type}"

@@ -35,7 +35,7 @@ INSERT INTO provision_manager.dead_letter (subject, event, reason) VALUES (:subj
 INSERT INTO provision_manager.activity_type_policy AS p
   (type, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds)
 SELECT t.type, t.timeout, t.attempts, t.backoff, t.backoff_limit
-  FROM jsonb_to_recordset(:types::jsonb)
+  FROM jsonb_to_recordset(:announcements::jsonb)
     AS t (type text, timeout double precision, attempts integer, backoff double precision, backoff_limit double precision)
  ORDER BY t.type
 ON CONFLICT (type) DO UPDATE

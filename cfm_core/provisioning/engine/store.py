@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, OutcomeKind
-from cfm_core.contracts.orchestration import TENANT_ID, OrchestrationManifest, compensation_id
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.orchestration import TENANT_ID, OrchestrationManifest
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError, RecoverableError
-from cfm_core.provisioning.engine.events import response_to
-from cfm_core.provisioning.engine.model import LONGEST_DELAY, LONGEST_ID, Progress
+from cfm_core.provisioning.engine.events import as_failure, response_to
+from cfm_core.provisioning.engine.model import Progress, check_id, within_reason
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, Row
 from cfm_core.store.sql import Queries
@@ -38,14 +37,14 @@ def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
 
 def outcome_row(outcome: ActivityOutcome) -> dict[str, Any]:
     """An outcome as ``record_outcomes`` takes it."""
-    after = None if outcome.after is None else min(max(outcome.after, timedelta(0)), LONGEST_DELAY).total_seconds()
+    after = within_reason(outcome.after)
     return {
         "orchestrationId": outcome.orchestration_id,
         "phase": outcome.phase,
         "ord": outcome.ord,
         "token": outcome.token,
         "kind": outcome.kind,
-        "after": after,
+        "after": None if after is None else after.total_seconds(),
         "reason": outcome.reason,
         "values": outcome.values or None,
         "deleted": outcome.deleted or None,
@@ -66,8 +65,8 @@ class PostgresEngine:
             places.setdefault(manifest.id, place)
 
         def start(some: Sequence[int]) -> list[Row]:
-            if any(len(manifests[place].id) > _longest_id(manifests[place].id) for place in some):
-                raise _TooLong(f"an orchestration id has at most {LONGEST_ID} characters")
+            for place in some:
+                check_id(manifests[place].id)
             rows = [manifest_row(manifests[place]) for place in some]
             return self._database.rows(SQL["start"], manifests=json.dumps(rows), lease=outbox.LEASE, answers=True)
 
@@ -101,17 +100,8 @@ class PostgresEngine:
             outcome = outcomes[place]
             progress.refused[place] = str(error)
             self._put_dead_letter(subjects.RESULTS, outcome.to_json(), error)
-            failed = outcome.model_copy(
-                update={
-                    "kind": OutcomeKind.FATAL,
-                    "reason": f"its outcome could not be stored: {error}",
-                    "values": {},
-                    "deleted": [],
-                    "outputs": {},
-                }
-            )
             try:
-                progress.outbox += _written(record_these([failed]))
+                progress.outbox += _written(record_these([as_failure(outcome, error)]))
             except RecoverableError:
                 raise
             except CfmError:
@@ -152,7 +142,7 @@ class PostgresEngine:
             }
             for one in announcements
         }
-        self._database.rows(SQL["register_types"], types=json.dumps(list(rows.values())))
+        self._database.rows(SQL["register_types"], announcements=json.dumps(list(rows.values())))
         return Progress()
 
     def _sweep(self, most: int, among: list[str] | None) -> list[Row]:
@@ -161,16 +151,6 @@ class PostgresEngine:
     def _put_dead_letter(self, subject: str, document: dict[str, object], error: CfmError) -> None:
         log.error("dead letter on %s: %s", subject, error, exc_info=error)
         self._database.rows(SQL["put_dead_letter"], subject=subject, event=json.dumps(document), reason=str(error))
-
-
-class _TooLong(CfmError):
-    pass
-
-
-def _longest_id(id_: str) -> int:
-    """A derived id may be longer than those that callers choose."""
-    suffix = compensation_id("")
-    return LONGEST_ID + len(suffix) if id_.endswith(suffix) else LONGEST_ID
 
 
 def _written(rows: Sequence[Row]) -> list[OutboxRow]:

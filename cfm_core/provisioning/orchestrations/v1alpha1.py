@@ -54,6 +54,27 @@ def to_internal_json(orchestration: Orchestration) -> dict[str, Any]:
     return _document(orchestration, with_discriminator)
 
 
+def fields_of(orchestration: Orchestration) -> dict[str, Any]:
+    """The fields that a predicate may name, instants as they are."""
+    return {
+        "id": orchestration.id,
+        "version": orchestration.version,
+        "correlationId": orchestration.correlation_id,
+        "state": orchestration.state.number,
+        "stateTimestamp": orchestration.state_at,
+        "createdTimestamp": orchestration.created_at,
+        "orchestrationType": orchestration.type,
+        "definitionId": orchestration.type,
+    }
+
+
+def entry_to_json(orchestration: Orchestration) -> dict[str, Any]:
+    """The form in which an orchestration is listed."""
+    fields = fields_of(orchestration)
+    del fields["version"]
+    return {name: instant(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
 def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 

@@ -1,0 +1,625 @@
+"""The Provision Manager in memory: an executable model of what its SQL does, for one process, until it ends."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from cfm_core.clock import Clock
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import (
+    DISPATCH_EVENT,
+    ActivityDispatch,
+    ActivityOutcome,
+    ActivityTypeAnnouncement,
+    OutcomeKind,
+)
+from cfm_core.contracts.orchestration import DISPOSE, OrchestrationManifest, compensation_id
+from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.errors import NotFoundError, ValidationError
+from cfm_core.provisioning.definitions.model import (
+    ActivityDefinition,
+    OrchestrationDefinition,
+    OrchestrationTemplate,
+    check_activity_definition,
+    check_template,
+)
+from cfm_core.provisioning.definitions.service import activity_type_in_use, template_in_use
+from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, response_to
+from cfm_core.provisioning.engine.model import (
+    ENDED,
+    LEASE_SLACK,
+    LONGEST_WAIT,
+    MOST_UNANSWERED,
+    RESEND_COMPENSATION,
+    ActivityState,
+    OrchestrationState,
+    Policy,
+    Progress,
+    check_id,
+    no_agent_answered,
+    unknown_type_detail,
+    within_reason,
+)
+from cfm_core.provisioning.orchestrations import v1alpha1
+from cfm_core.provisioning.orchestrations.fields import FIELDS
+from cfm_core.provisioning.orchestrations.model import EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.service import unknown_type
+from cfm_core.query import Page, Predicate, to_test
+
+Item = TypeVar("Item")
+
+_LIVE = (ActivityState.DISPATCHED, ActivityState.WAITING)
+_NOT_SENT = (ActivityState.BLOCKED, ActivityState.BACKOFF, ActivityState.WAITING)
+_PRECEDENCE = (OutcomeKind.COMPLETE, OutcomeKind.FATAL, OutcomeKind.RETRY, OutcomeKind.SCHEDULE, OutcomeKind.WAIT)
+
+
+@dataclass(slots=True)
+class Node:
+    """An activity of a run."""
+
+    id: str
+    type: str
+    children: tuple[int, ...]
+    deps_left: int
+    state: ActivityState = ActivityState.BLOCKED
+    dispatches: int = 0
+    unanswered: int = 0
+    failures: int = 0
+    token: str = ""
+    dispatched_at: datetime | None = None
+    due_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """An orchestration; ``values`` is None while no activity has changed the processing data."""
+
+    manifest: OrchestrationManifest
+    definition: OrchestrationDefinition
+    nodes: list[Node]
+    created_at: datetime
+    state_at: datetime
+    state: OrchestrationState = OrchestrationState.RUNNING
+    version: int = 0
+    error_detail: str = ""
+    resend_at: datetime | None = None
+    values: dict[str, Any] | None = None
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def remaining(self) -> int:
+        return sum(node.state not in ENDED for node in self.nodes)
+
+    @property
+    def processing_data(self) -> dict[str, Any]:
+        return self.manifest.payload if self.values is None else self.values
+
+    def enter(self, state: OrchestrationState, at: datetime) -> None:
+        self.state, self.state_at, self.version = state, at, self.version + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A line of the history."""
+
+    orchestration_id: str
+    ord: int
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change of one activity that has been decided on."""
+
+    run: Run
+    ord: int
+    state: ActivityState
+    kind: str = ""
+    due_in: timedelta | None = None
+    failed: bool = False
+    reason: str = ""
+    outcome: ActivityOutcome | None = None
+
+
+@dataclass(slots=True)
+class Runs:
+    """What definitions, orchestrations and engine share. Whoever reads or writes holds ``lock``."""
+
+    clock: Clock
+    jitter: Callable[[], float] = random.random
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    activity_definitions: dict[str, ActivityDefinition] = field(default_factory=dict)
+    definitions: dict[str, OrchestrationDefinition] = field(default_factory=dict)
+    announced: dict[str, ActivityTypeAnnouncement] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    history: list[Told] = field(default_factory=list)
+    dead_letters: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
+    outbox: list[OutboxRow] = field(default_factory=list)
+
+    def put(self, subject: str, events: Sequence[EventDict]) -> list[OutboxRow]:
+        """One row, as far as there is anything to put into it."""
+        if not events:
+            return []
+        row = OutboxRow(len(self.outbox) + 1, subject, [_copy(event) for event in events])
+        self.outbox.append(row)
+        return [row]
+
+    def policy(self, activity_type: str) -> Policy:
+        """The definition's word, else the agent's, else the default."""
+        defaults = self.announced.get(activity_type) or Policy()
+        defined = self.activity_definitions.get(activity_type) or ActivityDefinition(type=activity_type)
+        return Policy(
+            timeout=defined.timeout or defaults.timeout,
+            max_attempts=defined.retry.max_attempts or defaults.max_attempts,
+            backoff=defined.retry.backoff or defaults.backoff,
+            backoff_limit=defined.retry.backoff_limit or defaults.backoff_limit,
+        )
+
+
+class MemoryDefinitions:
+    """See ``Definitions``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def list_activity_definitions(self) -> list[ActivityDefinition]:
+        with self._runs.lock:
+            return [one for _, one in sorted(self._runs.activity_definitions.items())]
+
+    def put_activity_definition(self, definition: ActivityDefinition) -> None:
+        check_activity_definition(definition)
+        _check_storable([definition.description, definition.input_schema, definition.output_schema])
+        with self._runs.lock:
+            self._runs.activity_definitions[definition.type] = definition
+
+    def delete_activity_definition(self, activity_type: str) -> None:
+        with self._runs.lock:
+            if activity_type not in self._runs.activity_definitions:
+                raise NotFoundError("activity definition", activity_type)
+            users = [
+                definition.type
+                for definition in self._runs.definitions.values()
+                if any(activity.type == activity_type for activity in definition.activities)
+            ]
+            if users:
+                raise activity_type_in_use(activity_type, users)
+            del self._runs.activity_definitions[activity_type]
+
+    def list_orchestration_definitions(self) -> list[OrchestrationDefinition]:
+        with self._runs.lock:
+            return [one for _, one in sorted(self._runs.definitions.items())]
+
+    def get_template(self, template_ref: str) -> list[OrchestrationDefinition]:
+        found = [one for one in self.list_orchestration_definitions() if one.template_ref == template_ref]
+        if not found:
+            raise NotFoundError("orchestration template", template_ref)
+        return found
+
+    def put_template(self, template: OrchestrationTemplate) -> None:
+        with self._runs.lock:
+            check_template(template, self._runs.activity_definitions)
+            definitions = template.definitions()
+            _check_storable([[one.type, one.template_ref, one.description, one.schema] for one in definitions])
+            _check_storable([activity.id for one in definitions for activity in one.activities])
+            self._runs.definitions |= {definition.type: definition for definition in definitions}
+
+    def delete_template(self, template_ref: str) -> None:
+        with self._runs.lock:
+            of_template = self.get_template(template_ref)
+            if any(
+                run.definition.template_ref == template_ref and (run.remaining or run.resend_at)
+                for run in self._runs.runs.values()
+            ):
+                raise template_in_use(template_ref)
+            for definition in of_template:
+                del self._runs.definitions[definition.type]
+
+
+class MemoryOrchestrations:
+    """See ``Orchestrations``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def start(self, manifest: OrchestrationManifest) -> Orchestration:
+        _check_storable(manifest.to_json())
+        with self._runs.lock:
+            _start(self._runs, [manifest])
+            if manifest.id not in self._runs.runs:
+                raise unknown_type(manifest.orchestration_type)
+            return self.get(manifest.id)
+
+    def get(self, orchestration_id: str) -> Orchestration:
+        with self._runs.lock:
+            run = self._runs.runs.get(orchestration_id)
+            if run is None:
+                raise NotFoundError("orchestration", orchestration_id)
+            return Orchestration(
+                id=run.manifest.id,
+                version=run.version,
+                correlation_id=run.manifest.correlation_id,
+                type=run.definition.type,
+                state=run.state,
+                state_at=run.state_at,
+                created_at=run.created_at,
+                error_detail=run.error_detail,
+                activities=run.definition.activities,
+                completed=tuple(node.id for node in run.nodes if node.state is ActivityState.DONE),
+                processing_data=_copy(run.processing_data),
+                output_data=_copy(run.outputs),
+            )
+
+    def query(self, predicate: Predicate, page: Page) -> EntryPage:
+        test = to_test(predicate, FIELDS)
+        with self._runs.lock:
+            found = [
+                v1alpha1.entry_to_json(orchestration)
+                for orchestration in map(self.get, sorted(self._runs.runs))
+                if test(v1alpha1.fields_of(orchestration))
+            ]
+        return EntryPage(json.dumps(found[page.offset : page.offset + page.limit]), len(found))
+
+
+class MemoryEngine:
+    """See ``Engine``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def start(self, manifests: Sequence[OrchestrationManifest]) -> Progress:
+        progress = Progress()
+        with self._runs.lock:
+            fit: dict[str, OrchestrationManifest] = {}
+            for place, manifest in enumerate(manifests):
+                if manifest.id in fit:
+                    continue
+                try:
+                    check_id(manifest.id)
+                    _check_storable(manifest.to_json())
+                except ValidationError as error:
+                    progress.refused[place] = str(error)
+                    self._runs.dead_letters.append((subjects.MANIFESTS, manifest.to_json(), str(error)))
+                    answer = response_to(manifest, success=False, error_detail=str(error), properties={})
+                    if _is_storable(answer):
+                        progress.outbox += self._runs.put(subjects.RESPONSES, [answer])
+                else:
+                    fit[manifest.id] = manifest
+            others = [manifest for manifest in fit.values() if manifest.id in self._runs.runs]
+            progress.outbox += _start(self._runs, fit.values())
+            others += [manifest for manifest in fit.values() if manifest.id not in self._runs.runs]
+            progress.outbox += _answer(self._runs, others)
+        return progress
+
+    def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
+        progress = Progress()
+        with self._runs.lock:
+            taken = []
+            for place, outcome in enumerate(outcomes):
+                try:
+                    _check_storable(outcome.to_json())
+                except ValidationError as error:
+                    progress.refused[place] = str(error)
+                    self._runs.dead_letters.append((subjects.RESULTS, outcome.to_json(), str(error)))
+                    taken.append(as_failure(outcome, error))
+                else:
+                    taken.append(outcome)
+            progress.outbox += _advance(self._runs, _decide(self._runs, taken))
+        return progress
+
+    def sweep(self, most: int = 1000) -> Progress:
+        with self._runs.lock:
+            now = self._runs.clock()
+            overdue = sorted(
+                (node.due_at, run.manifest.id, place)
+                for run in self._runs.runs.values()
+                for place, node in enumerate(run.nodes)
+                if node.due_at is not None and node.due_at <= now
+            )
+            moves = [_overdue(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
+            failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
+            moves = [
+                Move(move.run, move.ord, ActivityState.CANCELLED, move.kind)
+                if move.state is ActivityState.DISPATCHED and move.run.manifest.id in failing
+                else move
+                for move in moves
+            ]
+            rows = _advance(self._runs, moves)
+            late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
+            for run in late:
+                run.resend_at = now + RESEND_COMPENSATION
+            return Progress(rows + _compensate(self._runs, late))
+
+    def register_types(self, announcements: Sequence[ActivityTypeAnnouncement]) -> Progress:
+        with self._runs.lock:
+            self._runs.announced |= {one.activity_type: one for one in announcements}
+        return Progress()
+
+
+def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
+    now = runs.clock()
+    sent: list[tuple[Run, int]] = []
+    for manifest in manifests:
+        definition = runs.definitions.get(manifest.orchestration_type)
+        if manifest.id in runs.runs or definition is None:
+            continue
+        run = Run(manifest, definition, _nodes(definition), now, now)
+        runs.runs[manifest.id] = run
+        for place, node in enumerate(run.nodes):
+            if node.deps_left == 0:
+                _dispatch(runs, node, now)
+                sent.append((run, place))
+        failed = _compensated_by(runs, manifest.id)
+        if failed is not None:
+            failed.resend_at = None
+    return _announce(runs, sent)
+
+
+def _nodes(definition: OrchestrationDefinition) -> list[Node]:
+    activities = definition.activities
+    return [
+        Node(
+            activity.id,
+            activity.type,
+            tuple(place for place, other in enumerate(activities) if activity.id in other.depends_on),
+            len(set(activity.depends_on)),
+        )
+        for activity in activities
+    ]
+
+
+def _answer(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
+    """Answers manifests that have started nothing: ended runs again, unknown types with a failure."""
+    ended, refused = [], []
+    for manifest in manifests:
+        run = runs.runs.get(manifest.id)
+        if run is None:
+            detail = unknown_type_detail(manifest.orchestration_type)
+            refused.append(response_to(manifest, success=False, error_detail=detail, properties={}))
+            _settle(runs, manifest.id, OrchestrationState.COMPENSATION_FAILED)
+        elif run.state is not OrchestrationState.RUNNING:
+            ended.append(run)
+    return _respond(runs, ended) + runs.put(subjects.RESPONSES, refused)
+
+
+def _decide(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> list[Move]:
+    heard: dict[tuple[str, int], int] = {}
+    for place, outcome in enumerate(outcomes):
+        key = (outcome.orchestration_id, outcome.ord)
+        if _counts(runs, outcome) and (
+            key not in heard or _PRECEDENCE.index(outcome.kind) < _PRECEDENCE.index(outcomes[heard[key]].kind)
+        ):
+            heard[key] = place
+    moves = []
+    for place, outcome in enumerate(outcomes):
+        if heard.get((outcome.orchestration_id, outcome.ord)) == place:
+            moves.append(_decision(runs, runs.runs[outcome.orchestration_id], outcome))
+        else:
+            told = Told(outcome.orchestration_id, outcome.ord, f"fenced: {outcome.kind}", outcome.reason)
+            runs.history.append(told)
+    return moves
+
+
+def _counts(runs: Runs, outcome: ActivityOutcome) -> bool:
+    run = runs.runs.get(outcome.orchestration_id)
+    if run is None or outcome.phase != 0 or not 0 <= outcome.ord < len(run.nodes):
+        return False
+    node = run.nodes[outcome.ord]
+    live = _LIVE[:1] if outcome.kind is OutcomeKind.WAIT else _LIVE
+    return node.state in live and node.token == outcome.token
+
+
+def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
+    node = run.nodes[outcome.ord]
+    policy = runs.policy(node.type)
+    name = f"activity {node.id} ({node.type})"
+    after = within_reason(outcome.after)
+    failed = outcome.kind is OutcomeKind.RETRY
+
+    def move(state: ActivityState, due_in: timedelta | None = None, reason: str = outcome.reason) -> Move:
+        return Move(run, outcome.ord, state, outcome.kind, due_in, failed, reason, outcome)
+
+    if outcome.kind is OutcomeKind.COMPLETE:
+        return move(ActivityState.DONE)
+    if outcome.kind is OutcomeKind.FATAL:
+        return move(ActivityState.FAILED, reason=f"{name}: {outcome.reason}")
+    if failed and node.failures + 1 >= policy.max_attempts:
+        return move(ActivityState.FAILED, reason=f"{name} failed after {node.failures + 1} attempts: {outcome.reason}")
+    if run.state is not OrchestrationState.RUNNING:
+        return move(ActivityState.CANCELLED)
+    if outcome.kind is OutcomeKind.WAIT:
+        return move(ActivityState.WAITING, LONGEST_WAIT if after is None else after)
+    if outcome.kind is OutcomeKind.SCHEDULE:
+        return move(ActivityState.BACKOFF, policy.backoff if after is None else after)
+    greatest = min(policy.backoff_limit.total_seconds(), policy.backoff.total_seconds() * 2.0 ** min(node.failures, 60))
+    return move(ActivityState.BACKOFF, timedelta(seconds=runs.jitter() * greatest) if after is None else after)
+
+
+def _overdue(runs: Runs, run: Run, place: int) -> Move:
+    node = run.nodes[place]
+    name = f"activity {node.id} ({node.type})"
+    kind = {ActivityState.DISPATCHED: "lease over", ActivityState.WAITING: "wait over"}.get(node.state, "")
+    if run.state is not OrchestrationState.RUNNING:
+        return Move(run, place, ActivityState.CANCELLED, kind)
+    if node.state is ActivityState.WAITING:
+        return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: wait timed out")
+    if node.state is ActivityState.DISPATCHED and node.unanswered >= MOST_UNANSWERED:
+        return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: {no_agent_answered(node.type)}")
+    return Move(run, place, ActivityState.DISPATCHED, kind, runs.policy(node.type).timeout + LEASE_SLACK)
+
+
+def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
+    now = runs.clock()
+    touched = {move.run.manifest.id: move.run for move in moves}
+    was_running = {id_ for id_, run in touched.items() if run.state is OrchestrationState.RUNNING}
+    reasons: dict[str, str] = {}
+    sent: list[tuple[Run, int]] = []
+
+    for move in moves:
+        run, node = move.run, move.run.nodes[move.ord]
+        if move.outcome is not None:
+            _merge(run, move.outcome)
+        if move.kind:
+            runs.history.append(Told(run.manifest.id, move.ord, move.kind, move.reason))
+        node.state = move.state
+        node.failures += move.failed
+        if move.state is ActivityState.DISPATCHED:
+            _dispatch(runs, node, now)
+            sent.append((run, move.ord))
+            continue
+        node.unanswered = 0
+        node.due_at = None if move.due_in is None else now + move.due_in
+        if move.state is ActivityState.FAILED and run.manifest.id in was_running:
+            reasons.setdefault(run.manifest.id, move.reason)
+
+    for move in moves:
+        if move.state is not ActivityState.DONE:
+            continue
+        for place in move.run.nodes[move.ord].children:
+            child = move.run.nodes[place]
+            child.deps_left -= 1
+            goes_on = move.run.manifest.id in was_running and move.run.manifest.id not in reasons
+            if goes_on and child.deps_left == 0 and child.state is ActivityState.BLOCKED:
+                _dispatch(runs, child, now)
+                sent.append((move.run, place))
+
+    ended, undone = [], []
+    for id_, run in sorted(touched.items()):
+        if id_ in reasons:
+            _fail(runs, run, reasons[id_], now)
+            ended.append(run)
+        elif run.remaining == 0 and run.state is OrchestrationState.RUNNING:
+            run.enter(OrchestrationState.COMPLETED, now)
+            ended.append(run)
+        if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
+            run.resend_at = now + RESEND_COMPENSATION
+            undone.append(run)
+    return _announce(runs, sent) + _respond(runs, ended) + _compensate(runs, undone)
+
+
+def _merge(run: Run, outcome: ActivityOutcome) -> None:
+    if outcome.values or outcome.deleted:
+        kept = {key: value for key, value in run.processing_data.items() if key not in outcome.deleted}
+        run.values = kept | _copy(outcome.values)
+    run.outputs |= _copy(outcome.outputs)
+
+
+def _fail(runs: Runs, run: Run, reason: str, now: datetime) -> None:
+    for node in run.nodes:
+        if node.state in _NOT_SENT:
+            node.state, node.due_at = ActivityState.CANCELLED, None
+    run.error_detail = reason
+    dispose = runs.definitions.get(DISPOSE)
+    current = runs.definitions.get(run.definition.type)
+    templates = {run.definition.template_ref} | ({current.template_ref} if current else set())
+    compensable = run.definition.type != DISPOSE and dispose is not None and dispose.template_ref in templates
+    run.enter(OrchestrationState.COMPENSATING if compensable else OrchestrationState.ERRORED, now)
+
+
+def _dispatch(runs: Runs, node: Node, now: datetime) -> None:
+    node.state = ActivityState.DISPATCHED
+    node.dispatches += 1
+    node.unanswered += 1
+    node.token = str(uuid.uuid4())
+    node.dispatched_at = now
+    node.due_at = now + runs.policy(node.type).timeout + LEASE_SLACK
+
+
+def _announce(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[OutboxRow]:
+    by_type: dict[str, list[EventDict]] = {}
+    for run, place in sent:
+        node = run.nodes[place]
+        assert node.dispatched_at is not None
+        dispatch = ActivityDispatch(
+            orchestration_id=run.manifest.id,
+            phase=0,
+            ord=place,
+            token=node.token,
+            activity_id=node.id,
+            activity_type=node.type,
+            discriminator=run.definition.type,
+            correlation_id=run.manifest.correlation_id,
+            attempt=node.failures + 1,
+            deadline=node.dispatched_at + runs.policy(node.type).timeout,
+            values=run.processing_data,
+            outputs=run.outputs,
+        )
+        event_id = f"{run.manifest.id}/0/{place}/{node.dispatches}"
+        by_type.setdefault(node.type, []).append(
+            cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=dispatch.to_json())
+        )
+    return [row for type_, events in by_type.items() for row in runs.put(subjects.activity(type_), events)]
+
+
+def _respond(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:
+    for run in ended:
+        succeeded = run.state is OrchestrationState.COMPLETED
+        _settle(
+            runs,
+            run.manifest.id,
+            OrchestrationState.COMPENSATED if succeeded else OrchestrationState.COMPENSATION_FAILED,
+        )
+    return runs.put(
+        subjects.RESPONSES,
+        [
+            response_to(
+                run.manifest,
+                success=run.state is OrchestrationState.COMPLETED,
+                error_detail=run.error_detail,
+                properties=run.outputs,
+            )
+            for run in ended
+        ],
+    )
+
+
+def _compensate(runs: Runs, undone: Sequence[Run]) -> list[OutboxRow]:
+    return runs.put(
+        subjects.MANIFESTS,
+        [
+            manifest_event(
+                OrchestrationManifest(
+                    id=compensation_id(run.manifest.id),
+                    correlation_id=run.manifest.correlation_id,
+                    orchestration_type=DISPOSE,
+                    payload=run.processing_data,
+                ),
+                run.manifest.id,
+            )
+            for run in undone
+        ],
+    )
+
+
+def _compensated_by(runs: Runs, id_: str) -> Run | None:
+    suffix = compensation_id("")
+    return runs.runs.get(id_.removesuffix(suffix)) if id_.endswith(suffix) else None
+
+
+def _settle(runs: Runs, id_: str, state: OrchestrationState) -> None:
+    failed = _compensated_by(runs, id_)
+    if failed is not None and failed.state is OrchestrationState.COMPENSATING:
+        failed.enter(state, runs.clock())
+        failed.resend_at = None
+
+
+def _copy(document: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(document))
+
+
+def _is_storable(document: Any) -> bool:
+    text = json.dumps(document)
+    return "\\u0000" not in text and "\0" not in text
+
+
+def _check_storable(document: Any) -> None:
+    """Raises ValidationError for what Postgres would not take: a NUL character anywhere."""
+    if not _is_storable(document):
+        raise ValidationError("a text contains a NUL character or is not valid Unicode")

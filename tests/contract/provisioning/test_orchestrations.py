@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cfm_core.contracts.activity import OutcomeKind
+from cfm_core.errors import NotFoundError, ValidationError
+from cfm_core.provisioning.definitions.model import Activity
+from cfm_core.query import Page, parse
+from tests.contract.provisioning.world import DIAMOND, Driver, World, define, manifest
+
+ONE = [Activity("a", "t")]
+
+
+def test_a_started_orchestration_is_shown_as_running(world: World) -> None:
+    define(world, one=DIAMOND)
+    started = world.orchestrations.start(manifest("o", "one", k=1))
+    assert (started.id, started.correlation_id, started.type, started.state) == ("o", "of o", "one", "RUNNING")
+    assert (started.activities, started.completed) == (DIAMOND, ())
+    assert (started.processing_data, started.output_data) == ({"k": 1}, {})
+    assert timedelta(0) <= datetime.now(UTC) - started.created_at < timedelta(seconds=60)
+    assert started.state_at == started.created_at
+    assert world.orchestrations.get("o") == started
+    assert world.outbox() == ["event.cfm.activity.t.one"]
+
+
+def test_starting_a_known_id_gives_the_run_that_has_it(world: World, driver: Driver) -> None:
+    define(world, one=ONE, two=ONE)
+    first = world.orchestrations.start(manifest("o", "one", k=1))
+    assert world.orchestrations.start(manifest("o", "two", k=2)) == first
+    assert world.orchestrations.start(manifest("o", "unknown")) == first
+    assert len(world.outbox()) == 1
+
+
+def test_starting_again_after_the_end_answers_nobody(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    driver.start(manifest("o", "one"))
+    driver.complete("o", "a")
+    written = len(world.outbox())
+    assert world.orchestrations.start(manifest("o", "one")).state == "COMPLETED"
+    assert len(world.outbox()) == written
+
+
+def test_an_unknown_type_is_the_callers_mistake(world: World) -> None:
+    with pytest.raises(ValidationError, match="'nope'"):
+        world.orchestrations.start(manifest("o", "nope"))
+    assert world.outbox() == []
+
+
+def test_what_cannot_be_stored_is_the_callers_mistake(world: World) -> None:
+    define(world, one=ONE)
+    with pytest.raises(ValidationError):
+        world.orchestrations.start(manifest("o\0", "one"))
+    with pytest.raises(ValidationError):
+        world.orchestrations.start(manifest("o", "one", k="\0"))
+
+
+def test_an_unknown_orchestration_is_not_found(world: World) -> None:
+    with pytest.raises(NotFoundError):
+        world.orchestrations.get("nope")
+
+
+def test_completed_activities_data_and_errors_are_shown(world: World, driver: Driver) -> None:
+    define(world, one=DIAMOND)
+    driver.start(manifest("o", "one", k=1))
+    driver.complete("o", "a", values={"v": 2}, outputs={"o": 3})
+    driver.record(driver.outcome("o", "c", OutcomeKind.FATAL, reason="broken"))
+    shown = world.orchestrations.get("o")
+    assert (shown.state, shown.error_detail) == ("ERRORED", "activity c (t.two): broken")
+    assert (shown.completed, shown.processing_data, shown.output_data) == (("a",), {"k": 1, "v": 2}, {"o": 3})
+    assert shown.version > 0
+    assert shown.state_at > shown.created_at
+
+
+@pytest.mark.parametrize(
+    ("predicate", "found"),
+    [
+        ("true", ["a", "b", "c", "d"]),
+        ("state = 1", ["b", "c"]),
+        ("state = 2", ["a"]),
+        ("state = 3", ["d"]),
+        ("state = '2'", []),
+        ("correlationId = 'of b'", ["b"]),
+        ("orchestrationType = 'two' AND definitionId = 'two'", ["c"]),
+        ("id = 'a' AND state = 2", ["a"]),
+        ("id = 'nope'", []),
+        ("version = 0 AND state = 1", ["b", "c"]),
+        ("createdTimestamp = '2020-01-01T00:00:00Z'", []),
+    ],
+)
+def test_orchestrations_are_found_by_their_fields(
+    world: World, driver: Driver, predicate: str, found: list[str]
+) -> None:
+    define(world, one=ONE, two=ONE)
+    driver.start(manifest("b", "one"), manifest("a", "one"), manifest("c", "two"), manifest("d", "one"))
+    driver.complete("a", "a")
+    driver.record(driver.outcome("d", "a", OutcomeKind.FATAL))
+    page = world.orchestrations.query(parse(predicate), Page())
+    entries = json.loads(page.text)
+    assert [entry["id"] for entry in entries] == found
+    assert page.total == len(found)
+
+
+def test_an_entry_has_the_fields_of_the_contract_in_order(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    driver.start(manifest("o", "one"))
+    (entry,) = json.loads(world.orchestrations.query(parse("true"), Page()).text)
+    assert list(entry) == [
+        *("id", "correlationId", "state", "stateTimestamp"),
+        *("createdTimestamp", "orchestrationType", "definitionId"),
+    ]
+    created = datetime.fromisoformat(entry.pop("createdTimestamp"))
+    assert entry.pop("stateTimestamp").endswith("Z")
+    assert created == world.orchestrations.get("o").created_at
+    assert entry == {
+        "id": "o",
+        "correlationId": "of o",
+        "state": 1,
+        "orchestrationType": "one",
+        "definitionId": "one",
+    }
+    exactly = f"createdTimestamp = '{created.isoformat()}'"
+    assert world.orchestrations.query(parse(exactly), Page()).total == 1
+
+
+def test_a_page_past_the_end_is_empty_and_the_total_still_right(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    driver.start(*(manifest(id_, "one") for id_ in "cab"))
+    pages = [world.orchestrations.query(parse("true"), Page(offset, 2)) for offset in (0, 2, 4)]
+    assert [[entry["id"] for entry in json.loads(page.text)] for page in pages] == [["a", "b"], ["c"], []]
+    assert {page.total for page in pages} == {3}
+
+
+def test_a_field_that_orchestrations_lack_is_the_callers_mistake(world: World) -> None:
+    with pytest.raises(ValidationError):
+        world.orchestrations.query(parse("tenantId = 'x'"), Page())

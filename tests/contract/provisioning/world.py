@@ -1,0 +1,263 @@
+"""A Provision Manager under test, over either store, with what tests need to see and to hasten."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from cfm_core.clock import system_clock
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
+from cfm_core.contracts.reply import OutboxRow
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
+from cfm_core.provisioning.definitions.service import Definitions
+from cfm_core.provisioning.definitions.store import PostgresDefinitions
+from cfm_core.provisioning.engine.model import Progress
+from cfm_core.provisioning.engine.service import Engine
+from cfm_core.provisioning.engine.store import PostgresEngine
+from cfm_core.provisioning.memory import MemoryDefinitions, MemoryEngine, MemoryOrchestrations, Runs
+from cfm_core.provisioning.orchestrations.service import Orchestrations
+from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+from cfm_core.store.database import Database
+
+_numbers = itertools.count(1)
+
+Outbox = Sequence[OutboxRow]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What a test compares of an activity."""
+
+    state: str
+    deps_left: int = 0
+    dispatches: int = 0
+    failures: int = 0
+
+
+class World(Protocol):
+    definitions: Definitions
+    engine: Engine
+    orchestrations: Orchestrations
+
+    def nodes(self, orchestration_id: str) -> dict[str, NodeView]: ...
+
+    def state(self, orchestration_id: str) -> str: ...
+
+    def history(self, orchestration_id: str) -> list[str]:
+        """The kinds of what has happened to the run's activities, in order."""
+        ...
+
+    def seconds_until_due(self, orchestration_id: str) -> dict[str, float]: ...
+
+    def let_time_pass(self) -> None:
+        """Make overdue whatever waits for time."""
+        ...
+
+    def outbox(self) -> list[str]:
+        """The subjects of all rows that have been written, in order."""
+        ...
+
+    def dead_letters(self) -> list[str]:
+        """The subjects of all dead letters."""
+        ...
+
+
+class PostgresWorld:
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.definitions: Definitions = PostgresDefinitions(database)
+        self.engine: Engine = PostgresEngine(database)
+        self.orchestrations: Orchestrations = PostgresOrchestrations(database)
+
+    def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
+        rows = self.database.rows(
+            "SELECT n.activity_id, a.state, a.deps_left, a.dispatches, a.failures"
+            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o ON o.id = a.orch_id"
+            "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord"
+            " WHERE o.id = :id ORDER BY a.ord",
+            id=orchestration_id,
+        )
+        return {id_: NodeView(*rest) for id_, *rest in rows}
+
+    def state(self, orchestration_id: str) -> str:
+        return str(
+            self.database.value("SELECT state FROM provision_manager.orchestration WHERE id = :id", id=orchestration_id)
+        )
+
+    def history(self, orchestration_id: str) -> list[str]:
+        rows = self.database.rows(
+            "SELECT kind FROM provision_manager.history WHERE orch_id = :id ORDER BY at, ord", id=orchestration_id
+        )
+        return [kind for (kind,) in rows]
+
+    def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
+        rows = self.database.rows(
+            "SELECT n.activity_id, extract(epoch FROM a.due_at - now())::double precision"
+            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o ON o.id = a.orch_id"
+            "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord"
+            " WHERE o.id = :id AND a.due_at IS NOT NULL",
+            id=orchestration_id,
+        )
+        return dict(map(tuple, rows))
+
+    def let_time_pass(self) -> None:
+        self.database.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
+        self.database.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
+
+    def outbox(self) -> list[str]:
+        return [subject for (subject,) in self.database.rows("SELECT subject FROM eventing.outbox ORDER BY id")]
+
+    def dead_letters(self) -> list[str]:
+        rows = self.database.rows("SELECT subject FROM provision_manager.dead_letter ORDER BY id")
+        return [subject for (subject,) in rows]
+
+
+class MemoryWorld:
+    def __init__(self) -> None:
+        self.runs = Runs(system_clock)
+        self.definitions: Definitions = MemoryDefinitions(self.runs)
+        self.engine: Engine = MemoryEngine(self.runs)
+        self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
+
+    def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
+        run = self.runs.runs.get(orchestration_id)
+        return {
+            node.id: NodeView(node.state, node.deps_left, node.dispatches, node.failures)
+            for node in (run.nodes if run else ())
+        }
+
+    def state(self, orchestration_id: str) -> str:
+        return self.runs.runs[orchestration_id].state
+
+    def history(self, orchestration_id: str) -> list[str]:
+        return [told.kind for told in self.runs.history if told.orchestration_id == orchestration_id]
+
+    def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
+        now = system_clock()
+        return {
+            node.id: (node.due_at - now).total_seconds()
+            for node in self.runs.runs[orchestration_id].nodes
+            if node.due_at is not None
+        }
+
+    def let_time_pass(self) -> None:
+        now = system_clock()
+        for run in self.runs.runs.values():
+            run.resend_at = run.resend_at and now
+            for node in run.nodes:
+                node.due_at = node.due_at and now
+
+    def outbox(self) -> list[str]:
+        return [row.subject for row in self.runs.outbox]
+
+    def dead_letters(self) -> list[str]:
+        return [subject for subject, _, _ in self.runs.dead_letters]
+
+
+DIAMOND = (
+    Activity("a", "t.one"),
+    Activity("b", "t.one", ("a",)),
+    Activity("c", "t.two", ("a",)),
+    Activity("d", "t.one", ("b", "c")),
+)
+
+
+def define(world: World, **activities: Sequence[Activity]) -> None:
+    """Define orchestration types: ``deploy`` and ``dispose`` by their real names, others as they are called."""
+    names = {"deploy": DEPLOY, "dispose": DISPOSE}
+    for type_ in sorted({activity.type for nodes in activities.values() for activity in nodes}):
+        world.definitions.put_activity_definition(ActivityDefinition(type=type_))
+    world.definitions.put_template(
+        OrchestrationTemplate(
+            id=f"template-{next(_numbers)}",
+            activities={names.get(name, name): nodes for name, nodes in activities.items()},
+        )
+    )
+
+
+def manifest(id: str, type: str, **payload: Any) -> OrchestrationManifest:
+    return OrchestrationManifest(id=id, correlation_id=f"of {id}", orchestration_type=type, payload=payload)
+
+
+def dispatches(outbox: Outbox) -> dict[str, ActivityDispatch]:
+    """What was sent to agents, by activity id."""
+    found = [
+        ActivityDispatch.model_validate(event["data"])
+        for row in outbox
+        if row.subject.startswith("event.cfm.activity.")
+        for event in row.events
+    ]
+    return {one.activity_id: one for one in found}
+
+
+def responses(outbox: Outbox) -> list[OrchestrationResponse]:
+    rows = [row for row in outbox if row.subject == subjects.RESPONSES]
+    return [OrchestrationResponse.model_validate(event["data"]) for row in rows for event in row.events]
+
+
+def manifests(outbox: Outbox) -> list[OrchestrationManifest]:
+    rows = [row for row in outbox if row.subject == subjects.MANIFESTS]
+    return [OrchestrationManifest.model_validate(event["data"]) for row in rows for event in row.events]
+
+
+@dataclass
+class Driver:
+    """Plays the agents of one world: remembers what was dispatched last, and answers for it."""
+
+    world: World
+    sent: dict[tuple[str, str], ActivityDispatch] = field(default_factory=dict)
+
+    def take(self, progress: Progress) -> Progress:
+        for row in progress.outbox:
+            if row.subject.startswith("event.cfm.activity."):
+                for event in row.events:
+                    one = ActivityDispatch.model_validate(event["data"])
+                    self.sent[one.orchestration_id, one.activity_id] = one
+        return progress
+
+    def start(self, *manifests: OrchestrationManifest) -> Progress:
+        return self.take(self.world.engine.start(manifests))
+
+    def outcome(
+        self, orchestration_id: str, activity_id: str, kind: OutcomeKind = OutcomeKind.COMPLETE, **said: Any
+    ) -> ActivityOutcome:
+        return answer(self.sent[orchestration_id, activity_id], kind, **said)
+
+    def record(self, *outcomes: ActivityOutcome) -> Progress:
+        return self.take(self.world.engine.record(outcomes))
+
+    def complete(self, orchestration_id: str, *activity_ids: str, **said: Any) -> Progress:
+        return self.record(*(self.outcome(orchestration_id, id_, **said) for id_ in activity_ids))
+
+    def sweep(self) -> Progress:
+        return self.take(self.world.engine.sweep())
+
+
+def answer(
+    dispatch: ActivityDispatch,
+    kind: OutcomeKind = OutcomeKind.COMPLETE,
+    *,
+    after: timedelta | None = None,
+    reason: str = "",
+    values: Mapping[str, Any] = MappingProxyType({}),
+    deleted: Sequence[str] = (),
+    outputs: Mapping[str, Any] = MappingProxyType({}),
+) -> ActivityOutcome:
+    return ActivityOutcome(
+        orchestration_id=dispatch.orchestration_id,
+        phase=dispatch.phase,
+        ord=dispatch.ord,
+        token=dispatch.token,
+        kind=kind,
+        after=after,
+        reason=reason,
+        values=dict(values),
+        deleted=list(deleted),
+        outputs=dict(outputs),
+    )
