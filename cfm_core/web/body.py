@@ -8,6 +8,7 @@ Source: CFM wire contract, section 1.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from typing import Any, TypeVar, get_args
@@ -15,7 +16,6 @@ from typing import Any, TypeVar, get_args
 import flask
 import pydantic
 from pydantic import BaseModel
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from cfm_core.errors import FieldError, TooLargeError, ValidationError
 
@@ -71,14 +71,15 @@ def parse(raw: bytes, model: type[Model]) -> Model:
 
 
 def _bytes(request: flask.Request) -> bytes:
-    request.max_content_length = LIMIT
-    try:
-        raw = request.get_data(cache=False)
-    except RequestEntityTooLarge:
-        raise TooLargeError(f"the body has more than {LIMIT} bytes") from None
-    if len(raw) > LIMIT:
-        raise TooLargeError(f"the body has more than {LIMIT} bytes")
-    return raw
+    raw = bytearray()
+    if (request.content_length or 0) <= LIMIT:
+        while len(raw) <= LIMIT and (part := request.stream.read(LIMIT + 1 - len(raw))):
+            raw += part
+        if len(raw) <= LIMIT:
+            return bytes(raw)
+    # functions-framework reads what is left of a body once the answer is made.
+    request.stream = io.BytesIO()
+    raise TooLargeError(f"the body has more than {LIMIT} bytes")
 
 
 def _refuse_constant(name: str) -> None:

@@ -34,6 +34,7 @@ from cfm_core.tenancy.participant_profiles.model import (
 from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import TenantId
+from cfm_core.tenancy.texts import storable
 
 log = logging.getLogger(__name__)
 
@@ -241,9 +242,9 @@ class ParticipantProfiles:
 def _read(response: OrchestrationResponse) -> Response:
     return Response(
         response.correlation_id,
-        response.manifest_id,
+        storable(response.manifest_id),
         response.orchestration_type,
         response.success,
-        response.error_detail,
-        response.properties,
+        storable(response.error_detail),
+        storable(response.properties),
     )
