@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
@@ -16,26 +15,29 @@ if TYPE_CHECKING:
 DATABASE: ServiceType[Database] = ServiceType("database")
 
 
-def waker(address: str) -> Callable[[], None]:
-    """What wakes the trigger at ``host:port``: one empty datagram.
+class Waker:
+    """Wakes the trigger at ``host:port`` with one empty datagram a call; at an empty address it wakes nobody.
 
-    It may be lost, and it tells nothing: whoever forges one makes the trigger look into the outbox, no more.
+    A datagram may be lost, and it tells nothing: whoever forges one makes the trigger look into the outbox, no more.
     """
-    if not address:
-        return lambda: None
-    host, _, port = address.rpartition(":")
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    destination = (host, int(port))
 
-    def wake() -> None:
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self._destination = (host, int(port)) if address else None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def __call__(self) -> None:
+        if self._destination is None:
+            return
         try:
-            sock.sendto(b"", destination)
+            self._socket.sendto(b"", self._destination)
         except OSError:
             # The trigger looks into the outbox by itself before long.
             return
 
-    return wake
+    def close(self) -> None:
+        self._socket.close()
 
 
 class DatabaseAssembly(ServiceAssembly):
@@ -46,6 +48,7 @@ class DatabaseAssembly(ServiceAssembly):
 
     def __init__(self) -> None:
         self._database: Database | None = None
+        self._waker: Waker | None = None
 
     def init(self, context: InitContext) -> None:
         from cfm_core.store.database import Database
@@ -53,11 +56,12 @@ class DatabaseAssembly(ServiceAssembly):
         settings = context.settings
         if not settings.database_url:
             raise FatalError("CFM_DATABASE_URL is not set, and this function needs a database")
-        self._database = Database(
-            settings.database_url, size=settings.database_pool_size, announce=waker(settings.trigger_address)
-        )
+        self._waker = Waker(settings.trigger_address)
+        self._database = Database(settings.database_url, size=settings.database_pool_size, announce=self._waker)
         context.registry.register(DATABASE, self._database)
 
     def shutdown(self, context: InitContext) -> None:
         if self._database is not None:
             self._database.close()
+        if self._waker is not None:
+            self._waker.close()

@@ -48,5 +48,8 @@ def is_activity_type(name: str) -> bool:
 
 
 def consumer(subject: str) -> str:
-    """The durable name of the consumer of ``subject``; for the contract's subjects the name that the contract gives."""
-    return subject.removeprefix("event.").replace(".", "-")
+    """The durable name of the consumer of ``subject``; for the contract's subjects the name that the contract gives.
+
+    Such a name has no dots; ``=`` stands for them, because it is part of no activity type and so no two types share a name.
+    """
+    return subject.removeprefix("event.").replace(".", "=")

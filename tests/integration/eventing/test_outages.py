@@ -319,7 +319,7 @@ def test_a_consumer_of_another_activity_type_in_its_place_leaves_the_direct_way(
         trigger.wait_ready()
         put(waking_database(trigger), subjects.activity("a.b"), an_event("one"))
         functions.wait(lambda: functions.ids("agent") == {"one": 1})
-        assert "the consumer cfm-activity-a-b of stream cfm-activities must be a pull consumer" in trigger.text()
+        assert "the consumer cfm=activity=a=b of stream cfm-activities must be a pull consumer" in trigger.text()
 
 
 def test_a_way_of_handing_over_that_does_not_exist_is_refused(start_trigger: StartTrigger) -> None:
