@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
 from cfm_core.assembly.service_type import ServiceType
@@ -24,10 +24,11 @@ from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
     import hvac
-
-T = TypeVar("T")
+    import requests
 
 _CONTENT = "content"
+_NOT_ALLOWED = frozenset({401, 403})
+_LATER = frozenset({412, 429, 472, 473, 500, 502, 503, 504})
 
 
 class SecretStore(Protocol):
@@ -154,78 +155,82 @@ class VaultSecretStore:
         self, address: str, token_file: Path, mount: str = "secret", *, timeout: timedelta = timedelta(seconds=10)
     ) -> None:
         import hvac
+        import hvac.adapters
 
         self._address = address
         self._token_file = token_file
         self._mount = mount
-        # An empty token: with none at all hvac would look for one in the environment and in the home folder.
-        self._client: hvac.Client = hvac.Client(url=address, token="", timeout=math.ceil(timeout.total_seconds()))
+        self._token = ""
+        # With no token at all hvac would look for one in the environment and in the home folder.
+        self._client: hvac.Client = hvac.Client(
+            url=address,
+            token="",
+            timeout=math.ceil(timeout.total_seconds()),
+            adapter=hvac.adapters.RawAdapter,
+            ignore_exceptions=True,
+        )
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<VaultSecretStore {self._address} {self._mount}>"
 
     def get(self, path: str) -> str:
-        checked_path(path)
-        answer: dict[str, Any] | None = self._call(
+        answer = self._call(
             path,
             lambda kv: kv.read_secret_version(path, mount_point=self._mount, raise_on_deleted_version=True),
         )
         if answer is None:
             raise NotFoundError("secret", path)
         try:
-            value: str = answer["data"]["data"][_CONTENT]
-        except (KeyError, TypeError):
+            value: str = answer.json()["data"]["data"][_CONTENT]
+        except (ValueError, KeyError, TypeError):
             raise FatalError(f"the secret {path!r} has no field {_CONTENT!r}") from None
         return value
 
     def put(self, path: str, value: str) -> None:
-        checked_path(path)
-        self._call(path, lambda kv: kv.create_or_update_secret(path, {_CONTENT: value}, mount_point=self._mount))
+        written = self._call(
+            path, lambda kv: kv.create_or_update_secret(path, {_CONTENT: value}, mount_point=self._mount)
+        )
+        if written is None:
+            raise FatalError(f"the vault has nothing mounted at {self._mount!r}, or does not show it to this token")
 
     def delete(self, path: str) -> None:
-        checked_path(path)
         self._call(path, lambda kv: kv.delete_metadata_and_all_versions(path, mount_point=self._mount))
 
-    def _call(self, path: str, action: Callable[[Any], T]) -> T | None:
+    def _call(self, path: str, action: Callable[[Any], requests.Response]) -> requests.Response | None:
         """Do ``action`` on the engine; None where there is no such path."""
-        from hvac import exceptions
         from requests import RequestException
 
+        checked_path(path)
         refused = ""
         for _ in range(2):
-            self._log_in(refused)
-            used = str(self._client.token)
-            # hvac's texts may quote what was sent, so none of them is passed on, nor kept as a cause.
+            used = self._log_in(refused)
+            # What is said in these errors may quote what was sent, so none of it is passed on or kept as a cause.
             try:
-                return action(self._client.secrets.kv.v2)
-            except exceptions.InvalidPath:
-                return None
-            except (exceptions.Forbidden, exceptions.Unauthorized):
-                refused = used
-            except (
-                exceptions.RateLimitExceeded,
-                exceptions.PreconditionFailed,
-                exceptions.InternalServerError,
-                exceptions.BadGateway,
-                exceptions.VaultDown,
-            ) as error:
-                raise RecoverableError(f"the vault is not able to answer now ({type(error).__name__})") from None
-            except exceptions.VaultError as error:
-                raise FatalError(f"the vault refuses the secret {path!r} ({type(error).__name__})") from None
+                answer = action(self._client.secrets.kv.v2)
             except RequestException as error:
                 raise RecoverableError(f"the vault cannot be reached ({type(error).__name__})") from None
+            if answer.ok:
+                return answer
+            if answer.status_code == 404:
+                return None
+            if answer.status_code in _LATER:
+                raise RecoverableError(f"the vault is not able to answer now (status {answer.status_code})")
+            if answer.status_code not in _NOT_ALLOWED:
+                raise FatalError(f"the vault refuses the secret {path!r} (status {answer.status_code})")
+            refused = used
         raise FatalError(f"the vault does not allow this token to use the secret {path!r}")
 
-    def _log_in(self, refused: str) -> None:
-        """Take the token from its file, unless another than ``refused`` is in use already."""
+    def _log_in(self, refused: str) -> str:
+        """Take the token from its file, unless another than ``refused`` is in use already; gives the one in use."""
         with self._lock:
-            if self._client.token and self._client.token != refused:
-                return
-            try:
-                self._client.token = self._token_file.read_text().strip()
-            except OSError as error:
-                raise FatalError(f"the vault's token cannot be read: {error}") from error
+            if not self._token or self._token == refused:
+                try:
+                    self._token = self._token_file.read_text().strip()
+                except OSError as error:
+                    raise FatalError(f"the vault's token cannot be read: {error}") from error
+                self._client.token = self._token
+            return self._token
 
 
 class FileSecretsAssembly(ServiceAssembly):

@@ -17,7 +17,7 @@ _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _JWT = "urn:ietf:params:oauth:token-type:jwt"
 _FRESH = 0.8
 """A token is used for this part of its life."""
-_REMEMBERED = 4096
+_REMEMBERED = 1024
 
 
 class NoTokenError(FatalError):

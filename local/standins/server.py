@@ -74,7 +74,7 @@ class StandIns:
 
     def serve(self) -> None:
         """Answer requests until ``stop`` is called by another thread."""
-        self._http.serve_forever(poll_interval=0.1)
+        self._http.serve_forever(poll_interval=0.05)
 
     def start(self) -> None:
         """Answer requests in a thread of its own."""

@@ -1,0 +1,120 @@
+"""What an outcome of an HTTP call means to the one who called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx2
+import pytest
+
+from cfm_core.clients.http import LONGEST_MESSAGE, Answer, HttpClient, segment
+from cfm_core.errors import FatalError, RecoverableError
+
+URL = "http://user:pw@hub:7081/api?secret=1"
+
+
+def client(handler: Callable[[httpx2.Request], httpx2.Response]) -> HttpClient:
+    return HttpClient(transport=httpx2.MockTransport(handler))
+
+
+def answering(status: int, body: str = "", **headers: str) -> HttpClient:
+    return client(lambda request: httpx2.Response(status, text=body, headers=headers))
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_any_2xx_is_given(status: int) -> None:
+    assert answering(status).send("GET", URL).status == status
+
+
+def test_a_status_that_the_caller_expects_is_given() -> None:
+    assert answering(409, "x").send("POST", URL, expect=(404, 409)).body == b"x"
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
+def test_a_status_that_passes_is_recoverable(status: int) -> None:
+    with pytest.raises(RecoverableError, match=f"GET http://hub:7081/api answered {status}: unwell"):
+        answering(status, "unwell").send("GET", URL)
+
+
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 405, 409, 422, 501, 505])
+def test_any_other_status_is_fatal(status: int) -> None:
+    with pytest.raises(FatalError, match=f"answered {status}"):
+        answering(status, "no", Location="http://elsewhere").send("GET", URL)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("7", 7.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), ("", None), ("99999999", None)],
+)
+def test_retry_after_is_kept(said: str, seconds: float | None) -> None:
+    with pytest.raises(RecoverableError) as caught:
+        answering(503, **{"Retry-After": said}).send("GET", URL)
+    assert caught.value.retry_after == seconds
+
+
+def test_retry_after_may_be_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    with pytest.raises(RecoverableError) as caught:
+        answering(429, **{"Retry-After": date}).send("GET", URL)
+    assert caught.value.retry_after == pytest.approx(100, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx2.ConnectTimeout("x"), "no connection within 5 s"),
+        (httpx2.ReadTimeout("x"), "no answer within 10 s"),
+        (httpx2.WriteTimeout("x"), "no answer within 10 s"),
+        (httpx2.PoolTimeout("x"), "all connections were busy for 5 s"),
+        (httpx2.ConnectError("refused"), "ConnectError: refused"),
+        (httpx2.ReadError("reset"), "ReadError: reset"),
+        (httpx2.RemoteProtocolError("gone"), "RemoteProtocolError: gone"),
+    ],
+)
+def test_no_answer_is_recoverable_and_says_what_was_waited_for(error: Exception, words: str) -> None:
+    def fail(request: httpx2.Request) -> httpx2.Response:
+        raise error
+
+    with pytest.raises(RecoverableError, match=words) as caught:
+        client(fail).send("GET", URL)
+    assert "pw" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_is_none_is_fatal() -> None:
+    with pytest.raises(FatalError, match="the address is wrong"):
+        HttpClient().send("GET", "hub:7081")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('[{"message":"no such thing","type":"ObjectNotFound"}]', "no such thing"),
+        ('{"error":"unauthorized_client"}', "unauthorized_client"),
+        ('{"message":"m","error":"e"}', "m"),
+        ('{"errorMessage":"exists"}', "exists"),
+        ("[]", "[]"),
+        ("[7]", "[7]"),
+        ("plain\n  text", "plain text"),
+        ("", ""),
+        ("x" * 999, "x" * (LONGEST_MESSAGE - 1) + "…"),
+    ],
+)
+def test_the_servers_message_is_found_whatever_form_it_has(body: str, message: str) -> None:
+    assert Answer("GET x", 400, {}, body.encode()).message == message
+
+
+def test_a_body_that_is_not_utf8_does_no_harm() -> None:
+    assert Answer("GET x", 400, {}, b"\xff!").message == "\ufffd!"
+
+
+@pytest.mark.parametrize(("read", "body"), [("json", b"<"), ("object", b"[]"), ("objects", b"{}"), ("objects", b"[1]")])
+def test_a_body_of_another_form_is_fatal(read: str, body: bytes) -> None:
+    with pytest.raises(FatalError, match="GET x answered 200 with something that is not"):
+        getattr(Answer("GET x", 200, {}, body), read)()
+
+
+def test_a_segment_is_encoded_but_for_colons() -> None:
+    assert segment("a:b/c%3A d") == "a:b%2Fc%253A%20d"
