@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import Field
+
+from cfm_core.contracts.documents import Document
+from cfm_core.errors import ValidationError
+from cfm_core.web.body import DEEPEST, parse
+
+
+class Part(Document):
+    part_name: str = ""
+    free_form: dict[str, Any] = Field(default_factory=dict)
+
+
+class Whole(Document):
+    first_name: str = "nobody"
+    parts: list[Part] = Field(default_factory=list)
+    named_parts: dict[str, list[Part]] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"{}", Whole()),
+        (b"null", Whole()),
+        (b' {"firstName": "x"} ', Whole(first_name="x")),
+        (b'{"FIRSTNAME": "x", "unknown": 5}', Whole(first_name="x")),
+        (b'{"firstName": null}', Whole()),
+        (b'{"firstName": "x", "firstName": "y"}', Whole(first_name="y")),
+        (b'{"parts": [{"PARTNAME": "p"}]}', Whole(parts=[Part(part_name="p")])),
+        (b'{"namedParts": {"KEY": [{"partname": "p"}]}}', Whole(named_parts={"KEY": [Part(part_name="p")]})),
+        (
+            b'{"parts": [{"freeForm": {"PartName": null, "n": 1e3}}]}',
+            Whole(parts=[Part(free_form={"PartName": None, "n": 1000.0})]),
+        ),
+    ],
+)
+def test_a_body_is_read_forgivingly(raw: bytes, expected: Whole) -> None:
+    assert parse(raw, Whole) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "Invalid JSON: the body is empty"),
+        (b"{", "Invalid JSON: Expecting property name"),
+        (b"{} x", "Invalid JSON: Extra data"),
+        (b"[]", "Invalid JSON: an object is expected"),
+        (b'{"firstName": 5}', "Invalid JSON: /firstName: "),
+        (b'{"firstName": "\\u0000"}', "Invalid JSON: /firstName: contains a NUL character"),
+        (b'{"a": [{"b": "\\udc00"}]}', "Invalid JSON: /a/0/b: is not valid Unicode"),
+        (b'{"a/b~c": {"\\u0000": 1}}', "Invalid JSON: /a~1b~0c: contains a NUL character"),
+        (b'{"x": -Infinity}', "Invalid JSON: -Infinity is not a JSON number"),
+        (b'{"x": -1e999}', "Invalid JSON: a number is too large"),
+        (b'{"x": ' + b"1" * 5000 + b"}", "Invalid JSON: a number has too many digits"),
+        (b"\x80", "Invalid JSON: byte 0 is not UTF-8"),
+        (b"[" * 200_000, "Invalid JSON: nested too deeply"),
+        (b'{"x":' * DEEPEST + b"[]" + b"}" * DEEPEST, "nested more than 34 levels deep"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_with_its_reason(raw: bytes, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse(raw, Whole)
+    assert message in str(caught.value)
+
+
+def test_a_body_may_be_nested_to_the_limit() -> None:
+    parse(b'{"x":' * DEEPEST + b"1" + b"}" * DEEPEST, Whole)
+
+
+def test_every_mistake_is_pointed_at() -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse(b'{"firstName": 1, "parts": [{"partName": []}], "namedParts": {"a/b": [{"freeForm": 1}]}}', Whole)
+    assert [error.pointer for error in caught.value.errors] == [
+        "/firstName",
+        "/parts/0/partName",
+        "/namedParts/a~1b/0/freeForm",
+    ]
