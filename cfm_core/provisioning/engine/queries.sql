@@ -22,9 +22,12 @@ SELECT orch_id
 
 -- name: postpone
 -- Puts the overdue activities of a run out of the way for a while.
-UPDATE provision_manager.activity
+WITH held AS (
+  SELECT id FROM provision_manager.orchestration WHERE id = :orch_id FOR UPDATE)
+UPDATE provision_manager.activity a
    SET due_at = now() + interval '5 min'
- WHERE orch_id = :orch_id AND due_at <= now();
+  FROM held
+ WHERE a.orch_id = held.id AND a.due_at <= now();
 
 -- name: put_dead_letter
 -- Keeps what could not be taken in.

@@ -442,7 +442,7 @@ BEGIN
       SELECT DISTINCT ON (m.orch_id) m.orch_id, m.reason
         FROM unnest(moves) m
        WHERE m.running AND m.state = 'FAILED'
-       ORDER BY m.orch_id, m.pos
+       ORDER BY m.orch_id, m.pos, m.ord
     ), out_now AS (
       SELECT f.orch_id, f.reason, out_there.n,
              o.type <> 'cfm.orchestration.vpa.dispose' AND EXISTS (

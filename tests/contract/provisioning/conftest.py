@@ -6,7 +6,7 @@ import pytest
 
 from cfm_core.store.database import Database, connect
 from local.servers.postgres import EmbeddedPostgres
-from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, World
+from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, World, empty
 
 
 @pytest.fixture(scope="package")
@@ -28,18 +28,6 @@ def world(request: pytest.FixtureRequest) -> World:
     database: Database = request.getfixturevalue("emptied")
     empty(database)
     return PostgresWorld(database)
-
-
-def empty(database: Database) -> None:
-    """Delete all that the Provision Manager has stored."""
-    with database.transaction() as tx:
-        tables = [
-            *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
-            *("history", "dead_letter", "definition", "activity_definition", "activity_type_policy"),
-        ]
-        for table in sorted(tables, key=lambda name: name == "definition"):
-            tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608
-        tx.rows("DELETE FROM eventing.outbox")
 
 
 @pytest.fixture

@@ -107,8 +107,10 @@ class PostgresWorld:
         return dict(map(tuple, rows))
 
     def let_time_pass(self) -> None:
-        self.database.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
-        self.database.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
+        with self.database.transaction() as tx:
+            tx.rows("SELECT FROM provision_manager.orchestration ORDER BY id FOR UPDATE")
+            tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
+            tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
 
     def outbox(self) -> list[str]:
         return [subject for (subject,) in self.database.rows("SELECT subject FROM eventing.outbox ORDER BY id")]
@@ -160,6 +162,18 @@ class MemoryWorld:
         return [subject for subject, _, _ in self.runs.dead_letters]
 
 
+def empty(database: Database) -> None:
+    """Delete all that the Provision Manager has stored."""
+    with database.transaction() as tx:
+        tables = [
+            *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
+            *("history", "dead_letter", "definition", "activity_definition", "activity_type_policy"),
+        ]
+        for table in sorted(tables, key=lambda name: name == "definition"):
+            tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608
+        tx.rows("DELETE FROM eventing.outbox")
+
+
 DIAMOND = (
     Activity("a", "t.one"),
     Activity("b", "t.one", ("a",)),
@@ -185,15 +199,15 @@ def manifest(id: str, type: str, **payload: Any) -> OrchestrationManifest:
     return OrchestrationManifest(id=id, correlation_id=f"of {id}", orchestration_type=type, payload=payload)
 
 
+def all_dispatches(outbox: Outbox) -> list[ActivityDispatch]:
+    """What was sent to agents."""
+    rows = [row for row in outbox if row.subject.startswith("event.cfm.activity.")]
+    return [ActivityDispatch.model_validate(event["data"]) for row in rows for event in row.events]
+
+
 def dispatches(outbox: Outbox) -> dict[str, ActivityDispatch]:
-    """What was sent to agents, by activity id."""
-    found = [
-        ActivityDispatch.model_validate(event["data"])
-        for row in outbox
-        if row.subject.startswith("event.cfm.activity.")
-        for event in row.events
-    ]
-    return {one.activity_id: one for one in found}
+    """What was sent to agents for one run, by activity id."""
+    return {one.activity_id: one for one in all_dispatches(outbox)}
 
 
 def responses(outbox: Outbox) -> list[OrchestrationResponse]:
@@ -214,11 +228,8 @@ class Driver:
     sent: dict[tuple[str, str], ActivityDispatch] = field(default_factory=dict)
 
     def take(self, progress: Progress) -> Progress:
-        for row in progress.outbox:
-            if row.subject.startswith("event.cfm.activity."):
-                for event in row.events:
-                    one = ActivityDispatch.model_validate(event["data"])
-                    self.sent[one.orchestration_id, one.activity_id] = one
+        for one in all_dispatches(progress.outbox):
+            self.sent[one.orchestration_id, one.activity_id] = one
         return progress
 
     def start(self, *manifests: OrchestrationManifest) -> Progress:

@@ -1,0 +1,69 @@
+"""What holds in the database at any time, whatever has happened. Each query finds what breaks the rule."""
+
+from __future__ import annotations
+
+from cfm_core.store.database import Database
+
+INVARIANTS = {
+    "an activity is completed once at most": """
+        SELECT orch_id, phase, ord FROM provision_manager.history
+         WHERE kind = 'complete' GROUP BY orch_id, phase, ord HAVING count(*) > 1""",
+    "a completed activity is in the history": """
+        SELECT a.orch_id, a.ord FROM provision_manager.activity a
+         WHERE a.state = 'DONE' AND NOT EXISTS (
+               SELECT FROM provision_manager.history h
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind = 'complete')""",
+    "deps_left is the number of parents that are not done": """
+        SELECT a.orch_id, a.ord, a.deps_left
+          FROM provision_manager.activity a
+          JOIN provision_manager.orchestration o ON o.id = a.orch_id
+         WHERE a.deps_left <> (
+               SELECT count(*)
+                 FROM provision_manager.def_edge e
+                 JOIN provision_manager.activity p ON p.orch_id = a.orch_id AND p.phase = a.phase AND p.ord = e.from_ord
+                WHERE e.def_id = o.def_id AND e.to_ord = a.ord AND p.state <> 'DONE')""",
+    "no activity is sent before its parents are done": """
+        SELECT orch_id, ord FROM provision_manager.activity WHERE dispatches > 0 AND deps_left > 0""",
+    "remaining is the number of activities that have not ended": """
+        SELECT o.id, o.remaining
+          FROM provision_manager.orchestration o
+         WHERE o.remaining <> (SELECT count(*) FROM provision_manager.activity a
+                                WHERE a.orch_id = o.id AND a.phase = o.phase
+                                  AND a.state NOT IN ('DONE', 'FAILED', 'CANCELLED'))""",
+    "a completed run has no activity that is not done": """
+        SELECT o.id FROM provision_manager.orchestration o
+          JOIN provision_manager.activity a ON a.orch_id = o.id
+         WHERE o.state = 'COMPLETED' AND a.state <> 'DONE'""",
+    "a run goes on only with something to wait for": """
+        SELECT o.id FROM provision_manager.orchestration o
+         WHERE o.state = 'RUNNING' AND NOT EXISTS (
+               SELECT FROM provision_manager.activity a WHERE a.orch_id = o.id AND a.due_at IS NOT NULL)""",
+    "a compensation is under way, asked for, or waits for the last activity": """
+        SELECT o.id FROM provision_manager.orchestration o
+         WHERE o.state = 'COMPENSATING' AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (
+               SELECT FROM provision_manager.orchestration c
+                WHERE c.id = o.id || '.compensate' AND c.state IN ('RUNNING', 'COMPENSATING'))""",
+    "what lives has a time, what is blocked or has ended has none": """
+        SELECT orch_id, ord FROM provision_manager.activity
+         WHERE (due_at IS NOT NULL) <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF'))""",
+    "nothing is sent once the run has failed": """
+        SELECT a.orch_id, a.ord FROM provision_manager.activity a
+          JOIN provision_manager.orchestration o ON o.id = a.orch_id
+         WHERE o.state NOT IN ('RUNNING', 'COMPLETED')
+           AND (a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING')
+                OR a.state IN ('BLOCKED', 'WAITING', 'BACKOFF'))""",
+    "no activity has failed more often than it may": """
+        SELECT a.orch_id, a.ord FROM provision_manager.activity a
+          JOIN provision_manager.orchestration o ON o.id = a.orch_id
+          JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+         WHERE a.failures > n.max_attempts""",
+    "every run has its data": """
+        SELECT o.id FROM provision_manager.orchestration o
+          LEFT JOIN provision_manager.orchestration_data d ON d.orch_id = o.id WHERE d.orch_id IS NULL""",
+}
+
+
+def broken(database: Database) -> dict[str, list[list[object]]]:
+    """The rules that do not hold, with what breaks them."""
+    found = {rule: database.rows(query) for rule, query in INVARIANTS.items()}
+    return {rule: rows for rule, rows in found.items() if rows}

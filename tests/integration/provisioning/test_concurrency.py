@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+
+from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
+from cfm_core.contracts.orchestration import DEPLOY
+from cfm_core.contracts.reply import OutboxRow
+from cfm_core.errors import NotFoundError, ValidationError
+from cfm_core.provisioning.definitions.model import Activity, OrchestrationTemplate
+from cfm_core.provisioning.definitions.service import InUseError
+from cfm_core.provisioning.engine.store import PostgresEngine
+from cfm_core.store.database import Database
+from tests.contract.provisioning.world import (
+    DIAMOND,
+    Driver,
+    PostgresWorld,
+    all_dispatches,
+    answer,
+    define,
+    dispatches,
+    manifest,
+    manifests,
+    responses,
+)
+from tests.integration.provisioning.invariants import broken
+
+THREADS = 6
+T = TypeVar("T")
+
+
+def at_once(work: Callable[[int], T], threads: int = THREADS) -> list[T]:
+    """What ``work`` gives in each of several threads that begin together."""
+    ready = threading.Barrier(threads)
+
+    def run(number: int) -> T:
+        ready.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+@pytest.fixture
+def pool(database_url: str) -> Database:
+    return Database(database_url, size=THREADS)
+
+
+def test_one_manifest_started_by_many_is_one_run(world: PostgresWorld, pool: Database) -> None:
+    define(world, one=DIAMOND)
+    batch = [manifest(f"o{n}", "one") for n in range(20)]
+
+    def start(number: int) -> Sequence[OutboxRow]:
+        return PostgresEngine(pool).start(random.Random(number).sample(batch, len(batch))).outbox
+
+    rows = [row for outbox in at_once(start) for row in outbox]
+    assert Counter(event["id"] for row in rows for event in row.events) == {f"o{n}/0/0/1": 1 for n in range(20)}
+    assert broken(pool) == {}
+    pool.close()
+
+
+def test_the_same_results_recorded_by_many_count_once(world: PostgresWorld, driver: Driver, pool: Database) -> None:
+    define(world, one=DIAMOND)
+    driver.start(*(manifest(f"o{n}", "one") for n in range(20)))
+    for tier in (["a"], ["b", "c"], ["d"]):
+        outcomes = [driver.outcome(f"o{n}", id_, values={id_: n}) for n in range(20) for id_ in tier]
+
+        def record(number: int, outcomes: Sequence[ActivityOutcome] = outcomes) -> Sequence[OutboxRow]:
+            return PostgresEngine(pool).record(random.Random(number).sample(outcomes, len(outcomes))).outbox
+
+        sent = [one for outbox in at_once(record) for one in all_dispatches(outbox)]
+        assert (
+            len({one.token for one in sent})
+            == len({(one.orchestration_id, one.activity_id) for one in sent})
+            == len(sent)
+        )
+        driver.sent |= {(one.orchestration_id, one.activity_id): one for one in sent}
+        assert broken(pool) == {}
+    for n in range(20):
+        assert world.state(f"o{n}") == "COMPLETED"
+        assert Counter(world.history(f"o{n}"))["complete"] == 4
+        assert world.orchestrations.get(f"o{n}").processing_data == {"a": n, "b": n, "c": n, "d": n}
+    pool.close()
+
+
+def test_siblings_completed_at_the_same_time_unlock_their_child_once(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    parents = [Activity(f"p{n}", "t") for n in range(THREADS)]
+    define(world, one=[*parents, Activity("child", "t", tuple(one.id for one in parents))])
+    for attempt in range(10):
+        id_ = f"o{attempt}"
+        driver.start(manifest(id_, "one"))
+
+        def complete(number: int, id_: str = id_) -> Sequence[OutboxRow]:
+            return PostgresEngine(pool).record([driver.outcome(id_, f"p{number}", values={f"p{number}": 1})]).outbox
+
+        rows = [row for outbox in at_once(complete) for row in outbox]
+        assert set(dispatches(rows)["child"].values) == {one.id for one in parents}
+        assert sum(len(row.events) for row in rows) == 1
+    assert broken(pool) == {}
+    pool.close()
+
+
+def test_sweeps_and_results_at_the_same_time_neither_wait_for_each_other_nor_lose_anything(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(
+        world, deploy=[Activity("a", "t"), Activity("b", "t"), Activity("c", "t", ("a",))], dispose=[Activity("u", "t")]
+    )
+    ids = [f"o{n}" for n in range(12)]
+    driver.start(*(manifest(id_, DEPLOY) for id_ in ids))
+
+    def work(number: int) -> None:
+        """Answers whatever is sent, a third of it badly, while all leases run out all the time."""
+        chance = random.Random(number)
+        engine = PostgresEngine(pool)
+        sent = list(driver.sent.values())
+        for _ in range(25):
+            world.let_time_pass()
+            progress = engine.sweep(5)
+            sent += all_dispatches(progress.outbox)
+            engine.start(manifests(progress.outbox))
+            some = chance.sample(sent, min(len(sent), 8))
+            kinds = chance.choices([OutcomeKind.COMPLETE, OutcomeKind.FATAL, OutcomeKind.RETRY], [6, 1, 2], k=len(some))
+            progress = engine.record([answer(one, kind) for one, kind in zip(some, kinds, strict=True)])
+            sent += all_dispatches(progress.outbox)
+            engine.start(manifests(progress.outbox))
+
+    at_once(work)
+    assert broken(pool) == {}
+    for _ in range(30):
+        world.let_time_pass()
+        progress = driver.sweep()
+        driver.start(*manifests(progress.outbox))
+        progress = driver.record(*(driver.outcome(*key) for key in list(driver.sent)))
+        driver.start(*manifests(progress.outbox))
+    assert {world.state(id_) for id_ in ids} <= {"COMPLETED", "COMPENSATED", "COMPENSATION_FAILED"}
+    assert broken(pool) == {}
+    told = Counter(
+        one["data"]["manifestId"]
+        for (events,) in pool.rows(
+            "SELECT events FROM eventing.outbox WHERE subject = 'event.cfm-orchestration-response'"
+        )
+        for one in events
+    )
+    assert {id_: told[id_] for id_ in ids} == dict.fromkeys(ids, 1)
+    pool.close()
+
+
+def test_a_template_is_replaced_by_many_at_once_without_a_gap(world: PostgresWorld, pool: Database) -> None:
+    define(world, one=DIAMOND)
+
+    def replace(number: int) -> None:
+        world.definitions.put_template(
+            OrchestrationTemplate(id=f"tpl {number}", activities={"one": DIAMOND, "two": DIAMOND})
+        )
+
+    at_once(replace)
+    assert [one.type for one in world.definitions.list_orchestration_definitions()] == ["one", "two"]
+    assert len({one.template_ref for one in world.definitions.list_orchestration_definitions()}) == 1
+    pool.close()
+
+
+def test_an_activity_definition_never_vanishes_from_under_a_template(world: PostgresWorld, pool: Database) -> None:
+    for _ in range(5):
+        define(world, other=[Activity("a", "kept")])
+        world.definitions.put_activity_definition(world.definitions.list_activity_definitions()[0])
+        define(world, spare=[Activity("z", "t")])
+        (spare,) = [one for one in world.definitions.list_orchestration_definitions() if one.type == "spare"]
+        world.definitions.delete_template(spare.template_ref)
+
+        def work(number: int) -> bool:
+            try:
+                if number % 2:
+                    world.definitions.delete_activity_definition("t")
+                else:
+                    world.definitions.put_template(
+                        OrchestrationTemplate(id=f"tpl {number}", activities={"one": [Activity("a", "t")]})
+                    )
+            except (NotFoundError, InUseError, ValidationError):
+                return False
+            return True
+
+        at_once(work, 4)
+        types = {one.type for one in world.definitions.list_activity_definitions()}
+        used = {
+            activity.type for one in world.definitions.list_orchestration_definitions() for activity in one.activities
+        }
+        assert used <= types
+    pool.close()
+
+
+def test_a_response_is_given_once_however_the_last_results_arrive(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=[Activity(f"p{n}", "t") for n in range(THREADS)])
+    driver.start(manifest("o", "one"))
+    outboxes = at_once(lambda number: PostgresEngine(pool).record([driver.outcome("o", f"p{number}")]).outbox)
+    assert len([one for outbox in outboxes for one in responses(outbox)]) == 1
+    pool.close()

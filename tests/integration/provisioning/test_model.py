@@ -1,0 +1,149 @@
+"""The engine in Postgres against the model in memory: whatever happens to both, they agree, and the invariants hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate, RetryPolicy
+from cfm_core.provisioning.engine.model import Progress
+from cfm_core.store.database import Database
+from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, empty, manifest, manifests, responses
+from tests.integration.provisioning.invariants import broken
+
+ON_ONE_DATABASE = [HealthCheck.function_scoped_fixture]
+ENDED = {"COMPLETED", "ERRORED", "COMPENSATED", "COMPENSATION_FAILED"}
+
+
+@st.composite
+def graphs(draw: st.DrawFn, most: int = 7) -> list[Activity]:
+    """Activities in an arbitrary order, each with parents among others."""
+    size = draw(st.integers(1, most))
+    parents = {n: draw(st.sets(st.sampled_from(range(n)))) if n else set() for n in range(size)}
+    nodes = [Activity(f"a{n}", f"t{n % 2}", tuple(f"a{p}" for p in sorted(of))) for n, of in parents.items()]
+    return draw(st.permutations(nodes))
+
+
+def define(world: PostgresWorld | MemoryWorld, deploy: list[Activity], dispose: list[Activity]) -> None:
+    for type_ in ("t0", "t1"):
+        world.definitions.put_activity_definition(
+            ActivityDefinition(type=type_, retry=RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1)))
+        )
+    activities = {DEPLOY: deploy} | ({DISPOSE: dispose} if dispose else {})
+    world.definitions.put_template(OrchestrationTemplate(id="template", activities=activities))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@given(graph=graphs(), data=st.data())
+def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
+    database: Database, graph: list[Activity], data: st.DataObject
+) -> None:
+    empty(database)
+    world = PostgresWorld(database)
+    driver = Driver(world)
+    define(world, graph, [])
+    id_ = "run"
+    driver.start(manifest(id_, DEPLOY, given=True))
+
+    done: set[str] = set()
+    heard: list[ActivityOutcome] = []
+    ends: list[bool] = []
+    while len(done) < len(graph):
+        out = sorted({activity for _, activity in driver.sent} - done)
+        assert all(set(activity.depends_on) <= done for activity in graph if activity.id in out), "sent too early"
+        chosen = data.draw(st.lists(st.sampled_from(out), min_size=1, unique=True), label="completed")
+        fresh = [driver.outcome(id_, one, values={one: 1}, outputs={one: [one]}) for one in chosen]
+        again = data.draw(st.lists(st.sampled_from([*heard, *fresh]), max_size=3), label="repeated")
+        batch = data.draw(st.permutations([*fresh, *again]), label="order")
+        ends += [one.success for one in responses(driver.record(*batch).outbox)]
+        heard += fresh
+        done |= set(chosen)
+        assert broken(database) == {}
+
+    run = world.orchestrations.get(id_)
+    assert (run.state, ends) == ("COMPLETED", [True])
+    assert run.processing_data == {"given": True} | {activity.id: 1 for activity in graph}
+    assert run.output_data == {activity.id: [activity.id] for activity in graph}
+    assert {node.dispatches for node in world.nodes(id_).values()} == {1}
+    driver.record(*heard)
+    assert world.orchestrations.get(id_) == run
+    assert Counter(world.history(id_))["complete"] == len(graph)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@given(deploy=graphs(5), dispose=st.one_of(st.just([]), graphs(2)), data=st.data())
+def test_postgres_does_what_the_model_does(
+    database: Database, deploy: list[Activity], dispose: list[Activity], data: st.DataObject
+) -> None:
+    empty(database)
+    real, model = Driver(PostgresWorld(database)), Driver(MemoryWorld())
+    define(real.world, deploy, dispose)  # type: ignore[arg-type]
+    define(model.world, deploy, dispose)  # type: ignore[arg-type]
+    ids = ["run 1", "run 2"]
+    ended: dict[str, str] = {}
+
+    def both(step: list[Progress]) -> list[Progress]:
+        first, second = (
+            (
+                [one.model_dump() for one in sorted(responses(p.outbox), key=lambda one: one.manifest_id)],
+                manifests(p.outbox),
+            )
+            for p in step
+        )
+        assert first == second
+        for id_ in ids:
+            compensation = f"{id_}.compensate"
+            assert real.world.nodes(id_) == model.world.nodes(id_)
+            assert real.world.nodes(compensation) == model.world.nodes(compensation)
+            assert Counter(real.world.history(id_)) == Counter(model.world.history(id_))
+            state = real.world.state(id_)
+            assert state == model.world.state(id_)
+            assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
+        assert broken(database) == {}
+        return step
+
+    both([driver.start(*(manifest(id_, DEPLOY) for id_ in ids)) for driver in (real, model)])
+    superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
+    for _ in range(data.draw(st.integers(1, 14), label="steps")):
+        match data.draw(st.sampled_from(["record", "record", "record", "time", "stale"]), label="step"):
+            case "record":
+                keys = data.draw(st.lists(st.sampled_from(sorted(real.sent)), min_size=1, max_size=4), label="of")
+                kinds = [data.draw(st.sampled_from(OutcomeKind)) for _ in keys]
+                batches = [
+                    [
+                        driver.outcome(*key, kind, reason=f"{n}", values={key[1]: n}, outputs={f"{n}": key[1]})
+                        for n, (key, kind) in enumerate(zip(keys, kinds, strict=True))
+                    ]
+                    for driver in (real, model)
+                ]
+                superseded += zip(*batches, strict=True)
+                progress = both([real.record(*batches[0]), model.record(*batches[1])])
+            case "time":
+                for driver in (real, model):
+                    driver.world.let_time_pass()
+                progress = both([real.sweep(), model.sweep()])
+            case _:
+                pair = data.draw(st.sampled_from(superseded)) if superseded else None
+                progress = both([d.record(*(pair[n : n + 1] if pair else ())) for n, d in enumerate((real, model))])
+        if undo := manifests(progress[0].outbox):
+            event("compensated")
+            both([driver.start(*undo) for driver in (real, model)])
+
+    # From here on every agent answers well: everything comes to its end.
+    for _ in range(2 * len(deploy) + 2 * len(dispose) + 4):
+        for driver in (real, model):
+            driver.world.let_time_pass()
+        progress = both([real.sweep(), model.sweep()])
+        both([driver.start(*manifests(progress[0].outbox)) for driver in (real, model)])
+        progress = both([d.record(*(d.outcome(*key) for key in sorted(d.sent))) for d in (real, model)])
+        both([driver.start(*manifests(progress[0].outbox)) for driver in (real, model)])
+    for id_ in ids:
+        assert real.world.state(id_) in ENDED
+        event(real.world.state(id_))
+        assert real.world.orchestrations.get(id_).processing_data == model.world.orchestrations.get(id_).processing_data
+    assert real.sweep().outbox == []

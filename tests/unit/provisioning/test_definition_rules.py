@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cfm_core.contracts.orchestration import DEPLOY
+from cfm_core.errors import FieldError, ValidationError
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    OrchestrationTemplate,
+    RetryPolicy,
+    check_activity_definition,
+    check_template,
+    steps_of,
+)
+
+
+def schema(required: list[str] | None = None, **types: str) -> dict[str, Any]:
+    properties = {name.replace("_", "."): {"type": type_} for name, type_ in types.items()}
+    return {"properties": properties} | ({"required": required} if required else {})
+
+
+def problems(*activities: Activity, known: dict[str, ActivityDefinition] | None = None, type_: str = "x") -> list[Any]:
+    definitions = {"t": ActivityDefinition(type="t")} if known is None else known
+    try:
+        check_template(OrchestrationTemplate(id="tpl", activities={type_: activities}), definitions)
+    except ValidationError as error:
+        return [(problem.pointer, problem.detail) for problem in error.errors]
+    return []
+
+
+def fit(a: ActivityDefinition, *others: ActivityDefinition, type_: str = DEPLOY) -> list[str]:
+    """The problems of an activity ``a`` that depends on all others."""
+    known = {one.type: one for one in (a, *others)}
+    nodes = [Activity(one.type, one.type) for one in others]
+    found = problems(*nodes, Activity(a.type, a.type, tuple(known)[1:]), known=known, type_=type_)
+    return [detail for _, detail in found]
+
+
+def test_a_graph_of_known_types_is_valid() -> None:
+    assert problems(Activity("a", "t"), Activity("b", "t", ("a",))) == []
+
+
+def test_a_template_needs_an_orchestration_type() -> None:
+    with pytest.raises(ValidationError):
+        check_template(OrchestrationTemplate(id="tpl", activities={}), {})
+
+
+def test_an_orchestration_needs_an_activity() -> None:
+    assert [pointer for pointer, _ in problems()] == ["/activities/x"]
+
+
+def test_all_problems_are_named_at_once() -> None:
+    found = problems(
+        Activity("a", "nope", ("ghost",)),
+        Activity("", "t"),
+        Activity("a", "t"),
+        Activity("b", "also.nope"),
+        type_="x/y",
+    )
+    assert found == [
+        ("/activities/x~1y/0/type", "there is no activity type 'nope'"),
+        ("/activities/x~1y/0/dependsOn", "there is no activity 'ghost'"),
+        ("/activities/x~1y/1/id", "must not be empty"),
+        ("/activities/x~1y/2/id", "'a' is there twice"),
+        ("/activities/x~1y/3/type", "there is no activity type 'also.nope'"),
+    ]
+
+
+def test_a_cycle_is_named() -> None:
+    ((pointer, detail),) = problems(Activity("a", "t", ("b",)), Activity("b", "t", ("a",)), Activity("c", "t"))
+    assert pointer == "/activities/x"
+    assert detail.endswith(("a -> b -> a", "b -> a -> b"))
+
+
+def test_an_activity_that_depends_on_itself_is_a_cycle() -> None:
+    assert next(detail for _, detail in problems(Activity("a", "t", ("a",)))).endswith("a -> a")
+
+
+def test_a_required_field_must_be_delivered_by_a_direct_dependency_or_the_payload() -> None:
+    a = ActivityDefinition(type="a", input_schema=schema(["cfm.participant.id", "y"]))
+    y = ActivityDefinition(type="y", output_schema=schema(y="string"))
+    assert fit(a, y) == []
+    assert fit(a) == ["nothing that 'a' depends on delivers 'y'"]
+
+
+def test_a_field_delivered_twice_is_a_problem_and_hides_the_others() -> None:
+    a = ActivityDefinition(type="a", input_schema=schema(["missing"]))
+    one, two = (ActivityDefinition(type=type_, output_schema=schema(y="string")) for type_ in ("one", "two"))
+    assert fit(a, one, two) == ["the field 'y' is delivered by 'two' and by another source"]
+
+
+def test_a_field_of_the_payload_may_not_be_delivered_again() -> None:
+    one = ActivityDefinition(type="one", output_schema=schema(cfm_vpa_data="array"))
+    assert fit(ActivityDefinition(type="a"), one) == [
+        "the field 'cfm.vpa.data' is delivered by 'one' and by another source"
+    ]
+
+
+def test_types_must_agree_on_both_sides() -> None:
+    a = ActivityDefinition(type="a", input_schema=schema(y="array", cfm_participant_id="string"))
+    y = ActivityDefinition(type="y", output_schema=schema(y="string"))
+    assert fit(a, y) == ["the field 'y' is delivered as string and required as array"]
+
+
+def test_schemas_count_for_the_deployment_only() -> None:
+    assert fit(ActivityDefinition(type="a", input_schema=schema(["missing"])), type_="other") == []
+
+
+def test_schemas_of_any_shape_are_read() -> None:
+    odd: dict[str, Any] = {"required": "no list", "properties": {"p": "no object"}}
+    assert fit(ActivityDefinition(type="a", input_schema=odd), ActivityDefinition(type="b", output_schema=odd)) == []
+
+
+def test_a_policy_is_checked() -> None:
+    definition = ActivityDefinition(
+        type="t",
+        timeout=timedelta(0),
+        retry=RetryPolicy(max_attempts=0, backoff=timedelta(seconds=-1), backoff_limit=timedelta(days=400)),
+    )
+    with pytest.raises(ValidationError) as caught:
+        check_activity_definition(definition)
+    assert {error.pointer for error in caught.value.errors} == {
+        *("/timeout", "/retry/backoff"),
+        *("/retry/backoffLimit", "/retry/maxAttempts"),
+    }
+    assert isinstance(caught.value.errors[0], FieldError)
+
+
+def test_steps_are_tiers_from_the_end_sorted_by_id() -> None:
+    steps = steps_of([Activity("c", "t"), Activity("b", "t", ("a",)), Activity("a", "t")])
+    assert [[activity.id for activity in step] for step in steps] == [["a"], ["b", "c"]]
