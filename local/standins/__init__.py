@@ -17,8 +17,9 @@ Faults: POST /_control/faults with one object, all but ``service`` optional; DEL
     {"service": "identityhub", "method": "POST", "path": "/participants", "times": 2, "delaySeconds": 0.5,
      "status": 503, "retryAfter": 1, "hang": false, "drop": false, "afterEffect": false}
 
-``path`` is a part of the path; without ``times`` it stays until it is removed. ``drop`` closes the connection without an
-answer; ``afterEffect`` lets the request take effect first. GET /_control/state tells all that the stand-ins hold;
+``path`` is a regular expression that is looked for in the path, for example ``/holders$``; without ``times`` the fault stays
+until it is removed. ``drop`` closes the connection without an answer; ``afterEffect`` lets the request take effect first.
+GET /_control/state tells all that the stand-ins hold;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
 Source: dataspace service contracts, sections 2 to 7 and 10.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +66,8 @@ class Fault:
                 drop=bool(document.get("drop", False)),
                 after_effect=bool(document.get("afterEffect", False)),
             )
-        except (KeyError, ValueError, TypeError) as error:
+            re.compile(fault.path)
+        except (KeyError, ValueError, TypeError, re.error) as error:
             raise FaultError(f"not a fault: {error!r}") from None
         if fault.service not in services:
             raise FaultError(f"service must be one of {', '.join(sorted(services))}")
@@ -116,7 +118,7 @@ class Faults:
                 if (
                     fault.service == service
                     and fault.method in {"", request.method}
-                    and fault.path in request.path
+                    and re.search(fault.path, request.path)
                     and fault.times != 0
                 ):
                     if fault.times is not None:

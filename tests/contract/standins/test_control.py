@@ -57,6 +57,12 @@ def test_a_fault_meets_only_the_requests_that_it_describes(platform: Platform) -
     assert platform.call("GET", "/vault/v1/secret/data/a").status_code == 403
 
 
+def test_the_path_of_a_fault_is_an_expression(platform: Platform) -> None:
+    fault(platform, status=500, path="/mappings$")
+    assert platform.call("POST", "/jwtlet/api/v1/mappings").status_code == 500
+    assert platform.call("DELETE", "/jwtlet/api/v1/mappings/client").status_code == 401
+
+
 def test_a_dropped_connection_has_no_answer(platform: Platform) -> None:
     fault(platform, drop=True, times=1)
     with pytest.raises(httpx2.RemoteProtocolError):
@@ -85,7 +91,14 @@ def test_what_hangs_is_let_go_when_faults_are_removed_and_others_are_served_mean
 
 @pytest.mark.parametrize(
     "described",
-    [{}, {"status": "many"}, {"status": 500, "wrong": 1}, {"service": "nobody", "status": 500}, {"times": 1}],
+    [
+        {},
+        {"status": "many"},
+        {"status": 500, "wrong": 1},
+        {"service": "nobody", "status": 500},
+        {"times": 1},
+        {"status": 500, "path": "("},
+    ],
     ids=str,
 )
 def test_a_fault_that_makes_no_sense_is_400(platform: Platform, described: dict[str, Any]) -> None:
