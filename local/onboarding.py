@@ -25,7 +25,7 @@ REFUSALS = {
     "jwtlet": {"method": "POST", "path": "/api/v1/mappings"},
     "controlplane": {"method": "POST", "path": "/v5beta/participants"},
     "identityhub": {"method": "POST", "path": "/v1beta/participants"},
-    "issuerservice": {"method": "POST", "path": "/holders"},
+    "issuerservice": {"method": "POST", "path": "/holders$"},
 }
 """The call of each stand-in with which a participant comes into being there."""
 
