@@ -168,12 +168,14 @@ def _by_halves(
         return
     try:
         progress.outbox += _written(step(places))
+        return
     except RecoverableError:
         raise
     except CfmError as error:
-        if len(places) == 1:
-            refuse(places[0], error)
-            return
-        middle = len(places) // 2
-        _by_halves(places[:middle], step, refuse, progress)
-        _by_halves(places[middle:], step, refuse, progress)
+        culprit = error
+    if len(places) == 1:
+        refuse(places[0], culprit)
+        return
+    middle = len(places) // 2
+    _by_halves(places[:middle], step, refuse, progress)
+    _by_halves(places[middle:], step, refuse, progress)

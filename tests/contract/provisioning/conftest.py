@@ -4,21 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from cfm_core.store.database import Database, connect
+from cfm_core.store.database import Database
 from local.servers.postgres import EmbeddedPostgres
-from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, World, empty
+from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, World, empty, shared_database
 
 
 @pytest.fixture(scope="package")
 def emptied(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
-    """One database for all these tests; each of them begins by emptying it, which is faster than a copy."""
-    connection = connect(postgres.url("postgres"))
-    connection.run(f"CREATE DATABASE provisioning_contract TEMPLATE {template}")
-    database = Database(postgres.url("provisioning_contract"))
-    yield database
-    database.close()
-    connection.run("DROP DATABASE provisioning_contract WITH (FORCE)")
-    connection.close()
+    with shared_database(postgres, template, "provisioning_contract") as database:
+        yield database
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -23,7 +24,8 @@ from cfm_core.provisioning.engine.store import PostgresEngine
 from cfm_core.provisioning.memory import MemoryDefinitions, MemoryEngine, MemoryOrchestrations, Runs
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
-from cfm_core.store.database import Database
+from cfm_core.store.database import Database, connect
+from local.servers.postgres import EmbeddedPostgres
 
 _numbers = itertools.count(1)
 
@@ -160,6 +162,18 @@ class MemoryWorld:
 
     def dead_letters(self) -> list[str]:
         return [subject for subject, _, _ in self.runs.dead_letters]
+
+
+@contextlib.contextmanager
+def shared_database(postgres: EmbeddedPostgres, template: str, name: str) -> Iterator[Database]:
+    """A migrated database for many tests, each of which begins by emptying it: faster than a copy for each."""
+    connection = connect(postgres.url("postgres"))
+    connection.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    database = Database(postgres.url(name))
+    yield database
+    database.close()
+    connection.run(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
 
 
 def empty(database: Database) -> None:

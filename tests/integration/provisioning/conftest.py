@@ -8,12 +8,32 @@ from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
 from cfm_core.settings import Settings
 from cfm_core.store.database import Database
-from tests.contract.provisioning.world import Driver, PostgresWorld
+from local.servers.postgres import EmbeddedPostgres
+from tests.contract.provisioning.world import Driver, PostgresWorld, empty, shared_database
+
+NAME = "provisioning_integration"
+
+
+@pytest.fixture(scope="package")
+def shared(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
+    with shared_database(postgres, template, NAME) as database:
+        yield database
 
 
 @pytest.fixture
-def world(database: Database) -> PostgresWorld:
-    return PostgresWorld(database)
+def emptied(shared: Database) -> Database:
+    empty(shared)
+    return shared
+
+
+@pytest.fixture
+def emptied_url(emptied: Database, postgres: EmbeddedPostgres) -> str:
+    return postgres.url(NAME)
+
+
+@pytest.fixture
+def world(emptied: Database) -> PostgresWorld:
+    return PostgresWorld(emptied)
 
 
 @pytest.fixture
@@ -22,9 +42,9 @@ def driver(world: PostgresWorld) -> Driver:
 
 
 @pytest.fixture
-def served(database_url: str) -> Iterator[None]:
+def served(emptied_url: str) -> Iterator[None]:
     """The functions of this process work on the test's database, for anybody."""
-    settings = Settings(database_url=database_url, auth="off", store="postgres", event_token="t")
+    settings = Settings(database_url=emptied_url, auth="off", store="postgres", event_token="t")
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(assembler)
     yield

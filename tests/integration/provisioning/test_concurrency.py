@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import Counter
@@ -15,8 +16,9 @@ from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import NotFoundError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity, OrchestrationTemplate
 from cfm_core.provisioning.definitions.service import InUseError
-from cfm_core.provisioning.engine.store import PostgresEngine
-from cfm_core.store.database import Database
+from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
+from cfm_core.store.database import Database, Transaction
+from cfm_core.store.outbox import LEASE
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -47,9 +49,18 @@ def at_once(work: Callable[[int], T], threads: int = THREADS) -> list[T]:
         return list(pool.map(run, range(threads)))
 
 
+def wait_until_somebody_waits(tx: Transaction) -> None:
+    """Come back when another connection waits for a lock."""
+    tx.rows(
+        "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND datname = current_database()) LOOP"
+        " PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; END $$"
+    )
+
+
 @pytest.fixture
-def pool(database_url: str) -> Database:
-    return Database(database_url, size=THREADS)
+def pool(emptied_url: str) -> Database:
+    return Database(emptied_url, size=THREADS)
 
 
 def test_one_manifest_started_by_many_is_one_run(world: PostgresWorld, pool: Database) -> None:
@@ -106,6 +117,21 @@ def test_siblings_completed_at_the_same_time_unlock_their_child_once(
         assert sum(len(row.events) for row in rows) == 1
     assert broken(pool) == {}
     pool.close()
+
+
+def test_a_result_waits_for_the_one_that_is_being_recorded_of_the_same_run(
+    world: PostgresWorld, driver: Driver
+) -> None:
+    define(world, one=[Activity("p", "t"), Activity("q", "t"), Activity("child", "t", ("p", "q"))])
+    driver.start(manifest("o", "one"))
+    first, second = driver.outcome("o", "p"), driver.outcome("o", "q")
+    with ThreadPoolExecutor(1) as thread:
+        with world.database.transaction() as tx:
+            tx.rows(SQL["record"], outcomes=json.dumps([outcome_row(first)]), lease=LEASE)
+            recording = thread.submit(world.engine.record, [second])
+            wait_until_somebody_waits(tx)
+        assert set(dispatches(recording.result().outbox)) == {"child"}
+    assert broken(world.database) == {}
 
 
 def test_sweeps_and_results_at_the_same_time_neither_wait_for_each_other_nor_lose_anything(

@@ -38,13 +38,13 @@ def define(world: PostgresWorld | MemoryWorld, deploy: list[Activity], dispose: 
     world.definitions.put_template(OrchestrationTemplate(id="template", activities=activities))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
 @given(graph=graphs(), data=st.data())
 def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
-    database: Database, graph: list[Activity], data: st.DataObject
+    emptied: Database, graph: list[Activity], data: st.DataObject
 ) -> None:
-    empty(database)
-    world = PostgresWorld(database)
+    empty(emptied)
+    world = PostgresWorld(emptied)
     driver = Driver(world)
     define(world, graph, [])
     id_ = "run"
@@ -63,7 +63,7 @@ def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
         ends += [one.success for one in responses(driver.record(*batch).outbox)]
         heard += fresh
         done |= set(chosen)
-        assert broken(database) == {}
+        assert broken(emptied) == {}
 
     run = world.orchestrations.get(id_)
     assert (run.state, ends) == ("COMPLETED", [True])
@@ -75,13 +75,13 @@ def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
     assert Counter(world.history(id_))["complete"] == len(graph)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
 @given(deploy=graphs(5), dispose=st.one_of(st.just([]), graphs(2)), data=st.data())
 def test_postgres_does_what_the_model_does(
-    database: Database, deploy: list[Activity], dispose: list[Activity], data: st.DataObject
+    emptied: Database, deploy: list[Activity], dispose: list[Activity], data: st.DataObject
 ) -> None:
-    empty(database)
-    real, model = Driver(PostgresWorld(database)), Driver(MemoryWorld())
+    empty(emptied)
+    real, model = Driver(PostgresWorld(emptied)), Driver(MemoryWorld())
     define(real.world, deploy, dispose)  # type: ignore[arg-type]
     define(model.world, deploy, dispose)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
@@ -104,7 +104,7 @@ def test_postgres_does_what_the_model_does(
             state = real.world.state(id_)
             assert state == model.world.state(id_)
             assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
-        assert broken(database) == {}
+        assert broken(emptied) == {}
         return step
 
     both([driver.start(*(manifest(id_, DEPLOY) for id_ in ids)) for driver in (real, model)])

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from cfm_core.store.database import Database
+from tests.contract.provisioning.world import all_dispatches
+from tests.integration.provisioning.api import call, deliver
+
+pytestmark = pytest.mark.usefixtures("served")
+
+VPA = {
+    "id": "vpa-template",
+    "activities": {
+        DEPLOY: [{"id": "a", "type": "t"}, {"id": "b", "type": "t", "dependsOn": ["a"]}],
+        DISPOSE: [{"id": "u", "type": "t"}],
+    },
+}
+
+
+def define() -> None:
+    assert call("POST", "/activity-definitions", {"type": "t"}).status == 201
+    assert call("POST", "/orchestration-definitions", VPA).status == 201
+
+
+def manifest(**changed: Any) -> dict[str, Any]:
+    return {"id": "o", "correlationId": "c", "orchestrationType": DEPLOY, "payload": {"k": 1}} | changed
+
+
+def test_activity_definitions_are_posted_listed_and_deleted() -> None:
+    full = {
+        "type": "b.c",
+        "description": "D",
+        "inputSchema": {"required": ["x"]},
+        "outputSchema": {"properties": {}},
+        "timeout": "PT20S",
+        "retry": {"maxAttempts": 2, "backoff": "PT1S", "backoffLimit": "PT10S"},
+    }
+    posted = call("POST", "/activity-definitions", full)
+    assert (posted.status, posted.text, posted.headers["Content-Type"]) == (201, "", "application/json")
+    assert call("POST", "/activity-definitions", {"TYPE": "a", "inputSchema": None, "unknown": 1}).status == 201
+    assert call("GET", "/activity-definitions").json == [{"type": "a"}, full]
+    deleted = call("DELETE", "/activity-definitions/b.c")
+    assert (deleted.status, deleted.text) == (200, "")
+    assert call("DELETE", "/activity-definitions/b.c").status == 404
+    assert call("GET", "/activity-definitions").json == [{"type": "a"}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        {},
+        {"type": ""},
+        {"type": "a b"},
+        {"type": "cfm.orchestration"},
+        {"type": 1},
+        {"type": "t", "inputSchema": []},
+        {"type": "t", "timeout": "soon"},
+        {"type": "t", "timeout": "PT0S"},
+        {"type": "t", "retry": {"maxAttempts": 0}},
+        {"type": "t", "description": "\0"},
+    ],
+    ids=str,
+)
+def test_a_wrong_activity_definition_is_a_bad_request(body: Any) -> None:
+    answer = call("POST", "/activity-definitions", body)
+    assert (answer.status, answer.json["error"], answer.json["code"]) == (400, "Bad Request", 400)
+
+
+def test_an_install_job_can_post_everything_again() -> None:
+    for template_id in ("first", "second"):
+        assert call("POST", "/activity-definitions", {"type": "t"}).status == 201
+        posted = call("POST", "/orchestration-definitions", VPA | {"id": template_id})
+        assert (posted.status, posted.json) == (
+            201,
+            {"id": template_id, "description": "ID of the Orchestration Template"},
+        )
+    assert {one["templateRef"] for one in call("GET", "/orchestration-definitions").json} == {"second"}
+    assert call("GET", "/orchestration-definitions/first").status == 404
+
+
+def test_a_template_is_shown_and_deleted() -> None:
+    define()
+    shown = call("GET", "/orchestration-definitions/vpa-template")
+    activities = VPA["activities"]
+    assert isinstance(activities, dict)
+    assert shown.json == [
+        {"activities": {type_: activities[type_]}, "templateRef": "vpa-template"} for type_ in (DEPLOY, DISPOSE)
+    ]
+    in_use = call("DELETE", "/activity-definitions/t")
+    assert in_use.status == 400
+    assert "referenced by an orchestration definition" in in_use.json["message"]
+    assert in_use.json["usedBy"] == [DEPLOY, DISPOSE]
+    deleted = call("DELETE", "/orchestration-definitions/vpa-template")
+    assert (deleted.status, deleted.text) == (200, "")
+    assert call("DELETE", "/orchestration-definitions/vpa-template").status == 404
+    assert call("DELETE", "/activity-definitions/t").status == 200
+
+
+@pytest.mark.parametrize(
+    "activities",
+    [
+        None,
+        {},
+        {"x": []},
+        {"x": [{"id": "a", "type": "nope"}]},
+        {"x": [{"id": "", "type": "t"}]},
+        {"x": [{"type": "t"}]},
+        {"x": [{"id": "a", "type": "t"}, {"id": "a", "type": "t"}]},
+        {"x": [{"id": "a", "type": "t", "dependsOn": ["b"]}]},
+        {"x": [{"id": "a", "type": "t", "dependsOn": ["b"]}, {"id": "b", "type": "t", "dependsOn": ["a"]}]},
+        {"x": [{"id": "a\0", "type": "t"}]},
+        {"": [{"id": "a", "type": "t"}]},
+        [1],
+    ],
+    ids=str,
+)
+def test_a_template_that_cannot_run_is_a_bad_request(activities: Any) -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    assert call("POST", "/orchestration-definitions", {"activities": activities}).status == 400
+    assert call("GET", "/orchestration-definitions").json == []
+
+
+def test_all_problems_of_a_template_are_answered_at_once() -> None:
+    nodes = [{"id": "a", "type": "x.y", "dependsOn": ["b"]}, {"id": "c", "type": "x.z"}]
+    answer = call("POST", "/orchestration-definitions", {"activities": {"o": nodes}})
+    assert [one["pointer"] for one in answer.json["errors"]] == [
+        "/activities/o/0/type",
+        "/activities/o/0/dependsOn",
+        "/activities/o/1/type",
+    ]
+
+
+def test_a_started_orchestration_is_answered_in_the_internal_form() -> None:
+    define()
+    started = call("POST", "/orchestrations", manifest())
+    assert started.status == 202
+    document = started.json
+    assert document["steps"] == [
+        {"activities": [{"id": "a", "type": "t", "discriminator": DEPLOY, "dependsOn": None}]},
+        {"activities": [{"id": "b", "type": "t", "discriminator": DEPLOY, "dependsOn": ["a"]}]},
+    ]
+    assert {name: document[name] for name in ("id", "state", "correlationId", "definitionId", "orchestrationType")} == {
+        "id": "o",
+        "state": 1,
+        "correlationId": "c",
+        "definitionId": DEPLOY,
+        "orchestrationType": DEPLOY,
+    }
+    assert (document["processingData"], document["outputData"], document["completed"]) == ({"k": 1}, {}, {})
+    again = call("POST", "/orchestrations", manifest(payload={"k": 2}))
+    assert (again.status, again.json) == (202, document)
+    shown = call("GET", "/orchestrations/o").json
+    assert shown["steps"][0] == {"activities": [{"id": "a", "type": "t"}]}
+
+
+def test_what_the_api_dispatches_is_free_for_every_trigger(emptied: Database) -> None:
+    define()
+    call("POST", "/orchestrations", manifest())
+    assert emptied.rows("SELECT subject, claimable_at <= now() FROM eventing.outbox") == [
+        ["event.cfm.activity.t", True]
+    ]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"id": ""},
+        {"id": None},
+        {"id": "x" * 513},
+        {"id": "\0"},
+        {"correlationId": ""},
+        {"orchestrationType": "nope"},
+        {"orchestrationType": None},
+        {"payload": []},
+        {"payload": {"k": "\0"}},
+    ],
+    ids=str,
+)
+def test_a_wrong_manifest_is_a_bad_request(changed: dict[str, Any]) -> None:
+    define()
+    assert call("POST", "/orchestrations", manifest(**changed)).status == 400
+
+
+def test_an_unknown_orchestration_is_not_found() -> None:
+    assert call("GET", "/orchestrations/nope").status == 404
+
+
+def test_posting_to_an_orchestration_is_not_allowed() -> None:
+    answer = call("POST", "/orchestrations/o", {})
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+    assert (answer.json["error"], answer.json["code"]) == ("Method Not Allowed", 405)
+    assert answer.json["message"] == "Method not allowed"
+
+
+def test_orchestrations_are_queried_in_pages() -> None:
+    define()
+    for number in range(3):
+        call("POST", "/orchestrations", manifest(id=f"o{number}"))
+    answer = call("POST", "/orchestrations/query", {"predicate": "state = 1", "offset": 1, "limit": 1})
+    assert (answer.status, answer.headers["X-Total-Count"]) == (200, "3")
+    assert [one["id"] for one in answer.json] == ["o1"]
+    assert all(f'rel="{relation}"' in answer.headers["Link"] for relation in ("self", "next", "prev", "first", "last"))
+    assert call("POST", "/orchestrations/query", {}).status == 400
+    assert call("POST", "/orchestrations/query", {"predicate": "nope = 1"}).status == 400
+
+
+def test_a_deployment_runs_through_the_functions_to_its_response() -> None:
+    define()
+    (row,) = deliver("start_orchestrations", manifest()).outbox
+    tokens = []
+    for _ in range(2):
+        assert row.subject == "event.cfm.activity.t"
+        data = row.events[0]["data"]
+        tokens.append(data["token"])
+        outcome = {name: data[name] for name in ("orchestrationId", "phase", "ord", "token")} | {
+            "kind": "complete",
+            "outputs": {data["activityId"]: True},
+        }
+        (row,) = deliver("record_activity_results", outcome).outbox
+        assert deliver("record_activity_results", outcome).outbox == []
+    assert row.subject == "event.cfm-orchestration-response"
+    assert row.events[0]["data"]["properties"] == {"a": True, "b": True}
+    assert deliver("sweep_orchestrations", None).to_json() == {}
+    assert len(set(tokens)) == 2
+
+
+def test_an_event_that_cannot_be_taken_in_fails_alone() -> None:
+    define()
+    reply = deliver(
+        "start_orchestrations",
+        manifest(id="good"),
+        {"id": "no type"},
+        manifest(id="bad", payload={"k": "\0"}),
+        manifest(id="also good"),
+        ids=["1", "2", "3", "4"],
+    )
+    assert {id_: failure.status for id_, failure in reply.failures.items()} == {"2": 422, "3": 422}
+    started = {one.orchestration_id for one in all_dispatches(reply.outbox)}
+    assert started == {"good", "also good"}
+
+
+def test_agents_announce_their_defaults(emptied: Database) -> None:
+    announcement = {
+        "activityType": "t",
+        "timeout": "PT5S",
+        "maxAttempts": 2,
+        "backoff": "PT1S",
+        "backoffLimit": "PT10S",
+    }
+    assert deliver("register_activity_types", announcement, announcement).to_json() == {}
+    assert emptied.rows("SELECT type, timeout_seconds, max_attempts FROM provision_manager.activity_type_policy") == [
+        ["t", 5.0, 2]
+    ]

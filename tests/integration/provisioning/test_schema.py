@@ -1,0 +1,58 @@
+"""The words that the schema repeats, compared with the code's."""
+
+from __future__ import annotations
+
+import re
+
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import DISPATCH_EVENT, OutcomeKind
+from cfm_core.contracts.orchestration import DISPOSE, compensation_id
+from cfm_core.provisioning.engine.model import (
+    LEASE_SLACK,
+    LONGEST_WAIT,
+    MOST_UNANSWERED,
+    SOURCE,
+    ActivityState,
+    OrchestrationState,
+    Policy,
+)
+from cfm_core.store.database import Database
+from cfm_core.store.migrations import known
+
+(TEXT,) = (migration.sql for migration in known() if migration.name == "provision_manager")
+
+
+def words_of(emptied: Database, constraint: str) -> set[str]:
+    text = emptied.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name", name=constraint)
+    return set(re.findall(r"'(\w+)'", text))
+
+
+def test_states_are_those_of_the_enums(emptied: Database) -> None:
+    assert words_of(emptied, "orchestration_state") == set(OrchestrationState)
+    assert words_of(emptied, "activity_state") == set(ActivityState)
+
+
+def test_the_functions_write_the_subjects_and_names_of_the_contracts() -> None:
+    for word in (subjects.MANIFESTS, subjects.RESPONSES, subjects.activity(""), DISPATCH_EVENT, DISPOSE, SOURCE):
+        assert f"'{word}'" in TEXT
+    assert all(f"'{kind}'" in TEXT for kind in OutcomeKind)
+
+
+def test_the_functions_know_the_same_derived_id(emptied: Database) -> None:
+    query = "SELECT provision_manager.compensated_by(:id)"
+    assert emptied.value(query, id=compensation_id("ö/1")) == "ö/1"
+    assert emptied.value(query, id="ö/1") is None
+
+
+def test_the_functions_know_the_same_numbers(emptied: Database) -> None:
+    assert emptied.value("SELECT provision_manager.lease(0)") == LEASE_SLACK
+    assert f"unanswered >= {MOST_UNANSWERED}" in TEXT
+    assert f"coalesce(after, {LONGEST_WAIT.total_seconds():.0f})" in TEXT
+    policy = Policy()
+    for number in (
+        policy.timeout.total_seconds(),
+        policy.backoff.total_seconds(),
+        policy.backoff_limit.total_seconds(),
+    ):
+        assert f", {number:.0f}) AS " in TEXT
+    assert f", {policy.max_attempts}) AS max_attempts" in TEXT
