@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from cfm_core.clients.http import HttpClient, segment
+from cfm_core.clients.http import Answer, HttpClient, segment
 from cfm_core.errors import FatalError, RecoverableError
 
 _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -146,28 +147,33 @@ class ResourceMappings:
             "scopes": list(mapping.scopes),
             "audiences": list(mapping.audiences),
         }
-        one = f"{self._url}/{segment(mapping.client)}/{segment(mapping.context)}"
         # Created, else replaced; and once more, should it have been deleted between the two.
         for _ in range(2):
-            if self._http.send("POST", self._url, json=body, bearer=self._service_token(), expect=(409,)).status != 409:
+            if self._send("POST", self._url, body, expect=409).status != 409:
                 return
-            if self._http.send("PUT", one, json=body, bearer=self._service_token(), expect=(404,)).status != 404:
+            if self._send("PUT", self._one(mapping.client, mapping.context), body, expect=404).status != 404:
                 return
         raise RecoverableError(f"the mapping of {mapping.client} for {mapping.context} comes and goes")
 
     def delete(self, client: str, context: str) -> None:
         """Delete a mapping; no matter if there is none."""
-        self._http.send(
-            "DELETE",
-            f"{self._url}/{segment(client)}/{segment(context)}",
-            bearer=self._service_token(),
-            expect=(404,),
-        )
+        self._send("DELETE", self._one(client, context), expect=404)
 
     def exists(self, client: str, context: str) -> bool:
         """Whether ``client`` has a mapping for ``context``."""
-        answer = self._http.send("GET", self._url, bearer=self._service_token())
         return any(
             one.get("clientIdentifier") == client and one.get("participantContext") == context
-            for one in answer.objects()
+            for one in self._send("GET", self._url).objects()
         )
+
+    def _one(self, client: str, context: str) -> str:
+        return f"{self._url}/{segment(client)}/{segment(context)}"
+
+    def _send(self, method: str, url: str, body: Any = None, *, expect: int = 0) -> Answer:
+        """Send a request with the token of now, and once more where that was replaced at this moment."""
+        for _ in range(2):
+            answer = self._http.send(method, url, json=body, bearer=self._service_token(), expect=(expect, 401))
+            if answer.status != 401:
+                return answer
+        # Also when the cluster could not be asked about the token.
+        raise RecoverableError(f"{answer.call} does not accept the service account's token")

@@ -68,6 +68,16 @@ def test_a_mapping_that_is_not_seen_at_once_is_waited_for(world: World) -> None:
     assert env.run(world.agent(JwtletActivity)) == Complete()
 
 
+def test_a_service_token_that_is_not_accepted_is_read_again_and_then_tried_later(world: World) -> None:
+    env = world.environment(JwtletActivity)
+    agent = world.agent(JwtletActivity)
+    world.fault("jwtlet", path="/mappings", status=401)
+    assert isinstance(env.run(agent), Retry)
+    world.no_faults()
+    world.fault("jwtlet", path="/mappings", status=401, times=1)
+    assert env.run(agent) == Complete()
+
+
 def test_a_scope_that_is_not_seeded_is_fatal_and_the_scopes_are_listed(world: World) -> None:
     world.fault("jwtlet", path="/token", status=400)
     result = world.environment(JwtletActivity).run(world.agent(JwtletActivity))
