@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cfm_core.store.database import connect
-from local import health, state
+from local import health, seeding, state
 from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
 from local.stack import Stack
@@ -244,3 +244,36 @@ def test_a_detached_stack_outlives_whoever_started_it(tmp_path: Path) -> None:
         stack.stop()
     assert has_ended(supervisor)
     assert processes_of(stack.data) == []
+
+
+@pytest.mark.slow
+def test_every_function_can_have_a_process_of_its_own(tmp_path: Path) -> None:
+    with Stack(tmp_path / "data", auth=False, isolated=True) as stack:
+        names = {process.name for process in stack.processes}
+        assert {"create_tenant", "start_orchestrations", "onboarding_activity", "gateway", "trigger"} <= names
+        assert {"events", "agents"} & names == set()
+        assert health.get(f"{stack.url}/api/v1alpha1/tenants") == (200, b"[]")
+        assert health.get(f"{stack.url}/nowhere")[0] == 404
+        agent = psutil.Process(stack.process("onboarding_activity").pid).environ()
+        assert "CFM_DATABASE_URL" not in agent
+        stack.process("list_tenants").kill()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (status := health.get(f"{stack.url}/api/v1alpha1/tenants")[0]) != 200:
+            assert status == 503
+            assert time.monotonic() < deadline
+    assert processes_of(stack.data) == []
+
+
+def test_the_demonstration_fabric_is_applied_once(tmp_path: Path) -> None:
+    stack = Stack(tmp_path / "data", auth=False)
+    with stack:
+        for _ in range(2):
+            seeding.apply(stack.url, "")
+        counts = {
+            path: len(json.loads(health.get(f"{stack.url}/api/v1alpha1/{path}")[1]))
+            for path in ("cells", "dataspace-profiles", "activity-definitions", "orchestration-definitions")
+        }
+        (profile,) = json.loads(health.get(f"{stack.url}/api/v1alpha1/dataspace-profiles")[1])
+    assert (counts["cells"], counts["dataspace-profiles"], counts["activity-definitions"]) == (1, 1, 5)
+    assert counts["orchestration-definitions"] > 0
+    assert len(profile["deployments"]) == 1

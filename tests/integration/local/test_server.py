@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 from werkzeug.test import Client, TestResponse
 
@@ -23,7 +21,6 @@ from local import health
 from local.keeper import base_environ
 from local.server import INTERNAL, FunctionApps, Gateway, Named, functions_of
 from local.servers.process import free_port, spawn, stop, wait_until
-from tests.support.processes import has_ended
 from tests.support.tokens import Issuer
 
 EVENT_TOKEN = "the-triggers-token"
@@ -205,18 +202,3 @@ connection.request("POST", "/take_things", batch, headers)
 answer = connection.getresponse()
 print(answer.status, answer.read().decode())
 """
-
-
-def test_a_killed_server_leaves_no_worker_behind(source: Path, tmp_path: Path) -> None:
-    with served(source, free_port(), tmp_path / "server.log") as process:
-        (worker,) = psutil.Process(process.pid).children()
-        process.kill()
-        process.wait()
-        assert has_ended(worker)
-
-
-def test_a_worker_that_dies_ends_its_server(source: Path, tmp_path: Path) -> None:
-    with served(source, free_port(), tmp_path / "server.log") as process:
-        (worker,) = psutil.Process(process.pid).children()
-        os.kill(worker.pid, signal.SIGKILL)
-        assert process.wait(10) == 1
