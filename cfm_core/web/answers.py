@@ -42,6 +42,11 @@ def created(text: str, location: str) -> flask.Response:
     return json_text(text, 201, {"Location": location})
 
 
+def accepted(text: str, monitor: str) -> flask.Response:
+    """202: the work goes on, and ``monitor`` is where it can be followed."""
+    return json_text(text, 202, {"Link": f'<{monitor}>; rel="monitor"', "Retry-After": "1"})
+
+
 def empty(status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
     """A JSON answer of zero bytes, as the contract has them."""
     return json_text("", status, headers)

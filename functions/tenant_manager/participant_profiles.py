@@ -15,6 +15,8 @@ from cfm_core.web import answers, body, paging
 from cfm_core.web.auth import TM_READ, TM_WRITE
 
 PATH = "/api/v1alpha1/tenants/{tenant_id}/participant-profiles"
+ORCHESTRATIONS = "/api/v1alpha1/orchestrations"
+"""Where the Provision Manager shows how a deployment goes on."""
 
 
 @http_function("GET", PATH, scope=TM_READ, requires=[PARTICIPANT_PROFILES])
@@ -26,7 +28,8 @@ def list_participant_profiles(request: Request, profiles: ParticipantProfiles, t
 @http_function("POST", PATH, scope=TM_WRITE, requires=[PARTICIPANT_PROFILES])
 def deploy_participant_profile(request: Request, profiles: ParticipantProfiles, tenant_id: str) -> Response:
     """Create a participant profile and begin to deploy its virtual participant agents."""
-    return answers.json_text(profiles.deploy(tenant_id, body.read(request, NewParticipantProfileDeployment)), 202)
+    orchestration_id, text = profiles.deploy(tenant_id, body.read(request, NewParticipantProfileDeployment))
+    return answers.accepted(text, f"{ORCHESTRATIONS}/{orchestration_id}")
 
 
 @http_function("GET", PATH + "/{profile_id}", scope=TM_READ, requires=[PARTICIPANT_PROFILES])
@@ -42,8 +45,8 @@ def dispose_participant_profile(
     request: Request, profiles: ParticipantProfiles, tenant_id: str, profile_id: str
 ) -> Response:
     """Begin to dispose the virtual participant agents of a participant profile. A second request is refused."""
-    profiles.dispose(tenant_id, profile_id)
-    return answers.empty(202)
+    orchestration_id = profiles.dispose(tenant_id, profile_id)
+    return answers.accepted("", f"{ORCHESTRATIONS}/{orchestration_id}")
 
 
 @http_function("POST", "/api/v1alpha1/participant-profiles/query", scope=TM_READ, requires=[PARTICIPANT_PROFILES])

@@ -139,11 +139,11 @@ class ParticipantProfiles:
         """
         return self._store.select(parse(predicate), page)
 
-    def deploy(self, tenant_id: str, new: NewParticipantProfileDeployment) -> JsonText:
+    def deploy(self, tenant_id: str, new: NewParticipantProfileDeployment) -> tuple[str, JsonText]:
         """Keep a new profile with its VPAs pending, and ask for their deployment.
 
         Returns:
-            The profile, with the ``orchestrationId`` to follow.
+            The id of the orchestration to follow, and the profile, which names it as well.
 
         Raises:
             NotFoundError: there is no such tenant.
@@ -184,20 +184,21 @@ class ParticipantProfiles:
             )
             manifest = deploy_manifest(profile, needed_credentials(selected, roles))
             if (text := self._store.insert(profile, manifest, self._patience.first)) is not None:
-                return f'{text[:-1]},"orchestrationId":"{manifest_id}"}}'
+                return manifest_id, f'{text[:-1]},"orchestrationId":"{manifest_id}"}}'
         raise RecoverableError("the cells or dataspace profiles are changing just now")
 
-    def dispose(self, tenant_id: str, profile_id: str) -> None:
-        """Ask for the disposal of the profile's VPAs.
+    def dispose(self, tenant_id: str, profile_id: str) -> str:
+        """Ask for the disposal of the profile's VPAs; gives the id of the orchestration to follow.
 
         Raises:
             NotFoundError: the tenant has no such profile; that of another tenant counts as none.
             ConflictError: it is neither active nor in error.
         """
+        manifest_id = str(uuid.uuid4())
 
         def manifest_for(profile: ParticipantProfile) -> OrchestrationManifest:
             check_disposable(profile)
-            return dispose_manifest(profile, str(uuid.uuid4()))
+            return dispose_manifest(profile, manifest_id)
 
         if not (
             is_id(tenant_id)
@@ -207,6 +208,7 @@ class ParticipantProfiles:
             )
         ):
             raise NotFoundError("participant profile", profile_id)
+        return manifest_id
 
     def apply(self, responses: Sequence[OrchestrationResponse]) -> list[Verdict]:
         """Bring profiles up to date, and tell for each response what became of it.

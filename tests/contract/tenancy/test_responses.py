@@ -231,7 +231,8 @@ def test_a_manifest_whose_response_is_not_overdue_is_not_sent_again(world: World
 def overdue_profile(world: World) -> tuple[str, str, str]:
     tenant = world.tenant()
     world.dataspace(world.cell())
-    profile = json.loads(world.patient(EAGER).deploy(tenant, NewParticipantProfileDeployment(identifier="did:web:foo")))
+    _, text = world.patient(EAGER).deploy(tenant, NewParticipantProfileDeployment(identifier="did:web:foo"))
+    profile = json.loads(text)
     return tenant, profile["id"], profile["orchestrationId"]
 
 

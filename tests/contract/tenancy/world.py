@@ -68,7 +68,7 @@ class World:
 
     def deploy(self, tenant: str, identifier: str = "did:web:foo", **fields: Any) -> dict[str, Any]:
         document = {"identifier": identifier} | fields
-        answer = self.participant_profiles.deploy(tenant, NewParticipantProfileDeployment.model_validate(document))
+        _, answer = self.participant_profiles.deploy(tenant, NewParticipantProfileDeployment.model_validate(document))
         return dict(json.loads(answer))
 
     def participant(self) -> tuple[str, str, str]:
