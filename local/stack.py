@@ -219,8 +219,8 @@ class Stack:
         owned.enter_context(state.lock(self.data))
         self._owned = owned
         state.end_leftovers(self.data)
-        self._port = self._port or free_port(self._host)
         _check_address(self._host, self._port)
+        self._port = self._port or free_port(self._host)
         self._secrets = {name: secrets.token_urlsafe(24) for name in ("events", "standins")}
         self._ports = {name: self._unused_port() for name in ("standins", "events", "agents", "trigger-health")}
         self._ports["trigger"] = free_port(kind=socket.SOCK_DGRAM)
@@ -488,7 +488,10 @@ def _check_address(host: str, port: int) -> None:
             raise PortError(
                 f"port {port} on {host} is taken; name another with --port N, or let --port 0 find a free one"
             ) from None
-        raise StartError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+        number = error.errno or 0
+        remedy = "; name a port of 1024 or more with --port N" if number == errno.EACCES else ""
+        reason = os.strerror(number) if number in errno.errorcode else str(error)
+        raise StartError(f"cannot listen on {host} port {port}: {reason}{remedy}") from None
 
 
 def _check_nats(url: str) -> None:
