@@ -162,6 +162,8 @@ CREATE TABLE provision_manager.dead_letter (
 -- The engine ----------------------------------------------------------------------------------------------------------
 -- Each of the three entry functions takes a batch, is called as a transaction of its own, and gives the outbox rows that
 -- it has written. Their plans are nested loops over keys whatever the statistics say: batches are small, tables are not.
+-- Where a node is looked up, "+ 0" keeps the planner from looking up activities by their ord alone, which it takes for cheap
+-- as long as the table is small.
 
 CREATE TYPE provision_manager.written AS (id bigint, subject text, events jsonb);
 
@@ -238,7 +240,7 @@ BEGIN
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
       JOIN provision_manager.orchestration o ON o.id = a.orch_id
       JOIN provision_manager.orchestration_data d ON d.orch_id = a.orch_id
-      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord + 0
      GROUP BY n.type)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT 'event.cfm.activity.' || type, events, clock_timestamp() + lease FROM sent
@@ -390,24 +392,29 @@ BEGIN
       JOIN provision_manager.def_edge e ON e.def_id = m.def_id AND e.from_ord = m.ord
      WHERE m.state = 'DONE'
      GROUP BY m.orch_id, m.phase, m.def_id, e.to_ord
-  ), freed AS (
-    SELECT p.*, p.open AND a.deps_left = p.done AND a.state = 'BLOCKED' AS ready, n.timeout_seconds
+  ), children AS (
+    SELECT p.*, n.timeout_seconds
       FROM parents p
-      JOIN provision_manager.activity a ON a.orch_id = p.orch_id AND a.phase = p.phase AND a.ord = p.to_ord
-      JOIN provision_manager.node n ON n.def_id = p.def_id AND n.ord = p.to_ord
+      JOIN provision_manager.node n ON n.def_id = p.def_id AND n.ord = p.to_ord + 0
   ), unlocked AS (
     UPDATE provision_manager.activity a
-       SET deps_left = a.deps_left - f.done,
-           state = CASE WHEN f.ready THEN 'DISPATCHED' ELSE a.state END,
-           due_at = CASE WHEN f.ready THEN instant + provision_manager.lease(f.timeout_seconds) ELSE a.due_at END,
-           dispatches = CASE WHEN f.ready THEN 1 ELSE a.dispatches END,
-           unanswered = CASE WHEN f.ready THEN 1 ELSE a.unanswered END,
-           token = CASE WHEN f.ready THEN gen_random_uuid() ELSE a.token END,
-           dispatched_at = CASE WHEN f.ready THEN instant ELSE a.dispatched_at END
-      FROM freed f
-     WHERE a.orch_id = f.orch_id AND a.phase = f.phase AND a.ord = f.to_ord
-    RETURNING a.orch_id, a.phase, a.ord, f.ready)
-  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO kids FROM unlocked WHERE ready;
+       SET deps_left = a.deps_left - c.done,
+           (state, due_at, dispatches, unanswered, token, dispatched_at) = (
+             SELECT CASE WHEN ready THEN 'DISPATCHED' ELSE a.state END,
+                    CASE WHEN ready THEN instant + provision_manager.lease(c.timeout_seconds) ELSE a.due_at END,
+                    CASE WHEN ready THEN 1 ELSE a.dispatches END,
+                    CASE WHEN ready THEN 1 ELSE a.unanswered END,
+                    CASE WHEN ready THEN gen_random_uuid() ELSE a.token END,
+                    CASE WHEN ready THEN instant ELSE a.dispatched_at END
+               FROM (SELECT c.open AND a.deps_left = c.done AND a.state = 'BLOCKED' AS ready) r)
+      FROM children c
+     WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.to_ord
+    RETURNING a.orch_id, a.phase, a.ord, a.state)
+  -- No child was sent before: one that is DISPATCHED now has been freed by this.
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key)
+    INTO kids
+    FROM unlocked
+   WHERE state = 'DISPATCHED';
 
   -- Runs that go on, end well, or had failed before and lose their last dispatched activity now.
   WITH ends AS (
@@ -623,7 +630,7 @@ BEGIN
       JOIN provision_manager.activity a
         ON a.orch_id = u.orch_id AND a.phase = u.phase AND a.ord = u.ord AND a.token::text = u.token
        AND (a.state = 'DISPATCHED' OR a.state = 'WAITING' AND u.kind <> 'wait')
-      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = u.ord
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = u.ord + 0
      ORDER BY a.orch_id, a.phase, a.ord,
               array_position(ARRAY['complete', 'fatal', 'retry', 'schedule', 'wait'], u.kind), u.pos
   ), decided AS (
@@ -724,7 +731,7 @@ BEGIN
         FROM unnest(ids) i (id)
         JOIN provision_manager.orchestration o ON o.id = i.id
         JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.due_at <= instant
-        JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+        JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord + 0
     ), seen AS (
       SELECT d.*, bool_or(running AND state = 'FAILED') OVER (PARTITION BY orch_id) AS fails FROM decided d
     )

@@ -119,16 +119,14 @@ def test_siblings_completed_at_the_same_time_unlock_their_child_once(
     pool.close()
 
 
-def test_a_result_waits_for_the_one_that_is_being_recorded_of_the_same_run(
-    world: PostgresWorld, driver: Driver
-) -> None:
+def test_results_wait_for_those_that_are_being_recorded_of_the_same_run(world: PostgresWorld, driver: Driver) -> None:
     define(world, one=[Activity("p", "t"), Activity("q", "t"), Activity("child", "t", ("p", "q"))])
     driver.start(manifest("o", "one"))
     first, second = driver.outcome("o", "p"), driver.outcome("o", "q")
     with ThreadPoolExecutor(1) as thread:
         with world.database.transaction() as tx:
             tx.rows(SQL["record"], outcomes=json.dumps([outcome_row(first)]), lease=LEASE)
-            recording = thread.submit(world.engine.record, [second])
+            recording = thread.submit(world.engine.record, [first, second])
             wait_until_somebody_waits(tx)
         assert set(dispatches(recording.result().outbox)) == {"child"}
     assert broken(world.database) == {}

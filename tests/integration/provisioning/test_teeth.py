@@ -31,21 +31,21 @@ SAFEGUARDS: dict[str, tuple[str, str, str, Test]] = {
     ),
     "all parents are counted": (
         "advance",
-        "p.open AND a.deps_left = p.done",
-        "p.open",
+        "c.open AND a.deps_left = c.done",
+        "c.open",
         engine.test_a_child_starts_when_its_own_parents_are_done,
     ),
     "a failing run dispatches nothing": (
         "advance",
-        "p.open AND a.deps_left = p.done",
-        "a.deps_left = p.done",
+        "c.open AND a.deps_left = c.done",
+        "a.deps_left = c.done",
         engine.test_in_one_batch_a_fatal_outcome_keeps_the_others_from_dispatching,
     ),
     "runs are locked": (
         "lock_runs",
         "FOR UPDATE",
         "",
-        concurrency.test_a_result_waits_for_the_one_that_is_being_recorded_of_the_same_run,
+        concurrency.test_results_wait_for_those_that_are_being_recorded_of_the_same_run,
     ),
     "the overdue are swept": (
         "sweep_activities",
