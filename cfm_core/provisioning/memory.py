@@ -49,7 +49,7 @@ from cfm_core.provisioning.engine.model import (
 )
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, EntryPage, Orchestration
 from cfm_core.provisioning.orchestrations.service import unknown_type
 from cfm_core.query import Page, Predicate, to_test
 
@@ -113,6 +113,11 @@ class Told:
     ord: int
     kind: str
     reason: str
+    at: datetime
+    dispatch: int | None = None
+    attempt: int | None = None
+    dispatched_at: datetime | None = None
+    next_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +235,7 @@ class MemoryOrchestrations:
         self._runs = runs
 
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
-        _check_storable(manifest.to_json())
+        _check_storable(manifest.model_dump())
         with self._runs.lock:
             _start(self._runs, [manifest])
             if manifest.id not in self._runs.runs:
@@ -256,6 +261,27 @@ class MemoryOrchestrations:
                 processing_data=_copy(run.processing_data),
                 output_data=_copy(run.outputs),
             )
+
+    def history(self, orchestration_id: str) -> list[Attempt]:
+        with self._runs.lock:
+            run = self._runs.runs.get(orchestration_id)
+            if run is None:
+                raise NotFoundError("orchestration", orchestration_id)
+            return [
+                Attempt(
+                    activity_id=run.nodes[told.ord].id,
+                    activity_type=run.nodes[told.ord].type,
+                    dispatch=told.dispatch,
+                    attempt=told.attempt,
+                    outcome=told.kind,
+                    reason=told.reason,
+                    started_at=told.dispatched_at,
+                    ended_at=told.at,
+                    next_at=told.next_at,
+                )
+                for told in self._runs.history
+                if told.orchestration_id == orchestration_id and 0 <= told.ord < len(run.nodes)
+            ]
 
     def query(self, predicate: Predicate, page: Page) -> EntryPage:
         test = to_test(predicate, FIELDS)
@@ -283,7 +309,7 @@ class MemoryEngine:
                     continue
                 try:
                     check_id(manifest.id)
-                    _check_storable(manifest.to_json())
+                    _check_storable(manifest.model_dump())
                 except ValidationError as error:
                     progress.refused[place] = str(error)
                     self._runs.dead_letters.append((subjects.MANIFESTS, manifest.to_json(), str(error)))
@@ -304,7 +330,7 @@ class MemoryEngine:
             taken = []
             for place, outcome in enumerate(outcomes):
                 try:
-                    _check_storable(outcome.to_json())
+                    _check_storable(outcome.model_dump(exclude={"after"}))
                 except ValidationError as error:
                     progress.refused[place] = str(error)
                     self._runs.dead_letters.append((subjects.RESULTS, outcome.to_json(), str(error)))
@@ -402,8 +428,8 @@ def _decide(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> list[Move]:
         if heard.get((outcome.orchestration_id, outcome.ord)) == place:
             moves.append(_decision(runs, runs.runs[outcome.orchestration_id], outcome))
         else:
-            told = Told(outcome.orchestration_id, outcome.ord, f"fenced: {outcome.kind}", outcome.reason)
-            runs.history.append(told)
+            kind = f"fenced: {outcome.kind}"
+            runs.history.append(Told(outcome.orchestration_id, outcome.ord, kind, outcome.reason, runs.clock()))
     return moves
 
 
@@ -467,7 +493,13 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
         if move.outcome is not None:
             _merge(run, move.outcome)
         if move.kind:
-            runs.history.append(Told(run.manifest.id, move.ord, move.kind, move.reason))
+            next_at = None if move.due_in is None else now + move.due_in
+            attempt = node.failures + 1
+            told = Told(
+                *(run.manifest.id, move.ord, move.kind, move.reason, now),
+                *(node.dispatches, attempt, node.dispatched_at, next_at),
+            )
+            runs.history.append(told)
         node.state = move.state
         node.failures += move.failed
         if move.state is ActivityState.DISPATCHED:
@@ -615,11 +647,15 @@ def _copy(document: Mapping[str, Any]) -> Any:
 
 
 def _is_storable(document: Any) -> bool:
-    text = json.dumps(document)
-    return "\\u0000" not in text and "\0" not in text
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except ValueError:
+        return False
+    return "\\u0000" not in text
 
 
 def _check_storable(document: Any) -> None:
-    """Raises ValidationError for what Postgres would not take: a NUL character anywhere."""
+    """Raises ValidationError for what Postgres would not take: a NUL character, half a character, an endless number."""
     if not _is_storable(document):
         raise ValidationError("a text contains a NUL character or is not valid Unicode")

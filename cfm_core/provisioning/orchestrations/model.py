@@ -29,6 +29,26 @@ class Orchestration:
     output_data: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """How one dispatch of an activity ended.
+
+    ``outcome`` is what the agent said (``complete``, ``wait``, ``schedule``, ``retry``, ``fatal``), ``lease over`` or ``wait
+    over`` where it said nothing in time, or ``fenced: ...`` where it spoke too late and was not heard.
+    """
+
+    activity_id: str
+    activity_type: str
+    dispatch: int | None
+    attempt: int | None
+    outcome: str
+    reason: str
+    started_at: datetime | None
+    ended_at: datetime
+    next_at: datetime | None
+    """When something happens with the activity by itself: it is dispatched again, or its wait ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class EntryPage:
     """One page of a query: its entries as a JSON array, as the API shows them, and how many there are on all pages."""

@@ -17,6 +17,15 @@ SELECT o.id, o.version, o.correlation_id, o.type, o.state, o.state_at, o.created
   JOIN provision_manager.definition f ON f.id = o.def_id
  WHERE o.id = :id;
 
+-- name: history
+-- How the attempts at a run's activities ended, in this order; one row of nulls where none has yet. No row: no such run.
+SELECT n.activity_id, n.type, h.dispatch, h.attempt, h.kind, h.reason, h.dispatched_at, h.at, h.next_at
+  FROM provision_manager.orchestration o
+  LEFT JOIN (provision_manager.history h JOIN provision_manager.def_node n USING (ord))
+    ON h.orch_id = o.id AND h.phase = o.phase AND n.def_id = o.def_id
+ WHERE o.id = :id
+ ORDER BY h.at, h.ord;
+
 -- name: query
 -- One page of the orchestrations that meet a condition, as JSON, and how many meet it.
 WITH matching AS (

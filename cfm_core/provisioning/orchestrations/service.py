@@ -6,7 +6,7 @@ from typing import Protocol
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import ValidationError
-from cfm_core.provisioning.orchestrations.model import EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, EntryPage, Orchestration
 from cfm_core.query import Page, Predicate
 
 
@@ -23,6 +23,14 @@ class Orchestrations(Protocol):
 
     def get(self, orchestration_id: str) -> Orchestration:
         """Raises NotFoundError where there is none with this id."""
+        ...
+
+    def history(self, orchestration_id: str) -> list[Attempt]:
+        """Every attempt at every activity that has ended, in the order of their ends.
+
+        Raises:
+            NotFoundError: there is no orchestration with this id.
+        """
         ...
 
     def query(self, predicate: Predicate, page: Page) -> EntryPage:

@@ -10,7 +10,7 @@ from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
 from cfm_core.provisioning.engine.model import OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, EntryPage, Orchestration
 from cfm_core.provisioning.orchestrations.service import unknown_type
 from cfm_core.query import Page, Predicate, to_sql
 from cfm_core.store.database import Database
@@ -38,6 +38,26 @@ class PostgresOrchestrations:
         if found is None:
             raise NotFoundError("orchestration", orchestration_id)
         return found
+
+    def history(self, orchestration_id: str) -> list[Attempt]:
+        rows = self._database.rows(SQL["history"], id=orchestration_id)
+        if not rows:
+            raise NotFoundError("orchestration", orchestration_id)
+        return [
+            Attempt(
+                activity_id=activity_id,
+                activity_type=activity_type,
+                dispatch=dispatch,
+                attempt=attempt,
+                outcome=kind,
+                reason=reason,
+                started_at=dispatched_at,
+                ended_at=at,
+                next_at=next_at,
+            )
+            for activity_id, activity_type, dispatch, attempt, kind, reason, dispatched_at, at, next_at in rows
+            if kind is not None
+        ]
 
     def query(self, predicate: Predicate, page: Page) -> EntryPage:
         condition, params = to_sql(predicate, FIELDS)

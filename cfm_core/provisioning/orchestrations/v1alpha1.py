@@ -15,7 +15,7 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.definitions.model import Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
-from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, Orchestration
 
 
 class ManifestDocument(Document):
@@ -73,6 +73,22 @@ def entry_to_json(orchestration: Orchestration) -> dict[str, Any]:
     fields = fields_of(orchestration)
     del fields["version"]
     return {name: instant(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+
+
+def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
+    """One line of an orchestration's history; what is not known is left out."""
+    document = {
+        "activityId": attempt.activity_id,
+        "activityType": attempt.activity_type,
+        "dispatch": attempt.dispatch,
+        "attempt": attempt.attempt,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason or None,
+        "startedAt": attempt.started_at and instant(attempt.started_at),
+        "endedAt": instant(attempt.ended_at),
+        "nextAt": attempt.next_at and instant(attempt.next_at),
+    }
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def instant(at: datetime) -> str:

@@ -101,10 +101,11 @@ def test_a_manifest_without_correlation_id_is_answered_by_its_own_id(world: Worl
     assert response.correlation_id == "o"
 
 
-def test_a_manifest_that_cannot_be_stored_is_refused_alone(world: World, driver: Driver) -> None:
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", float("inf"), float("nan")], ids=repr)
+def test_a_manifest_that_cannot_be_stored_is_refused_alone(world: World, driver: Driver, bad: object) -> None:
     define(world, one=ONE)
     good = [manifest(f"o{n}", "one") for n in range(5)]
-    progress = driver.start(*good[:2], manifest("bad", "one", k="a\0b"), *good[2:])
+    progress = driver.start(*good[:2], manifest("bad", "one", k=bad), *good[2:])
     assert list(progress.refused) == [2]
     assert world.dead_letters() == [subjects.MANIFESTS]
     assert sum(len(row.events) for row in progress.outbox if "activity" in row.subject) == 5

@@ -136,3 +136,27 @@ def test_a_page_past_the_end_is_empty_and_the_total_still_right(world: World, dr
 def test_a_field_that_orchestrations_lack_is_the_callers_mistake(world: World) -> None:
     with pytest.raises(ValidationError):
         world.orchestrations.query(parse("tenantId = 'x'"), Page())
+
+
+def test_the_history_tells_how_each_attempt_ended(world: World, driver: Driver) -> None:
+    define(world, one=DIAMOND)
+    driver.start(manifest("o", "one"))
+    assert world.orchestrations.history("o") == []
+    driver.record(driver.outcome("o", "a", OutcomeKind.RETRY, reason="not now", after=timedelta(seconds=5)))
+    (attempt,) = world.orchestrations.history("o")
+    assert (attempt.activity_id, attempt.activity_type, attempt.outcome, attempt.reason) == (
+        "a",
+        "t.one",
+        "retry",
+        "not now",
+    )
+    assert (attempt.dispatch, attempt.attempt) == (1, 1)
+    assert attempt.started_at is not None
+    assert attempt.next_at is not None
+    assert attempt.started_at <= attempt.ended_at
+    assert attempt.next_at - attempt.ended_at == timedelta(seconds=5)
+
+
+def test_the_history_of_an_unknown_orchestration_is_not_found(world: World) -> None:
+    with pytest.raises(NotFoundError):
+        world.orchestrations.history("nope")
