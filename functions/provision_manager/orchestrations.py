@@ -41,6 +41,12 @@ def get_orchestration(request: Request, orchestrations: Orchestrations, orchestr
     return json_value(v1alpha1.to_json(orchestrations.get(orchestration_id)))
 
 
+@http_function("GET", PATH + "/{orchestration_id}/history", scope=PM_READ, requires=[ORCHESTRATIONS])
+def get_orchestration_history(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
+    """Show how each attempt at each activity ended, in this order."""
+    return json_value([v1alpha1.attempt_to_json(attempt) for attempt in orchestrations.history(orchestration_id)])
+
+
 class _NotAllowed(ClientError):
     status = 405
 
