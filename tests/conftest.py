@@ -23,7 +23,8 @@ def servers_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(servers_home: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(servers_home / "postgres", servers_home / "postgres.log")
+    # Some two thousand databases are made and dropped, and none has to outlive the machine.
+    server = EmbeddedPostgres(servers_home / "postgres", servers_home / "postgres.log", settings={"fsync": "off"})
     server.start()
     yield server
     server.stop()

@@ -235,7 +235,7 @@ class Database:
                 yield connection
             except CfmError as error:
                 # A lost connection, or a plan that a migration has outdated: neither may go back into the pool.
-                if isinstance(error, ValidationError | FatalError | RecoverableError) and error.__cause__ is not None:
+                if isinstance(error, FatalError | RecoverableError) and error.__cause__ is not None:
                     connection.close()
                 else:
                     self._give_back(connection)

@@ -72,7 +72,7 @@ class Rate:
         }
 
 
-def run_for(seconds: float, connections: Sequence[Connection], call: Callable[[Connection], None]) -> Rate:
+def run_for(seconds: float, connections: Sequence[Connection], call: Callable[[Connection], object]) -> Rate:
     """Repeat ``call`` on every connection for so long."""
     durations: list[list[float]] = [[] for _ in connections]
     end = time.perf_counter() + seconds
@@ -89,7 +89,7 @@ def run_for(seconds: float, connections: Sequence[Connection], call: Callable[[C
     return Rate(len(every), elapsed, every[len(every) // 2] * 1000)
 
 
-def run_times(times: int, connections: Sequence[Connection], call: Callable[[Connection], None]) -> None:
+def run_times(times: int, connections: Sequence[Connection], call: Callable[[Connection], object]) -> None:
     """Make ``times`` calls, spread over the connections."""
     share, rest = divmod(times, len(connections))
 

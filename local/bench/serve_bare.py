@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 
 def app() -> Any:
     import functions_framework
 
-    return functions_framework.create_app("bare", sys.argv[1])
+    create: Callable[[str, str], Any] = functions_framework.create_app
+    return create("bare", sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -55,13 +55,22 @@ class EmbeddedPostgres:
         log: the server's output is appended to it.
         port: 0 picks a free one.
         env: added to the server's environment.
+        settings: parameters of the server that differ from what is usual here.
     """
 
-    def __init__(self, home: Path, log: Path, port: int = 0, env: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        home: Path,
+        log: Path,
+        port: int = 0,
+        env: Mapping[str, str] = MappingProxyType({}),
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._home = home
         self._log = log
         self.port = port
         self._env = dict(env)
+        self._settings = {**_SETTINGS, **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -88,7 +97,7 @@ class EmbeddedPostgres:
         if not (data / "PG_VERSION").exists():
             self._initialize(programs, data, owner)
         self.port = self.port or free_port()
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         self._process = spawn(
             [programs / "postgres", "-D", data, "-p", str(self.port), *settings],
             log=self._log,
