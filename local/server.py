@@ -18,6 +18,7 @@ import argparse
 import json
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 INTERNAL = "/-/functions"
 API = "/api/v1alpha1"
 
-_THREADS = {"agents": 16, "file": 16}
+_THREADS = {"gateway": 2, "agents": 16, "file": 16}
 _DEFAULT_THREADS = 4
 
 Body = Iterable[bytes]
@@ -97,6 +98,8 @@ class Gateway:
         if found.function is None:
             return unmatched(environ, found.allowed)(environ, start_response)
         environ[self._path_variables] = found.variables
+        # functions-framework would make an id of its own, with a dear generator.
+        environ.setdefault("HTTP_FUNCTION_EXECUTION_ID", uuid.uuid4().hex)
         return self._app_of(found.function)(environ, start_response)
 
 
@@ -238,8 +241,11 @@ def functions_of(source: Path) -> tuple[Declaration, ...]:
 
 def application(options: Options) -> WSGIApplication:
     """Make what a process serves."""
+    from cfm_core import deployment
+    from cfm_core.assembly.telemetry import TELEMETRY
     from cfm_core.function import EventFunction, HttpFunction
 
+    deployment.services((TELEMETRY,))
     match options.role:
         case "gateway":
             apps = FunctionApps()

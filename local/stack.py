@@ -39,6 +39,8 @@ _LOOPBACK = "127.0.0.1"
 _FUNCTIONS = "/-/functions"
 _OLDEST_NATS = (2, 10)
 _START_SECONDS = 30
+_GATEWAYS = ("gateway", "gateway-2")
+"""Two processes on one port, between which the kernel shares out connections: one alone is held back by its lock."""
 _ISOLATED_SECONDS = 180
 """Starting some forty processes takes a while on a small machine."""
 
@@ -241,7 +243,7 @@ class Stack:
             self._begin(
                 {
                     "events": self._served("events", self._events_environ()),
-                    "gateway": self._gateway("gateway", self._api_environ()),
+                    **{name: self._gateway(name, "gateway", self._api_environ()) for name in _GATEWAYS},
                 }
             )
             self._await("events", "agents", *own_agents)
@@ -281,10 +283,10 @@ class Stack:
         check = f"http://{_LOOPBACK}:{port}{_FUNCTIONS}"
         return self._child(role, "local.server", (kind, "--port", str(port), *arguments), environ, check), check
 
-    def _gateway(self, role: str, environ: Mapping[str, str], *arguments: str | Path) -> tuple[Server, str]:
+    def _gateway(self, name: str, role: str, environ: Mapping[str, str], *arguments: str | Path) -> tuple[Server, str]:
         address = ("--host", self._host, "--port", str(self._port))
         check = f"{self.url}/livez"
-        return self._child("gateway", "local.server", (role, *address, *arguments), environ, check), check
+        return self._child(name, "local.server", (role, *address, *arguments), environ, check), check
 
     def _own_agents(self) -> dict[str, tuple[Server, str]]:
         servers = {}
@@ -338,7 +340,7 @@ class Stack:
         self._await(*servers)
         environ = self._api_environ()
         del environ["CFM_DATABASE_URL"]
-        self._begin({"gateway": self._gateway("proxy", environ, "--upstreams", upstreams)})
+        self._begin({"gateway": self._gateway("gateway", "proxy", environ, "--upstreams", upstreams)})
         return targets
 
     def _start_detached(self) -> None:

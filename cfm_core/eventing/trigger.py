@@ -47,6 +47,7 @@ _ANNOUNCE_SECONDS = 60.0
 _ANNOUNCE_AGAIN_SECONDS = 1.0
 _DATABASE_CONNECTIONS = 3
 _LOOK_SECONDS = 0.01
+_CANCEL_AGAIN_SECONDS = 0.05
 
 
 class _Wakener(asyncio.DatagramProtocol):
@@ -195,9 +196,7 @@ class Trigger:
         while not self._switchboard.is_idle and loop.time() < deadline:
             await asyncio.sleep(_LOOK_SECONDS)
         self._switchboard.cancel()
-        for task in (relay, jetstream):
-            task.cancel()
-        await asyncio.gather(*working, relay, jetstream, return_exceptions=True)
+        await _cancel([*working, relay, jetstream])
         await self._relay.close()
         await self._jetstream.close()
         await self._poster.close()
@@ -220,6 +219,16 @@ class Trigger:
                 for name, state in lanes.items()
             },
         }
+
+
+async def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks until they have ended: the NATS client swallows a cancellation that comes while it flushes."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _main(settings: Settings, targets: Sequence[Target]) -> None:

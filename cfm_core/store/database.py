@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections import OrderedDict
@@ -76,10 +77,9 @@ def connect(url: str) -> pg8000.native.Connection:
             user=unquote(parts.username or "postgres"),
             password=unquote(parts.password) if parts.password else None,
             host=parts.hostname,
-            port=parts.port or 5432,
             database=parts.path.lstrip("/") or "postgres",
             ssl_context=context,
-            timeout=_CONNECT_TIMEOUT_SECONDS,
+            sock=_socket(parts.hostname, parts.port or 5432),
             application_name="cfm",
         )
     except DatabaseError as error:
@@ -89,10 +89,32 @@ def connect(url: str) -> pg8000.native.Connection:
         raise RecoverableError("the database is not ready") from error
     except _LOST as error:
         raise RecoverableError(f"no database answers at {parts.hostname}:{parts.port or 5432}") from error
-    connection._usock.settimeout(_ANSWER_TIMEOUT_SECONDS)
-    # A statement goes out in several writes; held back until the one before is acknowledged, the last costs 40 ms.
-    connection._usock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if isinstance(connection._usock, ssl.SSLSocket):
+        connection._usock.settimeout(_ANSWER_TIMEOUT_SECONDS)
     return connection
+
+
+class _PatientSocket(socket.socket):
+    """A blocking socket whose timeouts are the kernel's: a wait is one system call, where Python's own timeout makes it two."""
+
+    def recv_into(self, *args: Any) -> int:
+        try:
+            return super().recv_into(*args)
+        except BlockingIOError:
+            raise TimeoutError("the database has not answered in time") from None
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    raw = socket.create_connection((host, port), _CONNECT_TIMEOUT_SECONDS)
+    patient = _PatientSocket(raw.family, raw.type, raw.proto, fileno=raw.detach())
+    patient.settimeout(None)
+    seconds = struct.pack("@ll", _ANSWER_TIMEOUT_SECONDS, 0)
+    patient.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+    patient.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+    patient.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # A statement goes out in several writes; held back until the one before is acknowledged, the last costs 40 ms.
+    patient.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return patient
 
 
 class _Connection:
@@ -278,15 +300,12 @@ class Database:
         if isinstance(sock, ssl.SSLSocket):
             connection.simple("SELECT 1")
             return
-        sock.setblocking(False)
         try:
-            if sock.recv(1, socket.MSG_PEEK) == b"":
+            if sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"":
                 raise InterfaceError("closed by the server")
             raise InterfaceError("the server has spoken out of turn")
         except BlockingIOError:
-            pass
-        finally:
-            sock.settimeout(_ANSWER_TIMEOUT_SECONDS)
+            return
 
     def _rollback(self, connection: _Connection) -> None:
         try:

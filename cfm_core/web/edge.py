@@ -23,8 +23,9 @@ _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 
 
 def request_id_of(request: flask.Request) -> str:
-    """The caller's own id for the request where it is usable, else a new one."""
-    given = request.headers.get("X-Request-Id", "")
+    """The caller's own id for the request where it is usable, else functions-framework's, else a new one."""
+    environ = request.environ
+    given = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_FUNCTION_EXECUTION_ID") or ""
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
@@ -41,15 +42,15 @@ def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
         log.exception("%s crashed [%s]", function.name, request_id)
         response = problem(FatalError(str(error)), request, request_id)
     response.headers["X-Request-Id"] = request_id
-    if "traceparent" in request.headers:
-        response.headers["traceparent"] = request.headers["traceparent"]
+    if (traceparent := request.environ.get("HTTP_TRACEPARENT")) is not None:
+        response.headers["traceparent"] = traceparent
     return response
 
 
 def _answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     if function.scope is not None:
         authenticator, *services = deployment.services((AUTHENTICATOR, *function.requires))
-        principal = authenticator.authenticate(request.headers.get("Authorization"))
+        principal = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
     else:
         services = deployment.services(function.requires)
         principal = None

@@ -21,7 +21,7 @@ from local import health, state
 from tests.support.command import cfm, cfm_running
 from tests.support.processes import has_ended, processes_of
 
-EVERYTHING = ["postgres", "nats", "standins", "agents", "events", "gateway", "trigger"]
+EVERYTHING = ["postgres", "nats", "standins", "agents", "events", "gateway", "gateway-2", "trigger"]
 
 
 @pytest.fixture(scope="module")

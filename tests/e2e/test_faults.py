@@ -43,9 +43,8 @@ def deploy_through(fabric: Fabric, connect: Callable[[], Connection], identifier
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            connection = connect()
-            status, _, body = connection.request("POST", fabric.profiles_path, fabric.deployment(identifier))
-            connection.close()
+            with contextlib.closing(connect()) as connection:
+                status, _, body = connection.request("POST", fabric.profiles_path, fabric.deployment(identifier))
         except OSError as error:
             status, body = 503, str(error).encode()
         if status in {202, 409}:
@@ -113,10 +112,8 @@ def wait_for_the_end(fabric: Fabric, identifiers: list[str]) -> dict[str, int]:
     wanted = set(identifiers)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        with contextlib.suppress(OSError):
-            connection = fabric.connect()
+        with contextlib.suppress(OSError), contextlib.closing(fabric.connect()) as connection:
             status, _, body = connection.request("GET", fabric.profiles_path)
-            connection.close()
             if status == 200:
                 states = [one["vpas"][0]["state"] for one in json.loads(body) if one["identifier"] in wanted]
                 if "pending" not in states or time.monotonic() > deadline:
