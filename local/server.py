@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     import flask
 
     from cfm_core.function import Declaration, HttpFunction
+    from cfm_core.web.router import Router
 
 INTERNAL = "/-/functions"
 API = "/api/v1alpha1"
 
-_THREADS = {"gateway": 2, "agents": 16, "file": 16}
+GATEWAY_THREADS = 2
+_THREADS = {"gateway": GATEWAY_THREADS, "agents": 16, "file": 16}
 _DEFAULT_THREADS = 4
 
 Body = Iterable[bytes]
@@ -84,11 +86,10 @@ class Gateway:
         app_of: gives what serves a function.
     """
 
-    def __init__(self, functions: Iterable[HttpFunction], app_of: Callable[[HttpFunction], WSGIApplication]) -> None:
+    def __init__(self, router: Router, app_of: Callable[[HttpFunction], WSGIApplication]) -> None:
         from cfm_core.web.edge import PATH_VARIABLES
-        from cfm_core.web.router import Router
 
-        self._router = Router(functions)
+        self._router = router
         self._app_of = app_of
         self._path_variables = PATH_VARIABLES
 
@@ -243,19 +244,18 @@ def application(options: Options) -> WSGIApplication:
     """Make what a process serves."""
     from cfm_core import deployment
     from cfm_core.assembly.telemetry import TELEMETRY
-    from cfm_core.function import EventFunction, HttpFunction
+    from cfm_core.function import EventFunction
 
     deployment.services((TELEMETRY,))
     match options.role:
         case "gateway":
-            apps = FunctionApps()
-            return Gateway((one for one in managers() if isinstance(one, HttpFunction)), apps.of)
+            return Gateway(_routes(), FunctionApps().of)
         case "proxy":
             from local.proxy import Upstreams
 
             assert options.upstreams is not None
             upstreams = Upstreams(json.loads(options.upstreams.read_text()))
-            return Gateway((one for one in managers() if isinstance(one, HttpFunction)), upstreams.of)
+            return Gateway(_routes(), upstreams.of)
         case "events":
             return Named((one for one in managers() if isinstance(one, EventFunction)), options.url)
         case "agents":
@@ -269,6 +269,17 @@ def application(options: Options) -> WSGIApplication:
             return Alone(function, options.url)
         case other:
             raise ValueError(f"no role {other!r}")
+
+
+def _routes() -> Router:
+    """The route table of both managers."""
+    from cfm_core import deployment
+    from cfm_core.assembly.router import ROUTER
+
+    managers()
+    (router,) = deployment.services((ROUTER,))
+    found: Router = router
+    return found
 
 
 def serve(options: Options) -> None:

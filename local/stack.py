@@ -39,7 +39,7 @@ _LOOPBACK = "127.0.0.1"
 _FUNCTIONS = "/-/functions"
 _OLDEST_NATS = (2, 10)
 _START_SECONDS = 30
-_GATEWAYS = ("gateway", "gateway-2")
+GATEWAYS = ("gateway", "gateway-2")
 """Two processes on one port, between which the kernel shares out connections: one alone is held back by its lock."""
 _ISOLATED_SECONDS = 180
 """Starting some forty processes takes a while on a small machine."""
@@ -243,7 +243,7 @@ class Stack:
             self._begin(
                 {
                     "events": self._served("events", self._events_environ()),
-                    **{name: self._gateway(name, "gateway", self._api_environ()) for name in _GATEWAYS},
+                    **{name: self._gateway(name, "gateway", self._api_environ()) for name in GATEWAYS},
                 }
             )
             self._await("events", "agents", *own_agents)

@@ -13,9 +13,9 @@ from local.bench import fabric, rest, yardsticks
 from local.stack import Stack
 
 CLIENTS = 8
-THREADS = 4
 _LATENCIES = 60
-_REST_SECONDS = 10
+_REST = 2.5
+"""Rest is watched so many times as long as a rate is taken."""
 
 
 def measure(name: str | None, deployments: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
     figures: dict[str, Any] = {"cores": os.cpu_count(), "clients": CLIENTS}
     if name in {None, "tenants"}:
         say("a bare function under the same server")
-        figures["bareFunction"] = yardsticks.bare_function(seconds, CLIENTS, THREADS).to_json()
+        figures["bareFunction"] = yardsticks.bare_function(seconds, CLIENTS).to_json()
     for auth, key in ((False, "withoutAuthentication"), (True, "withAuthentication")):
         if name == "rest" and not auth:
             continue
@@ -40,7 +40,7 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
                 figures[key] = _figures(stack, name, deployments, seconds, say)
                 if auth and name in {None, "rest"}:
                     say("the stack at rest")
-                    figures["atRest"] = _at_rest(stack)
+                    figures["atRest"] = _at_rest(stack, seconds)
                 if not auth and name in {None, "deployment-rate"}:
                     say("bare commits")
                     figures["bareCommits"] = yardsticks.commits(stack.database_url, max(1, round(seconds)), CLIENTS)
@@ -54,10 +54,10 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
     return figures
 
 
-def _at_rest(stack: Stack) -> dict[str, object]:
+def _at_rest(stack: Stack, seconds: float) -> dict[str, object]:
     running = state.running(stack.data)
     assert running is not None
-    return rest.at_rest(running.pid, _REST_SECONDS)
+    return rest.at_rest(running.pid, seconds * _REST)
 
 
 def _figures(

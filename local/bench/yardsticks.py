@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -12,8 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 from cfm_core.store.database import connect
 from local.bench.load import Connection, Rate, run_for
+from local.server import GATEWAY_THREADS
 from local.servers.postgres import binaries
 from local.servers.process import answers, free_port, spawn, stop, wait_until
+from local.stack import GATEWAYS
 
 _TRANSACTION = """\
 \\set key random(1, 100000000)
@@ -21,31 +24,27 @@ INSERT INTO bench_commit (payload) VALUES (jsonb_build_object('key', :key::bigin
 """
 
 
-def bare_function(seconds: float, clients: int, threads: int) -> Rate:
-    """A function that only answers, under the same server with as many threads."""
-    with tempfile.TemporaryDirectory() as home:
-        port, log = free_port(), Path(home) / "bare.log"
-        source = Path(__file__).with_name("bare.py")
-        server = spawn(
-            [sys.executable, "-m", "local.bench.serve_bare", str(source), str(port), str(threads)],
-            log=log,
-            env=os.environ,
-        )
-        try:
+def bare_function(seconds: float, clients: int) -> Rate:
+    """A function that only answers, served as the gateway is: as many processes on one port, as many threads in each."""
+    with tempfile.TemporaryDirectory() as home, contextlib.ExitStack() as stack:
+        port, source = free_port(), Path(__file__).with_name("bare.py")
+        for number in range(len(GATEWAYS)):
+            log = Path(home) / f"bare-{number}.log"
+            argv = (sys.executable, "-m", "local.bench.serve_bare", source, str(port), str(GATEWAY_THREADS))
+            server = spawn(argv, log=log, env=os.environ)
+            stack.callback(stop, server)
             wait_until(lambda: answers("127.0.0.1", port), process=server, log=log, what="the bare function")
-            connections = [Connection(f"http://127.0.0.1:{port}") for _ in range(clients)]
+        connections = [Connection(f"http://127.0.0.1:{port}") for _ in range(clients)]
 
-            def call(connection: Connection) -> None:
-                status, _, _ = connection.request("GET", "/anything")
-                assert status == 200, status
+        def call(connection: Connection) -> None:
+            status, _, _ = connection.request("GET", "/anything")
+            assert status == 200, status
 
-            run_for(0.5, connections, call)
-            rate = run_for(seconds, connections, call)
-            for connection in connections:
-                connection.close()
-            return rate
-        finally:
-            stop(server)
+        run_for(0.5, connections, call)
+        rate = run_for(seconds, connections, call)
+        for connection in connections:
+            connection.close()
+        return rate
 
 
 def commits(database_url: str, seconds: int, clients: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ import pytest
 from werkzeug.test import Client
 
 from cfm_core.function import HttpFunction, http_function
+from cfm_core.web.router import Router
 from local.proxy import Upstreams
 from local.server import Gateway
 from local.servers.process import free_port
@@ -57,7 +58,7 @@ def upstream() -> Iterator[int]:
 def gateway(port: int) -> Client:
     declaration = proxied_function.declaration
     assert isinstance(declaration, HttpFunction)
-    return Client(Gateway([declaration], Upstreams({"proxied_function": port}).of))
+    return Client(Gateway(Router([declaration]), Upstreams({"proxied_function": port}).of))
 
 
 def test_a_request_arrives_as_it_was_sent_and_its_answer_as_it_was_given(upstream: int) -> None:

@@ -17,6 +17,7 @@ from cfm_core.assembly import ServiceAssembler
 from cfm_core.errors import FatalError
 from cfm_core.function import HttpFunction
 from cfm_core.settings import Settings
+from cfm_core.web.router import Router
 from local import health
 from local.keeper import base_environ
 from local.server import INTERNAL, FunctionApps, Gateway, Named, functions_of
@@ -79,7 +80,7 @@ def gateway(source: Path, issuer: Issuer) -> Iterator[Client]:
     settings = Settings.from_environ(issuer.environ)
     deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
     http = [function for function in functions_of(source) if isinstance(function, HttpFunction)]
-    yield Client(Gateway(http, FunctionApps().of))
+    yield Client(Gateway(Router(http), FunctionApps().of))
     deployment.use(None)
 
 
