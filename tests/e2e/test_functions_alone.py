@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -18,8 +19,10 @@ import pytest
 import functions
 from cfm_core.eventing.cloudevents import BATCH
 from cfm_core.function import Declaration, EventFunction, HttpFunction, discover
+from cfm_core.store.database import connect
 from local.servers.postgres import EmbeddedPostgres
 from local.servers.process import answers, free_port, spawn, stop, wait_until
+from local.standins import agent_environment
 from tests.support.tokens import Issuer
 
 DECLARED = discover(functions)
@@ -97,13 +100,16 @@ def conversations(
 ) -> Iterator[dict[str, Conversation]]:
     folder = tmp_path_factory.mktemp("alone")
     issuer = Issuer(folder)
+    with contextlib.closing(connect(postgres.url("postgres"))) as connection:
+        connection.run(f"CREATE DATABASE alone TEMPLATE {template}")
     environ = {
         "PATH": os.defpath,
         "PYTHONPATH": str(ROOT),
-        "CFM_DATABASE_URL": postgres.url(template),
+        "CFM_DATABASE_URL": postgres.url("alone"),
         "CFM_EVENT_TOKEN": EVENT_TOKEN,
         "CFM_SECRETS_FILE": str(folder / "secrets.json"),
         **issuer.environ,
+        **agent_environment("http://127.0.0.1:1", "nobody-is-asked", folder / "service-account-token"),
     }
     token = issuer.token()
     with ThreadPoolExecutor(3) as pool:

@@ -50,10 +50,10 @@ def test_up_says_what_runs_where_and_a_signal_ends_all_of_it(tmp_path: Path, how
         found = state.running(data)
         assert found is not None
         assert f"API   {found.url}/api/v1alpha1" in told
-        assert {line.split()[0] for line in told[1:9]} == {"supervisor", *names_and_pids(data)}
+        assert {line.split()[0] for line in told[1:10]} == {"supervisor", *names_and_pids(data)}
         assert any(f'eval "$(cfm env --data {data})"' in line for line in told)
         begun = processes_of(data)
-        assert len(begun) >= 7
+        assert len(begun) >= 8
         up.send_signal(how)
         assert up.wait(PATIENCE_SECONDS) == 0
         assert up.stderr is not None
