@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 INTERNAL = "/-/functions"
 API = "/api/v1alpha1"
 
-GATEWAY_THREADS = 2
+GATEWAY_THREADS = 3
 _THREADS = {"gateway": GATEWAY_THREADS, "agents": 16, "file": 16}
 _DEFAULT_THREADS = 4
 

@@ -122,6 +122,8 @@ class _Connection:
 
     def __init__(self, url: str) -> None:
         self._raw = connect(url)
+        # Statements are prepared and keyed: planning them anew with each value costs more than it has ever gained.
+        self._raw.run("SET plan_cache_mode = force_generic_plan")
         self._statements: OrderedDict[str, Any] = OrderedDict()
 
     def simple(self, sql: str) -> None:
