@@ -180,7 +180,12 @@ class _Host:
             if job.result is None:
                 reply.failures[one.id] = Failure(503, "this agent is busy")
             else:
-                reply.events.append(_outcome(one, ctx, job.result))
+                try:
+                    reply.events.append(_outcome(one, ctx, job.result))
+                except (ValueError, RecursionError) as error:
+                    # What it has recorded cannot be sent, for example because it is nested too deeply.
+                    nothing = ActivityContext(one.data)
+                    reply.events.append(_outcome(one, nothing, Fatal(f"its outcome cannot be sent: {error}")))
         return reply
 
     def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...]) -> ActivityResult:

@@ -109,9 +109,14 @@ class Threads:
                     batch.threads -= 1
                     return
                 job = batch.waiting.popleft()
-                job.seconds = job.limit()
-                if job.seconds <= 0:
-                    self._finish(batch, job, job.too_late())
+                try:
+                    job.seconds = job.limit()
+                    refused = None if job.seconds > 0 else job.too_late()
+                except Exception as error:
+                    # Whatever it is, it ends this job and not the thread that the whole batch waits for.
+                    refused = Retry(f"{type(error).__name__}: {error}")
+                if refused is not None:
+                    self._finish(batch, job, refused)
                     continue
                 job.ends = time.monotonic() + job.seconds
                 batch.running.add(job)

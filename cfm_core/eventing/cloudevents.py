@@ -65,6 +65,8 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDic
     if content_type == BATCH:
         try:
             items = json.loads(body)
+        except RecursionError:
+            raise ValidationError("the batch is nested too deeply") from None
         except ValueError as error:
             raise ValidationError(f"the batch is not JSON: {error}") from None
         if not isinstance(items, list):
@@ -77,7 +79,7 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDic
         return items, True
     try:
         parsed = from_http(dict(headers), body)
-    except (GenericException, ValueError, KeyError, TypeError) as error:
+    except (GenericException, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValidationError(f"the request is not a CloudEvent: {error}") from None
     return [{**parsed.get_attributes(), "data": parsed.get_data()}], False
 

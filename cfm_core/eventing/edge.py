@@ -44,7 +44,9 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
         return flask.Response(status=405, headers={"Allow": "POST"})
     try:
         token, *services = deployment.services((EVENT_TOKEN, *function.requires))
-        if token and not hmac.compare_digest(request.headers.get("Authorization", ""), f"Bearer {token}"):
+        if token and not hmac.compare_digest(
+            request.headers.get("Authorization", "").encode(errors="replace"), f"Bearer {token}".encode()
+        ):
             return _status(Failure(401, "this function takes events of the trigger only"))
         events, is_batch = from_request(dict(request.headers), request.get_data(cache=False))
     except ValidationError as error:

@@ -49,8 +49,8 @@ from cfm_core.provisioning.engine.model import (
 )
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import Attempt, EntryPage, Orchestration
-from cfm_core.provisioning.orchestrations.service import unknown_type
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
 from cfm_core.query import Page, Predicate, to_test
 
 Item = TypeVar("Item")
@@ -261,6 +261,18 @@ class MemoryOrchestrations:
                 processing_data=_copy(run.processing_data),
                 output_data=_copy(run.outputs),
             )
+
+    def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
+        with self._runs.lock:
+            run = self._runs.runs.get(orchestration_id)
+            found = [(ord_, node) for ord_, node in enumerate(run.nodes if run else ()) if node.id == activity_id]
+            if not found:
+                raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+            ((ord_, node),) = found
+            if can_end(node.state, node.token or None, ending):
+                outcome = outcome_of(orchestration_id, 0, ord_, ending)
+                _check_storable(outcome.model_dump(exclude={"after"}))
+                _advance(self._runs, _decide(self._runs, [outcome]))
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         with self._runs.lock:

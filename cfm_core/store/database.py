@@ -30,8 +30,17 @@ _ANSWER_TIMEOUT_SECONDS = 60
 _WAIT_FOR_CONNECTION_SECONDS = 10
 
 _LOST = (InterfaceError, OSError, EOFError)
-_RECOVERABLE_CLASSES = {"08", "40", "53", "55", "57", "58"}
-"""SQLSTATE classes that time may mend: connection, serialization, resources, object in use, intervention, system."""
+_RECOVERABLE_CLASSES = {"08", "25", "28", "3D", "3F", "40", "53", "55", "57", "58"}
+"""SQLSTATE classes that time, or an operator, may mend without the request being another one: connection, read-only,
+authorization, database and schema that are not there, serialization, resources, object in use, intervention, system."""
+_RECOVERABLE_CODES = {"42501", "42P01", "42883"}
+"""Likewise: a right that is missing, and a table or function that a migration has not made yet."""
+_SESSION = (
+    # Statements are prepared and keyed: planning them anew with each value costs more than it gains.
+    "SET plan_cache_mode = force_generic_plan;"
+    # Whoever is frozen in the middle of a transaction must not keep rows from everybody else.
+    "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '20s'; SET statement_timeout = '50s'"
+)
 
 
 def translated(error: Exception) -> CfmError:
@@ -41,7 +50,7 @@ def translated(error: Exception) -> CfmError:
         code = str(fields.get("C", ""))
         if (known := error_for(str(fields.get("n", "")))) is not None:
             return known
-        if code[:2] in _RECOVERABLE_CLASSES:
+        if code[:2] in _RECOVERABLE_CLASSES or code in _RECOVERABLE_CODES:
             return RecoverableError("the database cannot answer now")
         if code in {"22021", "22P05"}:
             return ValidationError("a text contains a NUL character or is not valid Unicode")
@@ -49,15 +58,17 @@ def translated(error: Exception) -> CfmError:
     return RecoverableError("the connection to the database is lost")
 
 
-def connect(url: str) -> pg8000.native.Connection:
-    """Open one connection to ``postgresql://user:password@host:port/database[?sslmode=...]``.
+def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> pg8000.native.Connection:
+    """Open one connection, on which an answer is waited for ``answer_seconds`` (0: for ever).
+
+    The URL is ``postgresql://user:password@host:port/database[?sslmode=...]``.
 
     ``sslmode`` is ``disable``, ``require`` (encrypted, certificate unchecked) or ``verify-full``; the default encrypts to
     other machines where the server offers it and not to loopback.
 
     Raises:
-        RecoverableError: the server cannot be reached or is not ready.
-        FatalError: it refuses these credentials, or the URL is not one.
+        RecoverableError: the server cannot be reached, is not ready, or refuses these credentials.
+        FatalError: the URL is not one.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
@@ -79,18 +90,18 @@ def connect(url: str) -> pg8000.native.Connection:
             host=parts.hostname,
             database=parts.path.lstrip("/") or "postgres",
             ssl_context=context,
-            sock=_socket(parts.hostname, parts.port or 5432),
+            sock=_socket(parts.hostname, parts.port or 5432, answer_seconds),
             application_name="cfm",
         )
     except DatabaseError as error:
         code = str(error.args[0].get("C", "")) if error.args and isinstance(error.args[0], dict) else ""
         if code[:2] in {"28", "3D"}:
-            raise FatalError(f"the database refuses the user or has no such database (SQLSTATE {code})") from error
+            raise RecoverableError(f"the database refuses the user or is not there (SQLSTATE {code})") from error
         raise RecoverableError("the database is not ready") from error
     except _LOST as error:
         raise RecoverableError(f"no database answers at {parts.hostname}:{parts.port or 5432}") from error
     if isinstance(connection._usock, ssl.SSLSocket):
-        connection._usock.settimeout(_ANSWER_TIMEOUT_SECONDS)
+        connection._usock.settimeout(answer_seconds or None)
     return connection
 
 
@@ -104,11 +115,11 @@ class _PatientSocket(socket.socket):
             raise TimeoutError("the database has not answered in time") from None
 
 
-def _socket(host: str, port: int) -> socket.socket:
+def _socket(host: str, port: int, answer_seconds: int) -> socket.socket:
     raw = socket.create_connection((host, port), _CONNECT_TIMEOUT_SECONDS)
     patient = _PatientSocket(raw.family, raw.type, raw.proto, fileno=raw.detach())
     patient.settimeout(None)
-    seconds = struct.pack("@ll", _ANSWER_TIMEOUT_SECONDS, 0)
+    seconds = struct.pack("@ll", answer_seconds, 0)
     patient.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
     patient.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
     patient.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -122,8 +133,8 @@ class _Connection:
 
     def __init__(self, url: str) -> None:
         self._raw = connect(url)
-        # Statements are prepared and keyed: planning them anew with each value costs more than it has ever gained.
-        self._raw.run("SET plan_cache_mode = force_generic_plan")
+        self._raw.run(_SESSION)
+        self.is_closed = False
         self._statements: OrderedDict[str, Any] = OrderedDict()
 
     def simple(self, sql: str) -> None:
@@ -143,6 +154,7 @@ class _Connection:
         return rows or []
 
     def close(self) -> None:
+        self.is_closed = True
         with contextlib.suppress(Exception):
             self._raw.close()
 
@@ -316,6 +328,8 @@ class Database:
             connection.close()
 
     def _give_back(self, connection: _Connection) -> None:
+        if connection.is_closed:
+            return
         with self._lock:
             if not self._closed:
                 self._idle.append(connection)

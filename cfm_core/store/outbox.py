@@ -19,6 +19,9 @@ SQL = Queries("cfm_core.store")
 
 LEASE = timedelta(seconds=1.5)
 """How long a row stays with whoever took it before others may take it too."""
+RENEWAL = timedelta(seconds=6)
+"""How long a row stays after its holder has renewed the lease, which shows that it lives: a short stall of the database
+must not hand what is in work to another trigger."""
 
 
 def put(transaction: Transaction, subject: str, events: Sequence[EventDict]) -> None:
@@ -48,7 +51,7 @@ class Outbox:
 
     def renew(self, ids: Iterable[int]) -> None:
         """Hold ``ids`` for another lease."""
-        self._database.rows(SQL["renew"], ids=list(ids), lease=LEASE)
+        self._database.rows(SQL["renew"], ids=list(ids), lease=RENEWAL)
 
     def delete(self, ids: Iterable[int]) -> None:
         """Forget ``ids``: their events have arrived."""

@@ -113,8 +113,8 @@ class JwtAuthenticator:
         return principal
 
     def _verify(self, token: str) -> tuple[Principal, float]:
+        key = self._key_of(token)
         try:
-            key = self._keys.get_signing_key_from_jwt(token)
             claims = jwt.decode(
                 token,
                 key,
@@ -123,8 +123,6 @@ class JwtAuthenticator:
                 issuer=self._issuer,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            raise RecoverableError("the issuer's keys cannot be fetched now") from error
         except jwt.ExpiredSignatureError as error:
             raise UnauthorizedError("the token has expired") from error
         except (jwt.PyJWTError, ValueError) as error:
@@ -132,3 +130,15 @@ class JwtAuthenticator:
         scope = claims.get("scope")
         scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
         return Principal(str(claims.get("sub", "")), scopes), float(claims["exp"])
+
+    def _key_of(self, token: str) -> jwt.PyJWK:
+        try:
+            jwt.get_unverified_header(token)
+        except jwt.PyJWTError as error:
+            raise UnauthorizedError("the token is not accepted") from error
+        try:
+            return self._keys.get_signing_key_from_jwt(token)
+        except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, OSError, ValueError) as error:
+            raise RecoverableError("the issuer's keys cannot be fetched now") from error
+        except jwt.PyJWTError as error:
+            raise UnauthorizedError("the token is not accepted") from error

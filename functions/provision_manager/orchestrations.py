@@ -47,6 +47,16 @@ def get_orchestration_history(request: Request, orchestrations: Orchestrations, 
     return json_value([v1alpha1.attempt_to_json(attempt) for attempt in orchestrations.history(orchestration_id)])
 
 
+@http_function(
+    "POST", PATH + "/{orchestration_id}/activities/{activity_id}/complete", scope=None, requires=[ORCHESTRATIONS]
+)
+def end_activity(request: Request, orchestrations: Orchestrations, orchestration_id: str, activity_id: str) -> Response:
+    """End an activity that waits, by whoever was given its token: the token stands for a scope. Safe to repeat."""
+    ending = read(request, v1alpha1.EndingDocument).to_ending()
+    orchestrations.end_activity(orchestration_id, activity_id, ending)
+    return json_value({"activityId": activity_id, "state": "failed" if ending.error else "done"})
+
+
 class _NotAllowed(ClientError):
     status = 405
 

@@ -15,7 +15,9 @@ HTTP = [one for one in DECLARED if isinstance(one, HttpFunction)]
 EVENTS = [one for one in DECLARED if isinstance(one, EventFunction)]
 BASE = "/api/v1alpha1"
 
-OPEN = {"/health", "/livez", "/readyz"}
+BY_TOKEN = f"{BASE}/orchestrations/{{orchestration_id}}/activities/{{activity_id}}/complete"
+OPEN = {"/health", "/livez", "/readyz", BY_TOKEN}
+"""What needs no scope: health, and what a token of its own allows."""
 
 
 def name_of(declaration: Declaration) -> str:

@@ -150,7 +150,11 @@ class PostgresEngine:
 
     def _put_dead_letter(self, subject: str, document: dict[str, object], error: CfmError) -> None:
         log.error("dead letter on %s: %s", subject, error, exc_info=error)
-        self._database.rows(SQL["put_dead_letter"], subject=subject, event=json.dumps(document), reason=str(error))
+        try:
+            self._database.rows(SQL["put_dead_letter"], subject=subject, event=json.dumps(document), reason=str(error))
+        except CfmError as failure:
+            # Then the culprit is the store: what was sent is not taken in, and has to come again.
+            raise RecoverableError("what cannot be taken in cannot be kept as a dead letter either") from failure
 
 
 def _written(rows: Sequence[Row]) -> list[OutboxRow]:

@@ -49,6 +49,18 @@ class Attempt:
     """When something happens with the activity by itself: it is dispatched again, or its wait ends."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How somebody outside ends an activity that waits, and what they record for it."""
+
+    token: str
+    """The token of the dispatch to which the agent answered Wait."""
+    error: str = ""
+    """Why the activity has failed; empty where it has not."""
+    values: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class EntryPage:
     """One page of a query: its entries as a JSON array, as the API shows them, and how many there are on all pages."""

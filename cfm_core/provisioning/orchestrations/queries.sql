@@ -17,6 +17,18 @@ SELECT o.id, o.version, o.correlation_id, o.type, o.state, o.state_at, o.created
   JOIN provision_manager.definition f ON f.id = o.def_id
  WHERE o.id = :id;
 
+-- name: find_activity
+-- One activity of a run as it is now, with the token of its last dispatch. Gives 0 or 1 row.
+SELECT a.phase, a.ord, a.state, a.token::text
+  FROM provision_manager.orchestration o
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id
+  JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord
+ WHERE o.id = :id AND n.activity_id = :activity_id;
+
+-- name: end_activity
+-- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all.
+SELECT id, subject FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
+
 -- name: history
 -- How the attempts at a run's activities ended, in this order; one row of nulls where none has yet. No row: no such run.
 SELECT n.activity_id, n.type, h.dispatch, h.attempt, h.kind, h.reason, h.dispatched_at, h.at, h.next_at

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Protocol
 
+from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.errors import ValidationError
-from cfm_core.provisioning.orchestrations.model import Attempt, EntryPage, Orchestration
+from cfm_core.errors import ConflictError, ForbiddenError, ValidationError
+from cfm_core.provisioning.engine.model import ActivityState
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, EntryPage, Orchestration
 from cfm_core.query import Page, Predicate
 
 
@@ -25,6 +28,16 @@ class Orchestrations(Protocol):
         """Raises NotFoundError where there is none with this id."""
         ...
 
+    def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
+        """End an activity from outside; before its agent has answered Wait as well as after. Repeated, it changes nothing.
+
+        Raises:
+            NotFoundError: the orchestration has no such activity.
+            ForbiddenError: the token is not that of the activity's last dispatch.
+            ConflictError: the activity is not waiting any more, and has not been completed.
+        """
+        ...
+
     def history(self, orchestration_id: str) -> list[Attempt]:
         """Every attempt at every activity that has ended, in the order of their ends.
 
@@ -40,6 +53,35 @@ class Orchestrations(Protocol):
             ValidationError: the predicate names a field that orchestrations lack.
         """
         ...
+
+
+def can_end(state: ActivityState, token: str | None, ending: Ending) -> bool:
+    """Whether an activity in ``state``, last dispatched with ``token``, can be ended; False where that has happened already.
+
+    Raises:
+        ForbiddenError, ConflictError: see ``Orchestrations.end_activity``.
+    """
+    if token is None or not hmac.compare_digest(token.encode(), ending.token.encode()):
+        raise ForbiddenError("the token is not that of the activity's last dispatch")
+    if state in {ActivityState.DISPATCHED, ActivityState.WAITING}:
+        return True
+    if state is not (ActivityState.FAILED if ending.error else ActivityState.DONE):
+        raise ConflictError(f"the activity is {state.lower()} and does not wait", {"state": state.lower()})
+    return False
+
+
+def outcome_of(orchestration_id: str, phase: int, ord: int, ending: Ending) -> ActivityOutcome:
+    """What an ending says, as the agent itself would have said it."""
+    return ActivityOutcome(
+        orchestration_id=orchestration_id,
+        phase=phase,
+        ord=ord,
+        token=ending.token,
+        kind=OutcomeKind.FATAL if ending.error else OutcomeKind.COMPLETE,
+        reason=ending.error,
+        values=ending.values,
+        outputs=ending.outputs,
+    )
 
 
 def unknown_type(orchestration_type: str) -> ValidationError:

@@ -7,11 +7,11 @@ import json
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
-from cfm_core.provisioning.engine.model import OrchestrationState
-from cfm_core.provisioning.engine.store import manifest_row
+from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
+from cfm_core.provisioning.engine.store import manifest_row, outcome_row
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import Attempt, EntryPage, Orchestration
-from cfm_core.provisioning.orchestrations.service import unknown_type
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
 from cfm_core.query import Page, Predicate, to_sql
 from cfm_core.store.database import Database
 from cfm_core.store.sql import Queries
@@ -38,6 +38,16 @@ class PostgresOrchestrations:
         if found is None:
             raise NotFoundError("orchestration", orchestration_id)
         return found
+
+    def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
+        row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
+        if row is None:
+            raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+        phase, ord_, state, token = row
+        if can_end(ActivityState(state), token, ending):
+            outcome = outcome_of(orchestration_id, phase, ord_, ending)
+            if self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome_row(outcome)])):
+                self._database.announce()
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         rows = self._database.rows(SQL["history"], id=orchestration_id)

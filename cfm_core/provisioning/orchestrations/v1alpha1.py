@@ -15,7 +15,7 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.definitions.model import Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
-from cfm_core.provisioning.orchestrations.model import Attempt, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 
 
 class ManifestDocument(Document):
@@ -33,6 +33,18 @@ class ManifestDocument(Document):
             orchestration_type=self.orchestration_type,
             payload=self.payload,
         )
+
+
+class EndingDocument(Document):
+    """How an activity ends that waits for somebody outside."""
+
+    token: str = Field(min_length=1)
+    error: str = ""
+    values: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, Any] = Field(default_factory=dict)
+
+    def to_ending(self) -> Ending:
+        return Ending(token=self.token, error=self.error, values=self.values, outputs=self.outputs)
 
 
 def to_json(orchestration: Orchestration) -> dict[str, Any]:

@@ -111,9 +111,9 @@ CREATE TABLE provision_manager.activity (
   state         text NOT NULL CONSTRAINT activity_state CHECK (state IN
                   ('BLOCKED', 'DISPATCHED', 'WAITING', 'BACKOFF', 'DONE', 'FAILED', 'CANCELLED')),
   deps_left     smallint NOT NULL,
-  dispatches    smallint NOT NULL DEFAULT 0,      -- how often it was sent
-  unanswered    smallint NOT NULL DEFAULT 0,      -- of these, since the agent's last sign of life
-  failures      smallint NOT NULL DEFAULT 0,      -- reported by the agent
+  dispatches    integer NOT NULL DEFAULT 0,      -- how often it was sent
+  unanswered    integer NOT NULL DEFAULT 0,      -- of these, since the agent's last sign of life
+  failures      integer NOT NULL DEFAULT 0,      -- reported by the agent
   token         uuid,                             -- of the last dispatch
   dispatched_at timestamptz,
   due_at        timestamptz,
@@ -141,8 +141,8 @@ CREATE TABLE provision_manager.history (
   phase         smallint NOT NULL,
   ord           smallint NOT NULL,
   kind          text NOT NULL,                    -- an outcome, 'lease over', 'wait over', or 'fenced: ' and an outcome
-  dispatch      smallint,
-  attempt       smallint,
+  dispatch      integer,
+  attempt       integer,
   dispatched_at timestamptz,
   next_at       timestamptz,
   reason        text NOT NULL DEFAULT ''
@@ -518,6 +518,13 @@ BEGIN
     RETURNING id)
   SELECT coalesce(array_agg(id), '{}') INTO started FROM begun;
 
+  others := ARRAY(SELECT m.id FROM jsonb_to_recordset(manifests) AS m (id text) WHERE m.id <> ALL (started));
+  compensations := ARRAY(SELECT s.id FROM unnest(started) s (id) WHERE provision_manager.compensated_by(s.id) IS NOT NULL);
+  IF compensations <> '{}' OR answers AND others <> '{}' THEN
+    -- All at once: in two rounds they would not be taken in the order of their ids.
+    PERFORM provision_manager.lock_runs(compensations || others);
+  END IF;
+
   IF started <> '{}' THEN
     INSERT INTO provision_manager.orchestration_data (orch_id, input)
     SELECT m.id, m.payload
@@ -537,9 +544,7 @@ BEGIN
       RETURNING orch_id, phase, ord, dispatches)
     SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO roots FROM born WHERE dispatches = 1;
 
-    compensations := ARRAY(SELECT s.id FROM unnest(started) s (id) WHERE provision_manager.compensated_by(s.id) IS NOT NULL);
     IF compensations <> '{}' THEN
-      PERFORM provision_manager.lock_runs(compensations);
       UPDATE provision_manager.orchestration o
          SET resend_at = NULL
         FROM unnest(compensations) c (id)
@@ -549,14 +554,14 @@ BEGIN
     RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(roots, lease);
   END IF;
 
-  others := ARRAY(SELECT m.id FROM jsonb_to_recordset(manifests) AS m (id text) WHERE m.id <> ALL (started));
   IF answers AND others <> '{}' THEN
     RETURN QUERY SELECT * FROM provision_manager.answer_others(manifests, others, lease);
   END IF;
 END
 $$;
 
--- Answers the manifests ``ids`` that have started nothing: ended runs again, unknown types with a failure.
+-- Answers the manifests ``ids`` that have started nothing: ended runs again, unknown types with a failure. The caller has
+-- locked the runs.
 CREATE FUNCTION provision_manager.answer_others(manifests jsonb, ids text[], lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -565,7 +570,6 @@ AS $$
 DECLARE
   ended text[];
 BEGIN
-  PERFORM provision_manager.lock_runs(ids);
   ended := ARRAY(SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (ids) AND o.state <> 'RUNNING');
   PERFORM provision_manager.settle_compensated(ended);
   RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);

@@ -50,7 +50,7 @@ def migrate(url: str, migrations: Sequence[Migration] | None = None) -> list[Mig
         RecoverableError: the database cannot be reached.
     """
     wanted = known() if migrations is None else tuple(migrations)
-    with contextlib.closing(connect(url)) as connection:
+    with contextlib.closing(connect(url, answer_seconds=0)) as connection:
         connection.run("SELECT pg_advisory_lock(:key)", key=_LOCK)
         connection.run(
             "CREATE SCHEMA IF NOT EXISTS cfm;"

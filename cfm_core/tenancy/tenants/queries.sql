@@ -21,7 +21,7 @@ SELECT (SELECT count(*) FROM tenant_manager.tenants t WHERE <<condition>>),
 -- name: change
 -- Sets properties, then removes some, in one step, so that two changes at once both last. Gives the tenant's JSON.
 UPDATE tenant_manager.tenants t
-   SET properties = (properties || :properties::jsonb) - :removed::text[],
+   SET properties = (properties || :properties::jsonb) - ARRAY(SELECT jsonb_array_elements_text(:removed::jsonb)),
        version = version + 1
  WHERE t.id = :id::uuid
 RETURNING tenant_manager.tenant_json(t);

@@ -42,7 +42,7 @@ class PostgresTenants:
 
     def change(self, tenant_id: TenantId, diff: TenantPropertiesDiff) -> JsonText | None:
         text: str | None = self._database.value(
-            SQL["change"], id=tenant_id, properties=json.dumps(diff.properties), removed=diff.removed
+            SQL["change"], id=tenant_id, properties=json.dumps(diff.properties), removed=json.dumps(diff.removed)
         )
         return text
 

@@ -53,9 +53,12 @@ class JwtletActivity:
         self._settings = settings
 
     def deploy(self, ctx: ActivityContext) -> ActivityResult:
-        """Make the mappings, prove that they work, and publish the context id. Safe to repeat."""
+        """Publish the context id, make the mappings, and prove that they work. Safe to repeat."""
         ctx.read(Participant)
         context = _context_id(ctx)
+        # Published first: what is recorded survives a failure, and a later disposal has to know the id.
+        ctx.set_value(CONTEXT_ID, context)
+        ctx.set_output(CONTEXT_ID, context)
         for account, scopes in self._accounts().items():
             self._mappings.put(ResourceMapping(account, context, scopes, (self._settings.token_audience,)))
         try:
@@ -63,8 +66,6 @@ class JwtletActivity:
         except NoTokenError as error:
             # The mapping was written this moment, perhaps to another replica.
             return Retry(str(error), after=SEEN_BY_ALL_REPLICAS_WITHIN)
-        ctx.set_value(CONTEXT_ID, context)
-        ctx.set_output(CONTEXT_ID, context)
         return Complete()
 
     def dispose(self, ctx: ActivityContext) -> ActivityResult:

@@ -64,7 +64,7 @@ def test_a_mapping_that_is_not_seen_at_once_is_waited_for(world: World) -> None:
     assert isinstance(result, Retry)
     assert result.after == timedelta(seconds=1)
     assert "siglet-mgmt-api:write" in result.reason
-    assert "participantContextId" not in env.values
+    assert env.values["participantContextId"], "a later disposal needs it, whatever becomes of this deployment"
     assert env.run(world.agent(JwtletActivity)) == Complete()
 
 
