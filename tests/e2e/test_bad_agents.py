@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cfm_core.contracts.orchestration import DEPLOY
-from local.bench.fabric import BASE
 from local.bench.load import Connection
 from local.stack import Stack
+from tests.support.deployments import begin, ended
 
 AGENTS = """
 import time
@@ -74,35 +71,8 @@ def api(stack: Stack) -> Iterator[Connection]:
 
 def run(api: Connection, activity_type: str) -> dict[str, Any]:
     """Deploy a participant with this one activity; gives the profile once it has ended."""
-    api.json("POST", f"{BASE}/activity-definitions", {"type": activity_type}, expect=201)
-    api.json(
-        "POST",
-        f"{BASE}/orchestration-definitions",
-        {"activities": {DEPLOY: [{"id": "only", "type": activity_type}]}},
-        expect=201,
-    )
-    cell = api.json("POST", f"{BASE}/cells", {"state": "active", "stateTimestamp": "2026-01-01T00:00:00Z"}, expect=201)
-    dataspace = api.json("POST", f"{BASE}/dataspace-profiles", {}, expect=201)
-    api.json(
-        "POST",
-        f"{BASE}/dataspace-profiles/{dataspace['id']}/deployments",
-        {"profileId": dataspace["id"], "cellId": cell["id"]},
-        expect=202,
-    )
-    tenant = api.json("POST", f"{BASE}/tenants", {}, expect=201)
-    path = f"{BASE}/tenants/{tenant['id']}/participant-profiles"
-    wanted = {
-        "identifier": f"did:web:{uuid.uuid4()}.example",
-        "cellId": cell["id"],
-        "dataspaceProfileIds": [dataspace["id"]],
-    }
-    profile = api.json("POST", path, wanted, expect=202)
-    deadline = time.monotonic() + 60
-    while profile["vpas"][0]["state"] == "pending":
-        assert time.monotonic() < deadline, "still pending after a minute"
-        profile = api.json("GET", f"{path}/{profile['id']}", expect=200)
-    found: dict[str, Any] = profile
-    return found
+    path, _ = begin(api, activity_type)
+    return ended(api, path)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,13 @@ def test_a_change_sets_then_removes_and_raises_the_version(world: World) -> None
     assert world.tenants.get(tenant) == text
 
 
+def test_whatever_a_key_is_called_it_can_be_removed(world: World) -> None:
+    odd = ["null", "NULL", "", "a,b", '"', "{}", "\\"]
+    tenant = world.tenant(**dict.fromkeys(odd, 1), kept=1)
+    text = world.tenants.change(tenant, TenantPropertiesDiff(removed=odd))
+    assert json.loads(text)["properties"] == {"kept": 1}
+
+
 def test_a_change_of_nothing_changes_nothing(world: World) -> None:
     tenant = world.tenant(a=1)
     assert world.tenants.change(tenant, TenantPropertiesDiff()) == world.tenants.get(tenant)

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cfm_core.errors import FatalError, RecoverableError, ValidationError
+from cfm_core.errors import ConflictError, FatalError, RecoverableError, ValidationError
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, connect
 from cfm_core.store.migrations import Migration, known, migrate
@@ -39,6 +39,34 @@ def test_a_statement_on_a_connection_lost_meanwhile_is_recoverable(database: Dat
     with pytest.raises(RecoverableError), database.transaction() as transaction:
         transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())")
         transaction.rows("SELECT 1")
+    assert database.value("SELECT 1") == 1
+
+
+def test_a_database_that_takes_no_writes_may_take_them_later(database: Database) -> None:
+    with pytest.raises(RecoverableError), database.transaction() as transaction:
+        transaction.rows("SET TRANSACTION READ ONLY")
+        transaction.rows("CREATE TABLE t (i integer)")
+
+
+def test_what_a_migration_has_not_made_yet_may_be_there_later(database: Database) -> None:
+    with pytest.raises(RecoverableError):
+        database.rows("SELECT * FROM not_there_yet")
+
+
+def test_a_database_that_refuses_the_password_may_accept_it_later(postgres: EmbeddedPostgres) -> None:
+    with pytest.raises(RecoverableError, match="28P01"):
+        connect(postgres.url("postgres").replace("cfm:", "cfm:no", 1))
+
+
+def test_a_connection_lost_while_a_client_error_is_raised_is_not_used_again(
+    database: Database, postgres: EmbeddedPostgres
+) -> None:
+    with pytest.raises(ConflictError), database.transaction() as transaction:
+        pid = transaction.value("SELECT pg_backend_pid()")
+        admin = connect(postgres.url("postgres"))
+        admin.run("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+        admin.close()
+        raise ConflictError("not like this")
     assert database.value("SELECT 1") == 1
 
 

@@ -81,3 +81,15 @@ def test_batches_of_several_callers_do_not_wait_for_each_other() -> None:
     for caller in callers:
         caller.join()
     assert [batch[0].result for batch in batches] == [Complete()] * 8
+
+
+def test_a_job_whose_time_cannot_be_told_ends_by_itself() -> None:
+    def limit() -> float:
+        raise TypeError("can't subtract offset-naive and offset-aware datetimes")
+
+    odd = Job(Complete, limit, lambda: Schedule(timedelta(0)))
+    other = job(Complete())
+    Threads().run([odd, other])
+    assert isinstance(odd.result, Retry)
+    assert "offset-naive" in odd.result.reason
+    assert other.result == Complete()

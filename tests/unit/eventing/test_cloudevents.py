@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cfm_core.errors import ValidationError
-from cfm_core.eventing.cloudevents import event, from_nats, to_nats
+from cfm_core.eventing.cloudevents import BATCH, STRUCTURED, event, from_nats, from_request, to_nats
 
 MANIFEST = event(type="m", source="/a b", subject='ä "x"\r\nNats-Msg-Id: 1', data={"id": "m-1"}, id="100% é")
 
@@ -48,3 +48,10 @@ def test_a_bare_document_becomes_an_event_of_its_subject() -> None:
 def test_what_is_no_event_is_refused(headers: dict[str, str] | None, body: bytes) -> None:
     with pytest.raises(ValidationError):
         from_nats("event.m", headers, body, fallback_id="x")
+
+
+@pytest.mark.parametrize("content_type", [BATCH, STRUCTURED])
+def test_what_is_nested_beyond_all_measure_is_refused(content_type: str) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    with pytest.raises(ValidationError):
+        from_request({"Content-Type": content_type}, deep)

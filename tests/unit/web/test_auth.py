@@ -80,3 +80,11 @@ def test_keys_that_cannot_be_fetched_are_not_the_callers_fault(issuer: Issuer, t
     lost = JwtAuthenticator(ISSUER, AUDIENCE, (tmp_path / "nowhere.json").as_uri())
     with pytest.raises(RecoverableError):
         lost.authenticate(f"Bearer {issuer.token()}")
+
+
+def test_a_key_set_that_cannot_be_read_is_not_the_callers_fault(
+    issuer: Issuer, authenticator: JwtAuthenticator, tmp_path: Path
+) -> None:
+    (tmp_path / "jwks.json").write_text("<html>be right back</html>")
+    with pytest.raises(RecoverableError):
+        authenticator.authenticate(f"Bearer {issuer.token()}")
