@@ -50,6 +50,8 @@ class Settings:
     request_timeout: timedelta = field(default=timedelta(seconds=10))
     """How long an outgoing HTTP call may take, in seconds in the environment. Shorter than an activity's timeout, so that
     the activity can say who did not answer."""
+    supervised: bool = False
+    """Whether somebody starts this process again when it ends: then one that is beyond help may end itself."""
     completion_url: str = ""
     """The API's address with its version, ``https://host/api/v1alpha1``: agents tell others there to end a waiting activity."""
     log_level: str = "info"
@@ -71,6 +73,8 @@ class Settings:
                 match name:
                     case "database_pool_size":
                         values[name] = int(raw)
+                    case "supervised":
+                        values[name] = raw not in {"", "0", "false"}
                     case "request_timeout":
                         values[name] = timedelta(seconds=float(raw))
                     case _:

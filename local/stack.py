@@ -382,6 +382,7 @@ class Stack:
             **services,
             "CFM_EVENT_TOKEN": self._secrets["events"],
             "CFM_SECRETS_FILE": str(self.data / f"secrets-{name}.json"),
+            "CFM_SUPERVISED": "1",
             "CFM_COMPLETION_URL": f"{self.url}/api/v1alpha1",
         }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -148,7 +150,7 @@ class _Host:
     def __init__(self, cls: type[Any], declaration: ActivityDeclaration) -> None:
         self._cls = cls
         self._declaration = declaration
-        self._threads = Threads()
+        self._threads = Threads(exhausted=_begin_anew)
         self._lock = threading.Lock()
         self._instance: tuple[tuple[Any, ...], Any] | None = None
         self._completion_url: str | None = None
@@ -217,6 +219,13 @@ class _Host:
         # No failure of the activity: it asks for another turn, with a deadline that it can meet.
         ctx.log.warning("arrived after its deadline %s: it waited too long, or a clock is wrong", ctx.deadline)
         return Schedule(after=self._declaration.backoff)
+
+
+def _begin_anew() -> None:
+    """End this process, full of threads that hang, if somebody will start it again."""
+    if Settings.from_environ().supervised:
+        log.critical("too many activities hang; this process ends, to be started again")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _is(one: object, other: object) -> bool:

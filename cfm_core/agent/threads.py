@@ -55,9 +55,15 @@ class _Batch:
 
 
 class Threads:
-    """The threads of one activity type in this process."""
+    """The threads of one activity type in this process.
 
-    def __init__(self, start_window: timedelta = START_WINDOW) -> None:
+    Args:
+        start_window: a job that has not begun by then is given back.
+        exhausted: called when so many threads hang that no more work is taken.
+    """
+
+    def __init__(self, start_window: timedelta = START_WINDOW, exhausted: Callable[[], None] = lambda: None) -> None:
+        self._exhausted = exhausted
         self._start_window = start_window.total_seconds()
         self._idle: list[queue.SimpleQueue[Callable[[], None]]] = []
         self._lock = threading.Lock()
@@ -70,6 +76,7 @@ class Threads:
             RecoverableError: too many threads hang.
         """
         if self._given_up >= MOST_GIVEN_UP:
+            self._exhausted()
             raise RecoverableError(f"{self._given_up} activities hang in this process", retry_after=10)
         batch = _Batch(deque(jobs), len(jobs))
         closes = time.monotonic() + self._start_window

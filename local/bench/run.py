@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from local import state
+from local import seeding, state
 from local.bench import fabric, rest, yardsticks
 from local.stack import Stack
 
@@ -29,23 +30,21 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
         say("a bare function under the same server")
         figures["bareFunction"] = yardsticks.bare_function(seconds, CLIENTS).to_json()
     for auth, key in ((False, "withoutAuthentication"), (True, "withAuthentication")):
-        if name == "rest" and not auth:
+        if name == "rest":
             continue
-        with tempfile.TemporaryDirectory(prefix="cfm-bench-") as home:
-            agent = Path(__file__).with_name("noop_agent.py")
-            say(f"a stack {'with' if auth else 'without'} authentication")
-            stack = Stack(Path(home) / "data", auth=auth, agents=[agent])
-            stack.start(detached=True)
-            try:
-                figures[key] = _figures(stack, name, deployments, seconds, say)
-                if auth and name in {None, "rest"}:
-                    say("the stack at rest")
-                    figures["atRest"] = _at_rest(stack, seconds)
-                if not auth and name in {None, "deployment-rate"}:
-                    say("bare commits")
-                    figures["bareCommits"] = yardsticks.commits(stack.database_url, max(1, round(seconds)), CLIENTS)
-            finally:
-                stack.stop()
+        say(f"a stack {'with' if auth else 'without'} authentication")
+        with _running(auth=auth, agents=[Path(__file__).with_name("noop_agent.py")]) as stack:
+            figures[key] = _figures(stack, name, deployments, seconds, say)
+            if not auth and name in {None, "deployment-rate"}:
+                say("bare commits")
+                figures["bareCommits"] = yardsticks.commits(stack.database_url, max(1, round(seconds)), CLIENTS)
+    if name in {None, "rest"}:
+        say("a stack at rest")
+        with _running(auth=True, agents=[]) as stack:
+            seeding.apply(stack.url, stack.token())
+            running = state.running(stack.data)
+            assert running is not None
+            figures["atRest"] = rest.at_rest(running.pid, seconds * _REST)
     if name in {None, "tenants"}:
         bare = figures["bareFunction"]["perSecond"]
         figures["getTenantToBareFunction"] = round(
@@ -54,10 +53,16 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
     return figures
 
 
-def _at_rest(stack: Stack, seconds: float) -> dict[str, object]:
-    running = state.running(stack.data)
-    assert running is not None
-    return rest.at_rest(running.pid, seconds * _REST)
+@contextmanager
+def _running(*, auth: bool, agents: Sequence[Path]) -> Iterator[Stack]:
+    """A stack in a process of its own, so that nothing of the benchmark is part of it."""
+    with tempfile.TemporaryDirectory(prefix="cfm-bench-") as home:
+        stack = Stack(Path(home) / "data", auth=auth, agents=agents)
+        stack.start(detached=True)
+        try:
+            yield stack
+        finally:
+            stack.stop()
 
 
 def _figures(

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from cfm_core.agent import ActivityResult, Complete, Fatal, Retry, Schedule
-from cfm_core.agent.threads import AT_A_TIME, Job, Threads
+from cfm_core.agent.threads import AT_A_TIME, MOST_GIVEN_UP, Job, Threads
+from cfm_core.errors import RecoverableError
 
 
 @pytest.fixture
@@ -93,3 +94,13 @@ def test_a_job_whose_time_cannot_be_told_ends_by_itself() -> None:
     assert isinstance(odd.result, Retry)
     assert "offset-naive" in odd.result.reason
     assert other.result == Complete()
+
+
+def test_a_process_full_of_hanging_threads_says_so_and_takes_no_more(released: threading.Event) -> None:
+    called: list[str] = []
+    threads = Threads(exhausted=lambda: called.append("exhausted"))
+    threads.run([job(Complete(), after=released, limit=0.01) for _ in range(MOST_GIVEN_UP)])
+    assert called == []
+    with pytest.raises(RecoverableError, match="16 activities hang"):
+        threads.run([job(Complete())])
+    assert called == ["exhausted"]
