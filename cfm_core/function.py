@@ -12,74 +12,18 @@ handler itself stays reachable as ``create_tenant.declaration.handler``.
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import flask
 from pydantic import BaseModel
 
 from cfm_core.assembly.service_type import ServiceType
-from cfm_core.contracts.activity import ActivityTypeAnnouncement
-from cfm_core.errors import FatalError
-
-
-@dataclass(frozen=True, slots=True)
-class HttpFunction:
-    """A function that answers one method on one path.
-
-    ``path`` names its variables in braces, in the handler's spelling: ``/api/v1alpha1/tenants/{tenant_id}``.
-    ``scope`` is None for what needs no token.
-    """
-
-    name: str
-    source: Path
-    handler: Callable[..., flask.Response]
-    requires: tuple[ServiceType[Any], ...]
-    method: str
-    path: str
-    scope: str | None
-    pattern: re.Pattern[str] = field(compare=False)
-
-    def match(self, path: str) -> dict[str, str] | None:
-        """The path's variables, or None where this function does not answer that path. A trailing slash is no matter."""
-        found = self.pattern.fullmatch(path)
-        return found.groupdict() if found else None
-
-
-@dataclass(frozen=True, slots=True)
-class EventFunction:
-    """A function that takes batches of CloudEvents.
-
-    Either ``subject`` says where its events come from, or ``every`` how often it is woken with an empty one.
-    """
-
-    name: str
-    source: Path
-    handler: Callable[..., Any]
-    requires: tuple[ServiceType[Any], ...]
-    subject: str
-    data: type[BaseModel] | None
-    """What each event's data has to be; None for a woken function, whose events carry nothing."""
-    batch: int
-    """The greatest number of events in one call."""
-    slots: int
-    """The greatest number of calls at a time."""
-    timeout: timedelta
-    """How long a caller waits for the answer."""
-    every: timedelta | None = None
-    activity: ActivityTypeAnnouncement | None = None
-    """For an agent: the activity type that it serves, with its defaults."""
-
-
-Declaration = HttpFunction | EventFunction
+from cfm_core.declaration import Declaration, EventFunction, HttpFunction, register
 
 
 class Target(Protocol):
@@ -89,9 +33,6 @@ class Target(Protocol):
     __name__: str
 
     def __call__(self, request: flask.Request) -> flask.Response: ...
-
-
-_declared: dict[str, Declaration] = {}
 
 
 def http_function(
@@ -150,13 +91,9 @@ def target_of(declaration: Declaration) -> Target:
     """Register a declaration and make the function that functions-framework serves for it.
 
     Raises:
-        FatalError: another function has the same name or answers the same route.
+        FatalError: a function declared in another file has the same name.
     """
-    known = _declared.get(declaration.name)
-    # functions-framework executes a function's file once more, under a name of its own: the same place, the same function.
-    if known is not None and known.source != declaration.source:
-        raise FatalError(f"two functions are named {declaration.name}: in {known.source} and in {declaration.source}")
-    _declared[declaration.name] = declaration
+    register(declaration)
 
     if isinstance(declaration, HttpFunction):
         http = declaration
@@ -178,23 +115,6 @@ def target_of(declaration: Declaration) -> Target:
     target.__module__ = declaration.handler.__module__
     target.declaration = declaration  # type: ignore[attr-defined]
     return target  # type: ignore[return-value]
-
-
-def declared() -> tuple[Declaration, ...]:
-    """Every function declared so far in this process."""
-    return tuple(_declared.values())
-
-
-def discover(package: ModuleType) -> tuple[Declaration, ...]:
-    """Import every module of ``package``, and give the functions declared below it, in the order of their files."""
-    root = Path(inspect.getfile(package)).parent
-    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        importlib.import_module(module.name)
-    return tuple(
-        declaration
-        for declaration in sorted(declared(), key=lambda one: str(one.source))
-        if root in declaration.source.parents
-    )
 
 
 def _source(handler: Callable[..., Any]) -> Path:

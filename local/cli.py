@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+from local.directory import default_directory
 
 if TYPE_CHECKING:
     from local.state import StackState
@@ -30,11 +31,6 @@ class _Commands(click.Group):
             command: click.Command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
-
-
-def default_directory() -> Path:
-    """The directory of the stack where none is named."""
-    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "cfm" / "default"
 
 
 _data = click.option(

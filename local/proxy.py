@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from cfm_core.declaration import HttpFunction
 from cfm_core.errors import RecoverableError
-from cfm_core.function import HttpFunction
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

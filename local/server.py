@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import flask
 
-    from cfm_core.function import Declaration, HttpFunction
+    from cfm_core.declaration import Declaration, HttpFunction
     from cfm_core.web.router import Router
 
 INTERNAL = "/-/functions"
@@ -173,8 +173,8 @@ def _internal(document: str, environ: WSGIEnvironment, start_response: StartResp
 
 def description(functions: Iterable[Declaration], url_of: Callable[[Declaration], str]) -> str:
     """The functions as JSON: name, file, whether HTTP or events, and an event function's target for the trigger."""
+    from cfm_core.declaration import EventFunction
     from cfm_core.eventing import targets
-    from cfm_core.function import EventFunction
 
     return json.dumps(
         [
@@ -196,7 +196,7 @@ def managers() -> tuple[Declaration, ...]:
     import functions.orchestrator
     import functions.provision_manager
     import functions.tenant_manager
-    from cfm_core.function import discover
+    from cfm_core.declaration import discover
 
     return (
         *discover(functions.tenant_manager),
@@ -208,7 +208,7 @@ def managers() -> tuple[Declaration, ...]:
 def agents() -> tuple[Declaration, ...]:
     """Every agent of the project."""
     import functions.agents
-    from cfm_core.function import discover
+    from cfm_core.declaration import discover
 
     return discover(functions.agents)
 
@@ -221,8 +221,8 @@ def functions_of(source: Path) -> tuple[Declaration, ...]:
     """
     import importlib.util
 
+    from cfm_core.declaration import declared
     from cfm_core.errors import FatalError
-    from cfm_core.function import declared
 
     source = source.resolve()
     if source.stem in sys.stdlib_module_names:
@@ -244,7 +244,7 @@ def application(options: Options) -> WSGIApplication:
     """Make what a process serves."""
     from cfm_core import deployment
     from cfm_core.assembly.telemetry import TELEMETRY
-    from cfm_core.function import EventFunction
+    from cfm_core.declaration import EventFunction
 
     deployment.services((TELEMETRY,))
     match options.role:

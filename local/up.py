@@ -15,7 +15,7 @@ import click
 
 from cfm_core.errors import CfmError
 from local import reports, state
-from local.cli import default_directory
+from local.directory import default_directory
 from local.servers.process import StartError
 from local.stack import PortError, Stack
 from local.state import DirectoryError, RunningError

@@ -31,9 +31,10 @@ from cfm_core.contracts.activity import (
     OutcomeKind,
 )
 from cfm_core.contracts.reply import EventDict, Failure, Reply
+from cfm_core.declaration import EventFunction
 from cfm_core.errors import FatalError
 from cfm_core.eventing.cloudevents import CloudEvent, event
-from cfm_core.function import EventFunction, target_of
+from cfm_core.function import target_of
 from cfm_core.settings import Settings
 
 A = TypeVar("A")

@@ -20,7 +20,7 @@ class RouterAssembly(ServiceAssembly):
     provides = (ROUTER,)
 
     def init(self, context: InitContext) -> None:
-        from cfm_core.function import HttpFunction, declared
+        from cfm_core.declaration import HttpFunction, declared
         from cfm_core.web.router import Router
 
         context.registry.register(ROUTER, Router(one for one in declared() if isinstance(one, HttpFunction)))

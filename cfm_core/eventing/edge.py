@@ -17,9 +17,9 @@ import pydantic
 from cfm_core import deployment
 from cfm_core.assembly.events import EVENT_TOKEN
 from cfm_core.contracts.reply import Failure, Reply
+from cfm_core.declaration import EventFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError, ValidationError
 from cfm_core.eventing.cloudevents import CloudEvent, from_request
-from cfm_core.function import EventFunction
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cfm_core.errors import FatalError
 
 if TYPE_CHECKING:
-    from cfm_core.function import EventFunction
+    from cfm_core.declaration import EventFunction
 
 _DURATION = re.compile(
     r"P(?:(?P<days>\d+)D)?(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"

@@ -10,8 +10,8 @@ import flask
 
 from cfm_core import deployment
 from cfm_core.assembly.auth import AUTHENTICATOR
+from cfm_core.declaration import HttpFunction
 from cfm_core.errors import CfmError, ClientError, FatalError
-from cfm_core.function import HttpFunction
 from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cfm_core.declaration import HttpFunction
 from cfm_core.errors import FatalError
-from cfm_core.function import HttpFunction
 
 _VARIABLE = re.compile(r"\{\w+\}")
 

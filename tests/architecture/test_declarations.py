@@ -6,7 +6,7 @@ import pytest
 
 import functions
 from cfm_core.contracts import subjects
-from cfm_core.function import Declaration, EventFunction, HttpFunction, discover
+from cfm_core.declaration import Declaration, EventFunction, HttpFunction, discover
 from cfm_core.web.auth import PM_READ, PM_WRITE, TM_READ, TM_WRITE
 from cfm_core.web.router import Router
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 import functions
+from cfm_core.declaration import Declaration, EventFunction, HttpFunction, discover
 from cfm_core.eventing.cloudevents import BATCH
-from cfm_core.function import Declaration, EventFunction, HttpFunction, discover
 from cfm_core.store.database import connect
 from local.servers.postgres import EmbeddedPostgres
 from local.servers.process import answers, free_port, spawn, stop, wait_until

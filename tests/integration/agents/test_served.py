@@ -13,7 +13,7 @@ import pytest
 import functions.agents
 from cfm_core import deployment
 from cfm_core.contracts.orchestration import DEPLOY
-from cfm_core.function import EventFunction, discover
+from cfm_core.declaration import EventFunction, discover
 from tests.integration.agents.conftest import IN_ORDER, PAYLOAD, World
 
 AGENTS = [one for one in discover(functions.agents) if isinstance(one, EventFunction)]

@@ -11,7 +11,8 @@ import flask
 import pytest
 from werkzeug.test import Client
 
-from cfm_core.function import HttpFunction, http_function
+from cfm_core.declaration import HttpFunction
+from cfm_core.function import http_function
 from cfm_core.web.router import Router
 from local.proxy import Upstreams
 from local.server import Gateway

@@ -14,8 +14,8 @@ from werkzeug.test import Client, TestResponse
 
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.declaration import HttpFunction
 from cfm_core.errors import FatalError
-from cfm_core.function import HttpFunction
 from cfm_core.settings import Settings
 from cfm_core.web.router import Router
 from local import health

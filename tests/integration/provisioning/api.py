@@ -14,8 +14,8 @@ from werkzeug.test import Client, TestResponse
 import functions.orchestrator
 import functions.provision_manager
 from cfm_core.contracts.reply import EventDict, Reply
+from cfm_core.declaration import EventFunction, HttpFunction, discover
 from cfm_core.eventing.cloudevents import BATCH, event, to_batch
-from cfm_core.function import EventFunction, HttpFunction, discover
 from cfm_core.web.router import Router
 
 ROUTER = Router([one for one in discover(functions.provision_manager) if isinstance(one, HttpFunction)])

@@ -14,8 +14,8 @@ from werkzeug.test import Client, TestResponse
 
 import functions.tenant_manager
 from cfm_core.contracts.reply import EventDict, Reply
+from cfm_core.declaration import EventFunction, HttpFunction, discover
 from cfm_core.eventing.cloudevents import BATCH
-from cfm_core.function import EventFunction, HttpFunction, discover
 from cfm_core.web.router import Router
 
 DECLARED = discover(functions.tenant_manager)

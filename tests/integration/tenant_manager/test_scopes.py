@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cfm_core.function import HttpFunction
+from cfm_core.declaration import HttpFunction
 from cfm_core.settings import Settings
 from cfm_core.web.auth import TM_READ, TM_WRITE
 from tests.integration.tenant_manager.api import DECLARED, Api, client_of

@@ -18,9 +18,9 @@ from cfm_core.assembly.service_type import ServiceType
 from cfm_core.contracts.activity import ActivityDispatch, ActivityTypeAnnouncement
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.contracts.reply import Reply
+from cfm_core.declaration import EventFunction
 from cfm_core.errors import FatalError, RecoverableError
 from cfm_core.eventing.cloudevents import CloudEvent
-from cfm_core.function import EventFunction
 
 GREETING: ServiceType[str] = ServiceType("greeting")
 RELEASED = threading.Event()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cfm_core.contracts.activity import ActivityTypeAnnouncement
+from cfm_core.declaration import EventFunction
 from cfm_core.errors import FatalError
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.eventing.targets import Target, dump, load, target_of
-from cfm_core.function import EventFunction
 
 DNS = ActivityTypeAnnouncement(
     activity_type="acme.dns",

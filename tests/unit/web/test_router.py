@@ -5,8 +5,9 @@ from pathlib import Path
 import flask
 import pytest
 
+from cfm_core.declaration import HttpFunction
 from cfm_core.errors import FatalError
-from cfm_core.function import HttpFunction, http_function
+from cfm_core.function import http_function
 from cfm_core.web.router import Match, Router
 
 
