@@ -1,0 +1,157 @@
+"""What an event function answers to each way of being called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import functions_framework
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from cfm_core import deployment
+from cfm_core.assembly import ServiceAssembler
+from cfm_core.settings import Settings
+
+SOURCE = '''
+from pydantic import BaseModel
+
+from cfm_core.contracts.reply import OutboxRow, Reply
+from cfm_core.errors import NotFoundError, RecoverableError
+from cfm_core.eventing.edge import failure_of
+from cfm_core.function import event_function
+
+
+class Thing(BaseModel):
+    name: str
+
+
+@event_function(subject="event.things", data=Thing)
+def take_some_things(events):
+    """Takes things; some by their names badly."""
+    reply = Reply()
+    for event in events:
+        match event.data.name:
+            case "crash":
+                raise KeyError("a secret of ours")
+            case "away":
+                reply.failures[event.id] = failure_of(RecoverableError("the shelf is away", retry_after=7))
+            case "unknown":
+                reply.failures[event.id] = failure_of(NotFoundError("thing", "unknown"))
+            case name:
+                reply.outbox.append(OutboxRow(1, "event.taken", [{"id": name}]))
+    return reply
+'''
+TOKEN = "the trigger's"
+BATCH = "application/cloudevents-batch+json"
+STRUCTURED = "application/cloudevents+json"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    source = tmp_path_factory.mktemp("functions") / "edge_things.py"
+    source.write_text(SOURCE)
+    create: Callable[[str, str], Any] = functions_framework.create_app
+    return create("take_some_things", str(source))
+
+
+@pytest.fixture
+def client(app: Any) -> Iterator[Client]:
+    settings = Settings(event_token=TOKEN, auth_issuer="i", auth_audience="a", auth_jwks_url="file:///nowhere")
+    deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
+    yield Client(app)
+    deployment.use(None)
+
+
+def an_event(name: str) -> dict[str, Any]:
+    return {"specversion": "1.0", "id": f"id of {name}", "source": "test", "type": "thing", "data": {"name": name}}
+
+
+def post(client: Client, body: object, content_type: str = BATCH, **headers: str) -> TestResponse:
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
+    headers = {"Authorization": f"Bearer {TOKEN}"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post("/", data=data, content_type=content_type, headers=headers)
+
+
+ROW = {"id": 1, "subject": "event.taken", "events": [{"id": "pen"}]}
+
+
+def test_a_batch_is_answered_with_what_became_of_each(client: Client) -> None:
+    answer = post(client, [an_event("pen"), an_event("away"), an_event("unknown")])
+    assert (answer.status_code, answer.json) == (
+        200,
+        {
+            "failures": [
+                {"id": "id of away", "status": 503, "reason": "the shelf is away", "retryAfter": 7},
+                {"id": "id of unknown", "status": 422, "reason": "no thing 'unknown'"},
+            ],
+            "outbox": [ROW],
+        },
+    )
+
+
+def test_an_event_whose_data_is_unfit_does_not_hold_the_others(client: Client) -> None:
+    answer = post(client, [{**an_event("pen"), "id": "unfit", "data": {"name": 5}}, an_event("pen")])
+    assert answer.json is not None
+    assert [failure["id"] for failure in answer.json["failures"]] == ["unfit"]
+    assert answer.json["failures"][0]["status"] == 422
+    assert "name" in answer.json["failures"][0]["reason"]
+    assert answer.json["outbox"] == [ROW]
+
+
+def test_a_single_event_is_answered_by_its_status_alone(client: Client) -> None:
+    taken = post(client, an_event("pen"), STRUCTURED)
+    assert (taken.status_code, taken.data) == (204, b"")
+    away = post(client, an_event("away"), STRUCTURED)
+    assert (away.status_code, away.headers["Retry-After"]) == (503, "7")
+    assert post(client, an_event("unknown"), STRUCTURED).status_code == 422
+
+
+def test_a_single_event_is_answered_with_the_report_where_that_is_preferred(client: Client) -> None:
+    answer = post(client, an_event("pen"), STRUCTURED, Prefer="return=representation")
+    assert (answer.status_code, answer.json) == (200, {"outbox": [ROW]})
+
+
+def test_binary_mode_is_understood(client: Client) -> None:
+    attributes = {"ce_specversion": "1.0", "ce_id": "1", "ce_source": "test", "ce_type": "thing"}
+    assert post(client, {"name": "pen"}, "application/json", **attributes).status_code == 204
+    assert post(client, {"name": "away"}, "application/json", **attributes).status_code == 503
+
+
+def test_an_empty_batch_is_no_work(client: Client) -> None:
+    answer = post(client, [])
+    assert (answer.status_code, answer.json) == (200, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("{", BATCH),
+        ("{}", BATCH),
+        ('[{"id": "1"}]', BATCH),
+        ("[5]", BATCH),
+        ("{}", STRUCTURED),
+        ("rubbish", STRUCTURED),
+        ("{}", "application/json"),
+    ],
+)
+def test_what_is_no_event_is_the_senders_mistake(client: Client, body: str, content_type: str) -> None:
+    assert post(client, body, content_type).status_code == 400
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer another", "Basic x", "Bearer sch\xf6n"])
+def test_only_the_trigger_is_listened_to(client: Client, authorization: str) -> None:
+    assert post(client, [an_event("pen")], Authorization=authorization).status_code == 401
+
+
+def test_a_handler_that_crashes_fails_the_whole_batch(client: Client) -> None:
+    assert post(client, [an_event("pen"), an_event("crash")]).status_code == 500
+    assert post(client, an_event("crash"), STRUCTURED).status_code == 500
+
+
+def test_without_a_token_of_its_own_a_function_takes_nothing(app: Any) -> None:
+    settings = Settings(auth_issuer="i", auth_audience="a", auth_jwks_url="file:///nowhere")
+    deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
+    assert post(Client(app), [an_event("pen")]).status_code == 503
+    deployment.use(None)
