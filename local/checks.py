@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,4 +26,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _call(module: str, *arguments: str) -> int:
     click.echo(f"cfm: {' '.join([module, *arguments])}", err=True)
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=_ROOT, check=False).returncode
+    # How this command was called is nothing to those that the tests call.
+    environ = {name: value for name, value in os.environ.items() if name != "CFM_COMMAND"}
+    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=_ROOT, env=environ, check=False).returncode

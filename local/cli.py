@@ -35,7 +35,7 @@ class _Commands(click.Group):
 
 _data = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=default_directory,
     show_default="${XDG_DATA_HOME:-~/.local/share}/cfm/default",
     help="The directory of the stack.",
@@ -107,8 +107,10 @@ def down(data: Path) -> None:
         stopped = state.stop(data)
     except TimeoutError as error:
         _fail(str(error), TIMED_OUT)
-    except PermissionError as error:
+    except (PermissionError, state.DirectoryError) as error:
         _fail(str(error), NOT_ALLOWED)
+    except state.RunningError as error:
+        _fail(str(error), CONFLICT)
     click.echo(f"stopped the stack in {data}" if stopped else f"nothing runs in {data}", err=True)
 
 
@@ -150,7 +152,7 @@ def logs(name: str | None, data: Path, follow: bool) -> None:
 @_data
 def env(data: Path) -> None:
     """Print the variables of the stack for a shell: eval "$(cfm env)"."""
-    found = _running(data)
+    found = _ready(data)
     values = {
         "CFM_URL": found.url,
         "CFM_TOKEN": _token(data) if found.auth else "",
@@ -170,7 +172,7 @@ def env(data: Path) -> None:
 @click.option("--subject", default="cfm", show_default=True, help="Who the token speaks for.")
 def token(data: Path, scope: str | None, subject: str) -> None:
     """Print an access token of the stack's issuer, good for 12 hours."""
-    _running(data)
+    _ready(data)
     click.echo(_token(data, scope, subject))
 
 
@@ -190,6 +192,13 @@ def _running(data: Path) -> StackState:
     found = state.running(data)
     if found is None:
         _fail(f"nothing runs in {data}; start it with 'cfm up'", UNREACHABLE)
+    return found
+
+
+def _ready(data: Path) -> StackState:
+    found = _running(data)
+    if not found.ready:
+        _fail(f"the stack in {data} is still starting", UNREACHABLE)
     return found
 
 

@@ -18,10 +18,15 @@ def demo(keep: bool, fail: str | None) -> None:
     Exits 0 when all went as it should: the participant's VPAs are active, a second one is disposed again, a failed one is
     compensated. With --fail only the failure is shown.
     """
+    import httpx2
+
+    from local.interrupts import as_interrupts
     from local.onboarding import DemoError, run
+    from local.servers.process import StartError
 
     try:
-        run(keep=keep, fail=fail, say=click.echo)
-    except DemoError as error:
+        with as_interrupts():
+            run(keep=keep, fail=fail, say=click.echo)
+    except (DemoError, StartError, httpx2.HTTPError) as error:
         click.echo(f"cfm demo: {error}", err=True)
         raise SystemExit(1) from None

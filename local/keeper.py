@@ -159,6 +159,7 @@ def base_environ() -> dict[str, str]:
     root = str(Path(__file__).resolve().parents[1])
     return {name: os.environ[name] for name in kept if name in os.environ} | {
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONSAFEPATH": "1",  # what lies in the folder where somebody started cfm is no module of it
         "PYTHONUNBUFFERED": "1",
         "MALLOC_ARENA_MAX": "2",  # glibc's arena per thread costs more memory than it saves time here
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -45,6 +46,7 @@ def run(*, keep: bool, fail: str | None, say: Callable[[str], None]) -> None:
         DemoError: something did not go as it should.
     """
     home = Path(tempfile.mkdtemp(prefix="cfm-demo-"))
+    home.chmod(0o711)  # so that PostgreSQL, which does not run as root, reaches its data in it
     say("Starting PostgreSQL, NATS, both managers, the agents and the stand-ins ...")
     stack = Stack(home / "data", auth=True)
     kept = False
@@ -63,7 +65,8 @@ def run(*, keep: bool, fail: str | None, say: Callable[[str], None]) -> None:
     finally:
         if kept:
             say(f"The stack goes on at {stack.url}; its directory is {stack.data}")
-            say(f"  cfm env --data {stack.data}; cfm down --data {stack.data}")
+            cfm = os.environ.get("CFM_COMMAND", "cfm")
+            say(f"  {cfm} env --data {stack.data}; {cfm} down --data {stack.data}")
         else:
             stack.stop()
             shutil.rmtree(home, ignore_errors=True)
@@ -73,9 +76,15 @@ class _Story:
     def __init__(self, stack: Stack, say: Callable[[str], None]) -> None:
         self._say = say
         self._standins = httpx2.Client(
-            base_url=stack.standins_url, headers={"Authorization": f"Bearer {stack.standins_token}"}, timeout=10
+            base_url=stack.standins_url,
+            headers={"Authorization": f"Bearer {stack.standins_token}"},
+            timeout=10,
+            trust_env=False,
         )
-        self._api = httpx2.Client(base_url=stack.url, headers={"Authorization": f"Bearer {stack.token()}"}, timeout=30)
+        # Loopback is not reached through anybody's proxy.
+        self._api = httpx2.Client(
+            base_url=stack.url, headers={"Authorization": f"Bearer {stack.token()}"}, timeout=30, trust_env=False
+        )
         self._tenant_id = ""
         self._cell_id = ""
         self._dataspace_profile_id = ""

@@ -82,7 +82,7 @@ class Stack:
     ) -> None:
         self.data = data.expanduser().resolve()
         self.auth = auth
-        self._host = host
+        self._host = _address_of(host)
         self._port = port
         self._agents = [agent.resolve() for agent in agents]
         self._given_database_url = database_url
@@ -480,6 +480,18 @@ def _merged(built_in: Iterable[dict[str, Any]], own: Iterable[Iterable[dict[str,
         if one["name"] in names:
             raise StartError(f"the project has a function named {one['name']}; give your agent's class another name")
     return [*kept, *mine.values()]
+
+
+def _address_of(host: str) -> str:
+    """The address that ``host`` names: the server listens on addresses only.
+
+    Raises:
+        StartError: nobody knows that name.
+    """
+    try:
+        return str(socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][4][0])
+    except OSError as error:
+        raise StartError(f"nobody knows the host {host!r}: {error.strerror or error}") from None
 
 
 def _check_address(host: str, port: int) -> None:

@@ -126,6 +126,7 @@ def _announcement(stack: Stack) -> str:
     """What runs where, and what to try next."""
     found = state.running(stack.data)
     assert found is not None
+    cfm = os.environ.get("CFM_COMMAND", "cfm")
     option = "" if stack.data == default_directory().resolve() else f" --data {shlex.quote(str(stack.data))}"
     lines = [
         reports.as_table(found, reports.report(found, look=False)),
@@ -134,8 +135,8 @@ def _announcement(stack: Stack) -> str:
         f"Data  {stack.data}",
         "",
         "Try:",
-        f'  eval "$(cfm env{option})"',
+        f'  eval "$({cfm} env{option})"',
         '  curl -H "Authorization: Bearer $CFM_TOKEN" "$CFM_URL/api/v1alpha1/tenants"',
-        f"  cfm status{option}; cfm logs -f trigger{option}; cfm down{option}",
+        f"  {cfm} status{option}; {cfm} logs -f trigger{option}; {cfm} down{option}",
     ]
     return "\n".join(lines)

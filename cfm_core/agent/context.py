@@ -74,7 +74,9 @@ class Secrets:
         """``text`` without the values of the secrets that were read."""
         for name, value in self._given.items():
             if len(value) >= _SHORTEST_SECRET:
-                text = text.replace(value, f"[secret {name}]")
+                # As it is, and as it stands in a quoted body or in the text of an exception.
+                for form in (value, json.dumps(value)[1:-1], repr(value)[1:-1]):
+                    text = text.replace(form, f"[secret {name}]")
         return text
 
 

@@ -19,5 +19,8 @@ def bench(name: str | None, deployments: int, seconds: float) -> None:
     import json
 
     from local.bench.run import measure
+    from local.interrupts import as_interrupts
 
-    click.echo(json.dumps(measure(name, deployments, seconds, lambda text: click.echo(text, err=True)), indent=2))
+    with as_interrupts():
+        figures = measure(name, deployments, seconds, lambda text: click.echo(text, err=True))
+    click.echo(json.dumps(figures, indent=2))

@@ -57,6 +57,7 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
 def _running(*, auth: bool, agents: Sequence[Path]) -> Iterator[Stack]:
     """A stack in a process of its own, so that nothing of the benchmark is part of it."""
     with tempfile.TemporaryDirectory(prefix="cfm-bench-") as home:
+        Path(home).chmod(0o711)  # so that PostgreSQL, which does not run as root, reaches its data in it
         stack = Stack(Path(home) / "data", auth=auth, agents=agents)
         stack.start(detached=True)
         try:

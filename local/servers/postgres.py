@@ -13,6 +13,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Mapping
 from importlib import metadata
@@ -190,9 +191,14 @@ class EmbeddedPostgres:
 
 
 def _remove_abandoned() -> None:
-    """Delete the clusters whose home is gone: whoever deletes a home knows nothing of what lies elsewhere."""
+    """Delete the clusters of temporary homes that are gone: whoever deletes those knows nothing of what lies elsewhere.
+
+    A home anywhere else may have been moved, or be on a disk that is away; its cluster is left alone.
+    """
+    temporary = Path(tempfile.gettempdir()).resolve()
     for note in _SHARED.glob(f"postgres-*{_HOME_SUFFIX}"):
-        if not (Path(note.read_text()) / _POINTER).exists():
+        home = Path(note.read_text())
+        if temporary in home.parents and not (home / _POINTER).exists():
             shutil.rmtree(note.with_suffix(""), ignore_errors=True)
             note.unlink(missing_ok=True)
 

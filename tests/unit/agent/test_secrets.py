@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -24,6 +25,8 @@ class WithSecret:
                 ctx.set_value("copy", {"nested": f"x{secret}x"})
             case "error":
                 raise ValueError(f"wrong password {secret}")
+            case "quoted error":
+                raise ValueError(json.dumps({"password": secret}))
             case "other":
                 ctx.secrets["not-declared"]
             case "log":
@@ -47,6 +50,14 @@ def test_a_secret_that_is_not_declared_is_refused() -> None:
 
 def test_a_secret_that_does_not_exist_is_named() -> None:
     assert ActivityEnvironment().run(WithSecret()) == Fatal("no secret 'hub'")
+
+
+@pytest.mark.parametrize("where", ["error", "quoted error"])
+def test_a_secret_in_the_text_of_an_error_is_blacked_out(where: str) -> None:
+    result = environment().run(WithSecret(where))
+    assert isinstance(result, Retry)
+    assert "battery" not in result.reason
+    assert "[secret hub]" in result.reason
 
 
 def test_a_secret_cannot_become_a_value() -> None:
