@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -65,7 +66,7 @@ def run(*, keep: bool, fail: str | None, say: Callable[[str], None]) -> None:
     finally:
         if kept:
             say(f"The stack goes on at {stack.url}; its directory is {stack.data}")
-            cfm = os.environ.get("CFM_COMMAND", "cfm")
+            cfm = shlex.quote(os.environ.get("CFM_COMMAND", "cfm"))
             say(f"  {cfm} env --data {stack.data}; {cfm} down --data {stack.data}")
         else:
             stack.stop()

@@ -126,7 +126,7 @@ def _announcement(stack: Stack) -> str:
     """What runs where, and what to try next."""
     found = state.running(stack.data)
     assert found is not None
-    cfm = os.environ.get("CFM_COMMAND", "cfm")
+    cfm = shlex.quote(os.environ.get("CFM_COMMAND", "cfm"))
     option = "" if stack.data == default_directory().resolve() else f" --data {shlex.quote(str(stack.data))}"
     lines = [
         reports.as_table(found, reports.report(found, look=False)),
