@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +37,14 @@ class HttpFunction:
     path: str
     scope: str | None
     pattern: re.Pattern[str] = field(compare=False)
+    body: type[BaseModel] | None = None
+    """What the request's body has to be; None where it has none."""
+    body_is_optional: bool = False
+    """Whether no body at all stands for ``{}``."""
+    lists: Any = None
+    """The shape of the entries, for a function that answers with a page of a list; else None."""
+    gives: Mapping[int, Any] = field(default_factory=dict, compare=False)
+    """The shape of the answer for each status of a success; None for an empty one."""
 
     def match(self, path: str) -> dict[str, str] | None:
         """The path's variables, or None where this function does not answer that path. A trailing slash is no matter."""

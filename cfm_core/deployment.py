@@ -26,6 +26,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.database import DatabaseAssembly
     from cfm_core.assembly.events import EventTokenAssembly
     from cfm_core.assembly.http_client import HttpClientAssembly
+    from cfm_core.assembly.idempotency import idempotency_assembly
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
@@ -38,6 +39,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         EventTokenAssembly(),
         RouterAssembly(),
         DatabaseAssembly(),
+        idempotency_assembly(settings),
         HttpClientAssembly(),
         secrets_assembly(settings),
         TelemetryAssembly(),

@@ -3,7 +3,7 @@
 CfmError
   ClientError        the caller changes the request      HTTP 4xx    message: dead letter, not redelivered
     ValidationError 400   UnauthorizedError 401   ForbiddenError 403   NotFoundError 404   ConflictError 409
-    TooLargeError 413     RefusedError 422
+    PreconditionFailedError 412   TooLargeError 413   RefusedError 422
   RecoverableError   the same request may work later     HTTP 503    message: redelivered after a delay
   FatalError         an operator has to look             HTTP 500    message: 422 to the trigger, not redelivered
 """
@@ -79,6 +79,12 @@ class ConflictError(ClientError):
     def __init__(self, message: str, context: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.context = dict(context or {})
+
+
+class PreconditionFailedError(ClientError):
+    """The entity is not in the version that the caller has in mind; nothing was changed."""
+
+    status = 412
 
 
 class TooLargeError(ClientError):

@@ -1,7 +1,8 @@
 """Declaring a function: one declaration gives its target, route or subject, scope and services; everything else reads it.
 
-    @http_function("POST", "/api/v1alpha1/tenants", scope=TM_WRITE, requires=[TENANTS])
-    def create_tenant(request: Request, tenants: Tenants) -> Response: ...
+    @http_function("POST", "/api/v1alpha1/tenants", scope=TM_WRITE, requires=[TENANTS], body=NewTenant,
+                   gives={201: TenantDocument})
+    def create_tenant(request: Request, tenants: Tenants, new: NewTenant) -> Response: ...
 
     @event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, requires=[ENGINE])
     def start_orchestrations(events: Sequence[CloudEvent[OrchestrationManifest]], engine: Engine) -> Reply: ...
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,17 +37,44 @@ class Target(Protocol):
 
 
 def http_function(
-    method: str, path: str, *, scope: str | None, requires: Sequence[ServiceType[Any]] = ()
+    method: str,
+    path: str,
+    *,
+    scope: str | None,
+    requires: Sequence[ServiceType[Any]] = (),
+    body: type[BaseModel] | None = None,
+    body_is_optional: bool = False,
+    lists: Any = None,
+    gives: Mapping[int, Any] | None = None,
 ) -> Callable[[Callable[..., flask.Response]], Target]:
     """Declare a function that answers ``method`` on ``path``.
 
-    The handler is called with the request, then the required services, then the path's variables by name.
+    The handler is called with the request, then the required services, then the body as ``body``, or for a list what is
+    asked for (``Asked``), then the path's variables by name.
+
+    Args:
+        body_is_optional: no body at all stands for ``{}``.
+        lists: the shape of the entries of a list. It is asked for by the URL, or in a POST by a ``QueryRequest``.
+        gives: the shape of the answer for each status of a success, None for an empty one; a list's is known.
     """
 
     def declare(handler: Callable[..., flask.Response]) -> Target:
         pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path).rstrip("/")) + "/?")
         return target_of(
-            HttpFunction(handler.__name__, _source(handler), handler, tuple(requires), method, path, scope, pattern)
+            HttpFunction(
+                handler.__name__,
+                _source(handler),
+                handler,
+                tuple(requires),
+                method,
+                path,
+                scope,
+                pattern,
+                body,
+                body_is_optional,
+                lists,
+                gives if gives is not None else {200: list[lists] if lists is not None else None},
+            )
         )
 
     return declare

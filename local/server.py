@@ -193,12 +193,14 @@ def description(functions: Iterable[Declaration], url_of: Callable[[Declaration]
 
 def managers() -> tuple[Declaration, ...]:
     """Everything that both managers and the orchestrator declare."""
+    import functions.managers
     import functions.orchestrator
     import functions.provision_manager
     import functions.tenant_manager
     from cfm_core.declaration import discover
 
     return (
+        *discover(functions.managers),
         *discover(functions.tenant_manager),
         *discover(functions.provision_manager),
         *discover(functions.orchestrator),

@@ -49,9 +49,9 @@ from cfm_core.provisioning.engine.model import (
 )
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
-from cfm_core.query import Page, Predicate, to_test
+from cfm_core.query import JsonPage, Page, Predicate, to_test
 
 Item = TypeVar("Item")
 
@@ -295,7 +295,7 @@ class MemoryOrchestrations:
                 if told.orchestration_id == orchestration_id and 0 <= told.ord < len(run.nodes)
             ]
 
-    def query(self, predicate: Predicate, page: Page) -> EntryPage:
+    def query(self, predicate: Predicate, page: Page) -> JsonPage:
         test = to_test(predicate, FIELDS)
         with self._runs.lock:
             found = [
@@ -303,7 +303,15 @@ class MemoryOrchestrations:
                 for orchestration in map(self.get, sorted(self._runs.runs))
                 if test(v1alpha1.fields_of(orchestration))
             ]
-        return EntryPage(json.dumps(found[page.offset : page.offset + page.limit]), len(found))
+        start = sum(entry["id"] <= page.after for entry in found) if page.after else page.offset
+        chosen = found[start : start + page.limit]
+        return JsonPage(
+            json.dumps(chosen, separators=(",", ":"), ensure_ascii=False),
+            len(found) if page.counted else None,
+            len(chosen),
+            chosen[-1]["id"] if chosen else "",
+            start + len(chosen) < len(found),
+        )
 
 
 class MemoryEngine:

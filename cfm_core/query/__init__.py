@@ -5,7 +5,7 @@ Source: CFM wire contract, section 10.
 
 from cfm_core.query.fields import Column, Fields, Json, JsonArray, Kind
 from cfm_core.query.memory import to_test
-from cfm_core.query.page import Page
+from cfm_core.query.page import JsonPage, Page
 from cfm_core.query.parser import parse
 from cfm_core.query.sql import to_sql
 from cfm_core.query.tree import All, Equals, Everything, Predicate, Scalar
@@ -18,6 +18,7 @@ __all__ = [
     "Fields",
     "Json",
     "JsonArray",
+    "JsonPage",
     "Kind",
     "Page",
     "Predicate",

@@ -10,7 +10,27 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``limit`` entries from ``offset`` on, in the list's total order."""
+    """``limit`` entries in the list's total order: from ``offset`` on, or those behind the one whose key is ``after``.
+
+    Behind a key the list is entered at once, however far down that is; entries before an offset are passed one by one.
+    """
 
     offset: int = 0
     limit: int = MOST
+    after: str = ""
+    counted: bool = True
+    """Whether the caller wants to know how many entries there are on all pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPage:
+    """The entries of one page as a JSON array, as the API shows them."""
+
+    text: str
+    total: int | None
+    """How many there are on all pages; None where nobody asked."""
+    size: int
+    last: str = ""
+    """The key of the last entry, behind which the next page begins; empty where there is none."""
+    more: bool = False
+    """Whether entries follow: the limit was reached, or the page would have become too large."""

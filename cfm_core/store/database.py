@@ -187,6 +187,33 @@ class Transaction:
         row = self.row(sql, **params)
         return row[0] if row else None
 
+    @contextlib.contextmanager
+    def part(self) -> Iterator[None]:
+        """A part that is undone alone if it raises.
+
+        Raises:
+            CfmError: the connection was lost.
+        """
+        self.simple("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            if not self._connection.is_closed:
+                self.simple("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")
+            raise
+        self.simple("RELEASE SAVEPOINT part")
+
+    def simple(self, sql: str) -> None:
+        """Run statements that give no rows.
+
+        Raises:
+            CfmError: one of them failed.
+        """
+        try:
+            self._connection.simple(sql)
+        except (*_LOST, DatabaseError) as error:
+            raise translated(error) from error
+
     def announce(self) -> None:
         """Wake the relay once this transaction has committed, because it left rows in the outbox."""
         self.announced = True
@@ -194,6 +221,10 @@ class Transaction:
 
 def _nobody_to_tell() -> None:
     return None
+
+
+_BEGIN_QUERY = "BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL statement_timeout = '20s'"
+"""A query's values decide which index serves it, so it is planned with them; and it is not waited for as long as a change."""
 
 
 class Database:
@@ -210,6 +241,7 @@ class Database:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(size)
         self._closed = False
+        self._joined = threading.local()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -219,7 +251,11 @@ class Database:
             RecoverableError: no connection, or it was lost. If that happens during the commit, nobody knows whether the
                 transaction took effect: what is done in it must bear a repetition.
         """
-        with self._connection(begin=True) as connection:
+        if (outer := self._outer) is not None:
+            with outer.part():
+                yield outer
+            return
+        with self._connection("BEGIN") as connection:
             transaction = Transaction(connection)
             try:
                 yield transaction
@@ -233,10 +269,43 @@ class Database:
         if transaction.announced:
             self._announce()
 
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[Transaction]:
+        """One transaction that everything joins which this thread does with the database in the block.
+
+        What would be a transaction of its own becomes a part of it: undone alone where it raises, committed with the whole.
+        """
+        with self.transaction() as transaction:
+            self._joined.transaction = transaction
+            try:
+                yield transaction
+            finally:
+                self._joined.transaction = None
+
+    @property
+    def _outer(self) -> Transaction | None:
+        outer: Transaction | None = getattr(self._joined, "transaction", None)
+        return outer
+
     def rows(self, sql: str, **params: Any) -> list[Row]:
         """Run one statement as a transaction of its own and give its rows."""
-        with self._connection(begin=False) as connection:
+        if (outer := self._outer) is not None:
+            with outer.part():
+                return outer.rows(sql, **params)
+        with self._connection("") as connection:
             return Transaction(connection).rows(sql, **params)
+
+    def query(self, sql: str, **params: Any) -> list[Row]:
+        """Run one statement that only reads, planned for just these values, and give its rows."""
+        with self._connection(_BEGIN_QUERY) as connection:
+            transaction = Transaction(connection)
+            try:
+                rows = transaction.rows(sql, **params)
+            except BaseException:
+                self._rollback(connection)
+                raise
+            transaction.simple("COMMIT")
+            return rows
 
     def row(self, sql: str, **params: Any) -> Row | None:
         """Run one statement that gives one row or none, as a transaction of its own."""
@@ -250,7 +319,10 @@ class Database:
 
     def announce(self) -> None:
         """Wake the relay: a statement of its own has left rows in the outbox."""
-        self._announce()
+        if (outer := self._outer) is not None:
+            outer.announce()
+        else:
+            self._announce()
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they come back."""
@@ -261,12 +333,12 @@ class Database:
             connection.close()
 
     @contextlib.contextmanager
-    def _connection(self, *, begin: bool) -> Iterator[_Connection]:
+    def _connection(self, begin: str) -> Iterator[_Connection]:
         deadline = time.monotonic() + _WAIT_FOR_CONNECTION_SECONDS
         if not self._slots.acquire(timeout=_WAIT_FOR_CONNECTION_SECONDS):
             raise RecoverableError("all database connections are busy", retry_after=1)
         try:
-            connection = self._checked_out(begin=begin, deadline=deadline)
+            connection = self._checked_out(begin, deadline)
             try:
                 yield connection
             except CfmError as error:
@@ -284,7 +356,7 @@ class Database:
         finally:
             self._slots.release()
 
-    def _checked_out(self, *, begin: bool, deadline: float) -> _Connection:
+    def _checked_out(self, begin: str, deadline: float) -> _Connection:
         while True:
             with self._lock:
                 if self._closed:
@@ -297,7 +369,7 @@ class Database:
                 # Begins the transaction, or finds out whether an idle connection is still alive: nothing has been
                 # done on it yet, so another one can take its place.
                 if begin:
-                    connection.simple("BEGIN")
+                    connection.simple(begin)
                 elif not fresh:
                     self._check_alive(connection)
             except (*_LOST, DatabaseError) as error:

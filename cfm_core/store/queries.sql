@@ -26,3 +26,24 @@ UPDATE eventing.outbox
 -- name: delete
 -- Forgets rows whose events have reached their receiver, or JetStream.
 DELETE FROM eventing.outbox WHERE id = ANY(:ids::bigint[]);
+
+-- name: count
+SELECT count(*) FROM <<table>> t WHERE <<condition>>
+
+-- name: page
+-- One page of a list: the entries as an array, how many there are on all pages, the last entry's key, how many entries
+-- the page has, and whether more follow. What makes the page too large is left for the next one.
+SELECT '[' || coalesce(string_agg(CASE WHEN fits THEN <<json>> END, ',' ORDER BY n), '') || ']',
+       <<total>>,
+       max((t).<<key>>::text COLLATE "C") FILTER (WHERE fits),
+       count(*) FILTER (WHERE fits),
+       coalesce(bool_or(NOT fits), false)
+  FROM (SELECT t, n, n <= :page_limit::bigint AND (n = 1 OR bytes <= :page_bytes::bigint) AS fits
+          FROM (SELECT t,
+                       row_number() OVER (ORDER BY (t).<<key>>) AS n,
+                       sum(<<bytes>>) OVER (ORDER BY (t).<<key>> ROWS UNBOUNDED PRECEDING) AS bytes
+                  FROM (SELECT t
+                          FROM <<table>> t
+                         WHERE (<<condition>>) AND <<after>>
+                         ORDER BY t.<<key>>
+                         LIMIT :page_limit::bigint + 1 <<offset>>) AS found) AS measured) AS page;

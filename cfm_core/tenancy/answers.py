@@ -12,11 +12,11 @@ JsonText = str
 
 
 @dataclass(frozen=True, slots=True)
-class JsonPage:
-    """An array of entities, and how many there are in all."""
+class JsonEntity:
+    """One entity as the API shows it, and its version, which the text repeats."""
 
+    version: int
     text: JsonText
-    total: int
 
 
 def json_of(document: Mapping[str, Any]) -> JsonText:

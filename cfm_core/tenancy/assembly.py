@@ -54,16 +54,14 @@ class MemoryTenancyAssembly(ServiceAssembly):
     provides = _KEYS
 
     def init(self, context: InitContext) -> None:
+        from cfm_core.tenancy.cells.memory import MemoryCells
         from cfm_core.tenancy.cells.service import Cells
+        from cfm_core.tenancy.dataspace_profiles.memory import MemoryDataspaceProfiles
         from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
-        from cfm_core.tenancy.memory import (
-            Fabric,
-            MemoryCells,
-            MemoryDataspaceProfiles,
-            MemoryParticipantProfiles,
-            MemoryTenants,
-        )
+        from cfm_core.tenancy.memory import Fabric
+        from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfiles
         from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+        from cfm_core.tenancy.tenants.memory import MemoryTenants
         from cfm_core.tenancy.tenants.service import Tenants
 
         fabric = Fabric()

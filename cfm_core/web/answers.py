@@ -7,19 +7,21 @@ from typing import Any, Protocol
 
 import flask
 
-from cfm_core.web.paging import Page, headers
+from cfm_core.query.page import JsonPage
+from cfm_core.web import conditional, urls
+from cfm_core.web.paging import Asked, headers
 
 JSON = "application/json"
 
 
-class Found(Protocol):
-    """The entries of a page as a JSON array, and how many there are in all."""
+class Entity(Protocol):
+    """An entity as the API shows it, and its version."""
 
     @property
     def text(self) -> str: ...
 
     @property
-    def total(self) -> int: ...
+    def version(self) -> int: ...
 
 
 def json_text(text: str, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
@@ -32,19 +34,28 @@ def json_value(value: Any, status: int = 200, headers: dict[str, str] | None = N
     return json_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False), status, headers)
 
 
-def page(request: flask.Request, wanted: Page, found: Found) -> flask.Response:
+def page(request: flask.Request, asked: Asked, found: JsonPage) -> flask.Response:
     """One page of a list, with its total and links."""
-    return json_text(found.text, 200, headers(request, wanted, found.total))
+    return json_text(found.text, 200, headers(request, asked, found))
 
 
-def created(text: str, location: str) -> flask.Response:
+def entity(request: flask.Request, found: Entity) -> flask.Response:
+    """One entity with its tag; 304 for a reader who has this version already."""
+    told = {"ETag": conditional.tag(found.version)}
+    if request.method in {"GET", "HEAD"} and conditional.is_known(request, found.version):
+        return flask.Response(status=304, headers=told)
+    return json_text(found.text, 200, told)
+
+
+def created(request: flask.Request, found: Entity, path: str) -> flask.Response:
     """201 with the new entity and where it is."""
-    return json_text(text, 201, {"Location": location})
+    return json_text(found.text, 201, {"Location": urls.local(request, path), "ETag": conditional.tag(found.version)})
 
 
-def accepted(text: str, monitor: str) -> flask.Response:
-    """202: the work goes on, and ``monitor`` is where it can be followed."""
-    return json_text(text, 202, {"Link": f'<{monitor}>; rel="monitor"', "Retry-After": "1"})
+def accepted(request: flask.Request, text: str, monitor: str, version: int | None = None) -> flask.Response:
+    """202: the work goes on, and ``monitor`` is the path where it can be followed."""
+    told = {"Link": f'<{urls.local(request, monitor)}>; rel="monitor"', "Retry-After": "1"}
+    return json_text(text, 202, told | ({} if version is None else {"ETag": conditional.tag(version)}))
 
 
 def empty(status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:

@@ -1,6 +1,6 @@
 """Reading a request's body as forgivingly as the contract wants it, and saying clearly what is wrong with it.
 
-Field names match in any case, unknown fields are ignored, an explicit null is as good as absent, the body ``null`` is
+Field names match in any case, unknown fields are named and ignored, an explicit null is as good as absent, the body ``null`` is
 ``{}``; the content type does not matter. Free-form maps keep what they hold.
 
 Source: CFM wire contract, section 1.
@@ -8,9 +8,11 @@ Source: CFM wire contract, section 1.
 
 from __future__ import annotations
 
+import difflib
 import io
 import json
 import math
+from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
 import flask
@@ -27,23 +29,23 @@ DEEPEST = 34
 """Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
 
-def read(request: flask.Request, model: type[Model]) -> Model:
-    """Read the body as ``model``.
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A field that nobody asks for; ``meant`` is the one whose name is most like it, or empty."""
+
+    pointer: str
+    meant: str
+
+    def __str__(self) -> str:
+        return f"there is no field {self.pointer}" + (f"; did you mean {self.meant}?" if self.meant else "")
+
+
+def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
+    """Read ``raw`` as ``model``, and name the fields that it has besides.
 
     Raises:
-        ValidationError: the body is not JSON, not an object, or does not fit; says where.
-        TooLargeError: it is larger than ``LIMIT``.
+        ValidationError: it is not JSON, not an object, or does not fit; says where.
     """
-    return parse(_bytes(request), model)
-
-
-def read_optional(request: flask.Request, model: type[Model]) -> Model:
-    """Like ``read``, and no body at all is ``{}``."""
-    return parse(_bytes(request) or b"{}", model)
-
-
-def parse(raw: bytes, model: type[Model]) -> Model:
-    """Read ``raw`` as ``model``; see ``read``."""
     try:
         document = json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
@@ -59,8 +61,9 @@ def parse(raw: bytes, model: type[Model]) -> Model:
         document = {}
     if not isinstance(document, dict):
         raise ValidationError("Invalid JSON: an object is expected", [FieldError("", "must be an object")])
+    unknown: list[Unknown] = []
     try:
-        return model.model_validate(_named_as_declared(document, model))
+        return model.model_validate(_named_as_declared(document, model, "", unknown)), tuple(unknown)
     except pydantic.ValidationError as error:
         errors = [
             FieldError("".join(f"/{_escaped(part)}" for part in item["loc"]), item["msg"]) for item in error.errors()
@@ -70,7 +73,12 @@ def parse(raw: bytes, model: type[Model]) -> Model:
         raise ValidationError(f"{kind}: {detail}", errors) from None
 
 
-def _bytes(request: flask.Request) -> bytes:
+def content(request: flask.Request) -> bytes:
+    """The request's whole body.
+
+    Raises:
+        TooLargeError: it is larger than ``LIMIT``.
+    """
     raw = bytearray()
     if (request.content_length or 0) <= LIMIT:
         while len(raw) <= LIMIT and (part := request.stream.read(LIMIT + 1 - len(raw))):
@@ -124,29 +132,42 @@ def _escaped(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
-def _named_as_declared(document: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def _named_as_declared(
+    document: dict[str, Any], model: type[BaseModel], pointer: str, unknown: list[Unknown]
+) -> dict[str, Any]:
     """``document`` with its fields spelled as ``model`` spells them, nulls left out; nested models likewise."""
     fields = {
         (info.alias or name).lower(): (info.alias or name, info.annotation) for name, info in model.model_fields.items()
     }
     named: dict[str, Any] = {}
     for key, value in document.items():
-        if value is None or (known := fields.get(key.lower())) is None:
-            continue
-        alias, annotation = known
-        named[alias] = _value_named_as_declared(value, annotation)
+        at = f"{pointer}/{_escaped(key)}"
+        if (known := fields.get(key.lower())) is None:
+            alike = difflib.get_close_matches(key.lower(), fields, n=1)
+            unknown.append(Unknown(at, fields[alike[0]][0] if alike else ""))
+        elif value is not None:
+            alias, annotation = known
+            named[alias] = _value_named_as_declared(value, annotation, at, unknown)
     return named
 
 
-def _value_named_as_declared(value: Any, annotation: Any) -> Any:
+def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown: list[Unknown]) -> Any:
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             if isinstance(value, dict):
-                return _named_as_declared(value, candidate)
+                return _named_as_declared(value, candidate, pointer, unknown)
             if isinstance(value, list):
-                return [_named_as_declared(item, candidate) if isinstance(item, dict) else item for item in value]
+                return [
+                    _named_as_declared(item, candidate, f"{pointer}/{index}", unknown)
+                    if isinstance(item, dict)
+                    else item
+                    for index, item in enumerate(value)
+                ]
     # A map of lists, such as the activities of a template: {name: [model]}.
     for candidate in get_args(annotation):
         if get_args(candidate) and isinstance(value, dict):
-            return {key: _value_named_as_declared(item, candidate) for key, item in value.items()}
+            return {
+                key: _value_named_as_declared(item, candidate, f"{pointer}/{_escaped(key)}", unknown)
+                for key, item in value.items()
+            }
     return value

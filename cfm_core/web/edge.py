@@ -1,17 +1,21 @@
-"""Where HTTP ends: authentication, the call of the handler, errors as answers. Every HTTP function runs through here."""
+"""Where HTTP ends: authentication, body, the call of the handler, errors as answers. Every HTTP function runs through here."""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flask
 
 from cfm_core import deployment
 from cfm_core.assembly.auth import AUTHENTICATOR
 from cfm_core.declaration import HttpFunction
-from cfm_core.errors import CfmError, ClientError, FatalError
+from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ValidationError
+from cfm_core.web import body, idempotency, paging
 from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)
@@ -19,6 +23,7 @@ log = logging.getLogger(__name__)
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
 
+_MOST_WARNINGS = 10
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
 
 
@@ -33,7 +38,7 @@ def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     """Answer a request: authenticate, authorize, call the handler, turn what it raises into an answer."""
     request_id = request_id_of(request)
     try:
-        response = _answer(function, request)
+        response = _answer(function, request, request_id)
     except CfmError as error:
         if not isinstance(error, ClientError):
             log.error("%s failed [%s]: %s", function.name, request_id, error, exc_info=error)
@@ -47,7 +52,7 @@ def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     return response
 
 
-def _answer(function: HttpFunction, request: flask.Request) -> flask.Response:
+def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
     if function.scope is not None:
         authenticator, *services = deployment.services((AUTHENTICATOR, *function.requires))
         principal = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
@@ -63,4 +68,39 @@ def _answer(function: HttpFunction, request: flask.Request) -> flask.Response:
             return flask.Response(status=405, headers={"Allow": function.method})
     if principal is not None and function.scope is not None:
         principal.require(function.scope)
-    return function.handler(request, *services, **variables)
+    # A handler without a declared body reads it itself, if at all.
+    takes_body = function.body is not None or (function.method == "POST" and function.lists is not None)
+    raw = body.content(request) if takes_body or idempotency.KEY in request.environ else b""
+
+    def call() -> flask.Response:
+        return _call(function, request, raw, services, variables)
+
+    if principal is None or function.method != "POST" or function.lists is not None:
+        return call()
+    return idempotency.answer(request, principal.subject, raw, call, request_id)
+
+
+def _call(
+    function: HttpFunction, request: flask.Request, raw: bytes, services: Sequence[Any], variables: Mapping[str, str]
+) -> flask.Response:
+    """Call the handler with what its declaration promises; name the fields that the body has besides."""
+    unknown: Sequence[body.Unknown] = ()
+    arguments: list[Any] = []
+    if function.body is not None:
+        document, unknown = body.parse(raw or (b"{}" if function.body_is_optional else b""), function.body)
+        arguments = [document]
+    elif function.lists is not None and function.method == "POST":
+        query, unknown = body.parse(raw, paging.QueryRequest)
+        arguments = [paging.asked_by_document(request, query)]
+    elif function.lists is not None:
+        arguments = [paging.asked_by_url(request)]
+    if unknown and request.args.get("fieldValidation", "").lower() == "strict":
+        raise ValidationError(
+            f"Invalid payload: {'; '.join(map(str, unknown))}",
+            [FieldError(one.pointer, str(one)) for one in unknown],
+        )
+    response = function.handler(request, *services, *arguments, **variables)
+    if unknown:
+        # As JSON a text is a quoted string of ASCII, whatever a field is called.
+        response.headers["Warning"] = ", ".join(f"299 - {json.dumps(str(one))}" for one in unknown[:_MOST_WARNINGS])
+    return response

@@ -1,10 +1,11 @@
-"""Pages of a list: offset and limit as the contract has them, and links that work.
+"""Lists as they are asked for: a predicate and a page, from the URL or from a document; and links to the other pages.
 
 Source: CFM wire contract, section 7.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import flask
@@ -12,9 +13,13 @@ from pydantic import StrictInt
 
 from cfm_core.contracts.documents import Document
 from cfm_core.errors import FieldError, ValidationError
-from cfm_core.query.page import MOST, Page
+from cfm_core.query.page import MOST, JsonPage, Page
+from cfm_core.web import urls
 
-__all__ = ["MOST", "Page", "QueryRequest", "headers", "page_of"]
+__all__ = ["MOST", "Asked", "Page", "QueryRequest", "asked_by_document", "asked_by_url", "headers"]
+
+LONGEST_LINKED = 1024
+"""Characters of a predicate that links repeat; a list with a longer one has none, so that headers stay small."""
 
 
 class QueryRequest(Document):
@@ -23,14 +28,19 @@ class QueryRequest(Document):
     predicate: str = ""
     offset: StrictInt = 0
     limit: StrictInt = 0
-
-    def page(self) -> Page:
-        """Raises ValidationError for a negative offset or limit."""
-        return _checked(self.offset, self.limit)
+    after: str = ""
 
 
-def page_of(request: flask.Request) -> Page:
-    """The page that the URL asks for.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A list that somebody asks for."""
+
+    predicate: str
+    page: Page
+
+
+def asked_by_url(request: flask.Request) -> Asked:
+    """What the URL says: ``q``, ``offset``, ``limit`` and ``after``; without ``q``, everything.
 
     Raises:
         ValidationError: ``offset`` or ``limit`` is not an integer, or negative.
@@ -44,10 +54,20 @@ def page_of(request: flask.Request) -> Page:
             raise ValidationError(
                 f"Invalid {name}: {raw!r} is not an integer", [FieldError(f"/{name}", "integer")]
             ) from None
-    return _checked(numbers["offset"], numbers["limit"])
+    predicate = request.args.get("q", "true")
+    return Asked(predicate, _page(request, numbers["offset"], numbers["limit"], request.args.get("after", "")))
 
 
-def _checked(offset: int, limit: int) -> Page:
+def asked_by_document(request: flask.Request, document: QueryRequest) -> Asked:
+    """What the document says.
+
+    Raises:
+        ValidationError: ``offset`` or ``limit`` is negative.
+    """
+    return Asked(document.predicate, _page(request, document.offset, document.limit, document.after))
+
+
+def _page(request: flask.Request, offset: int, limit: int, after: str) -> Page:
     for name, value in (("offset", offset), ("limit", limit)):
         if value < 0:
             raise ValidationError(
@@ -55,22 +75,40 @@ def _checked(offset: int, limit: int) -> Page:
             )
         if value >= 2**63:
             raise ValidationError(f"Invalid {name}: {value} is too large", [FieldError(f"/{name}", "too large")])
-    return Page(offset, min(limit, MOST) or MOST)
+    return Page(offset, min(limit, MOST) or MOST, after, counted=not _count_is_unwanted(request))
 
 
-def headers(request: flask.Request, page: Page, total: int) -> dict[str, str]:
-    """``X-Total-Count`` and ``Link`` for one page of a list of ``total`` entries."""
-    base = request.base_url
+def _count_is_unwanted(request: flask.Request) -> bool:
+    preferences: str = request.environ.get("HTTP_PREFER", "")
+    return any(one.split(";")[0].strip().lower() == "count=none" for one in preferences.split(","))
 
-    def link(offset: int, relation: str) -> str:
-        query = {name: value for name, value in request.args.items() if name not in {"offset", "limit"}}
-        return f'<{base}?{urlencode(query | {"offset": str(offset), "limit": str(page.limit)})}>; rel="{relation}"'
 
-    links = [link(page.offset, "self")]
-    if page.offset + page.limit < total:
-        links.append(link(page.offset + page.limit, "next"))
+def headers(request: flask.Request, asked: Asked, found: JsonPage) -> dict[str, str]:
+    """``X-Total-Count`` and ``Link`` for one page of a list.
+
+    A link to the next page names both the place where it begins and the key of the entry before it, which leads there at
+    once; where both are given, the key counts.
+    """
+    page = asked.page
+    told = {"Preference-Applied": "count=none"} if not page.counted else {"X-Total-Count": str(found.total)}
+    if len(asked.predicate) > LONGEST_LINKED:
+        return told
+    path = request.path.rstrip("/").removesuffix("/query")
+    base = urls.absolute(request, path)
+    kept = {name: value for name, value in request.args.items() if name not in {"offset", "limit", "after", "q"}}
+    if asked.predicate != "true":
+        kept["q"] = asked.predicate
+
+    def link(relation: str, offset: int, after: str = "") -> str:
+        place = {"offset": str(offset), "limit": str(page.limit)} | ({"after": after} if after else {})
+        return f'<{base}?{urlencode(kept | place)}>; rel="{relation}"'
+
+    links = [link("self", page.offset, page.after)]
+    if found.more:
+        links.append(link("next", page.offset + found.size, found.last))
     if page.offset > 0:
-        links.append(link(max(0, page.offset - page.limit), "prev"))
-    links.append(link(0, "first"))
-    links.append(link(max(0, (total - 1) // page.limit * page.limit), "last"))
-    return {"X-Total-Count": str(total), "Link": ", ".join(links)}
+        links.append(link("prev", max(0, page.offset - page.limit)))
+    links.append(link("first", 0))
+    if found.total is not None:
+        links.append(link("last", max(0, (found.total - 1) // page.limit * page.limit)))
+    return told | {"Link": ", ".join(links)}

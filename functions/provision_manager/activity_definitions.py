@@ -10,7 +10,6 @@ from cfm_core.provisioning.definitions import v1alpha1
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.web.answers import empty, json_value
 from cfm_core.web.auth import PM_READ, PM_WRITE
-from cfm_core.web.body import read
 
 PATH = "/api/v1alpha1/activity-definitions"
 
@@ -21,10 +20,18 @@ def list_activity_definitions(request: Request, definitions: Definitions) -> Res
     return json_value([v1alpha1.activity_definition_to_json(one) for one in definitions.list_activity_definitions()])
 
 
-@http_function("POST", PATH, scope=PM_WRITE, requires=[DEFINITIONS])
-def put_activity_definition(request: Request, definitions: Definitions) -> Response:
+@http_function(
+    *("POST", PATH),
+    scope=PM_WRITE,
+    requires=[DEFINITIONS],
+    body=v1alpha1.ActivityDefinitionDocument,
+    gives={201: None},
+)
+def put_activity_definition(
+    request: Request, definitions: Definitions, document: v1alpha1.ActivityDefinitionDocument
+) -> Response:
     """Add an activity definition, or replace the one of its type."""
-    definitions.put_activity_definition(read(request, v1alpha1.ActivityDefinitionDocument).to_model())
+    definitions.put_activity_definition(document.to_model())
     return empty(201)
 
 

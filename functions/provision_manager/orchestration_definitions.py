@@ -10,7 +10,6 @@ from cfm_core.provisioning.definitions import v1alpha1
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.web.answers import empty, json_value
 from cfm_core.web.auth import PM_READ, PM_WRITE
-from cfm_core.web.body import read
 
 PATH = "/api/v1alpha1/orchestration-definitions"
 
@@ -23,10 +22,12 @@ def list_orchestration_definitions(request: Request, definitions: Definitions) -
     )
 
 
-@http_function("POST", PATH, scope=PM_WRITE, requires=[DEFINITIONS])
-def put_orchestration_template(request: Request, definitions: Definitions) -> Response:
+@http_function("POST", PATH, scope=PM_WRITE, requires=[DEFINITIONS], body=v1alpha1.OrchestrationTemplateDocument)
+def put_orchestration_template(
+    request: Request, definitions: Definitions, document: v1alpha1.OrchestrationTemplateDocument
+) -> Response:
     """Put the definitions of a template in force, all or none, in place of those that their types had."""
-    template = read(request, v1alpha1.OrchestrationTemplateDocument).to_model()
+    template = document.to_model()
     definitions.put_template(template)
     return json_value({"id": template.id, "description": "ID of the Orchestration Template"}, 201)
 

@@ -10,29 +10,27 @@ from cfm_core.function import http_function
 from cfm_core.provisioning.assembly import ORCHESTRATIONS
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.service import Orchestrations
-from cfm_core.web import paging
 from cfm_core.web.answers import json_value, page
 from cfm_core.web.auth import PM_READ, PM_WRITE
-from cfm_core.web.body import read
 from cfm_core.web.edge import request_id_of
+from cfm_core.web.paging import Asked
 from cfm_core.web.problem import problem
 
 PATH = "/api/v1alpha1/orchestrations"
 
 
-@http_function("POST", PATH, scope=PM_WRITE, requires=[ORCHESTRATIONS])
-def start_orchestration(request: Request, orchestrations: Orchestrations) -> Response:
+@http_function("POST", PATH, scope=PM_WRITE, requires=[ORCHESTRATIONS], body=v1alpha1.ManifestDocument)
+def start_orchestration(
+    request: Request, orchestrations: Orchestrations, manifest: v1alpha1.ManifestDocument
+) -> Response:
     """Start an orchestration. A known id is answered with the orchestration that has it."""
-    manifest = read(request, v1alpha1.ManifestDocument).to_manifest()
-    return json_value(v1alpha1.to_internal_json(orchestrations.start(manifest)), 202)
+    return json_value(v1alpha1.to_internal_json(orchestrations.start(manifest.to_manifest())), 202)
 
 
-@http_function("POST", PATH + "/query", scope=PM_READ, requires=[ORCHESTRATIONS])
-def query_orchestrations(request: Request, orchestrations: Orchestrations) -> Response:
-    """Find orchestrations by a predicate."""
-    asked = read(request, paging.QueryRequest)
-    wanted = asked.page()
-    return page(request, wanted, orchestrations.query(query.parse(asked.predicate), wanted))
+@http_function("POST", PATH + "/query", scope=PM_READ, requires=[ORCHESTRATIONS], lists=dict)
+def query_orchestrations(request: Request, orchestrations: Orchestrations, asked: Asked) -> Response:
+    """A page of the orchestrations that a predicate holds for."""
+    return page(request, asked, orchestrations.query(query.parse(asked.predicate), asked.page))
 
 
 @http_function("GET", PATH + "/{orchestration_id}", scope=PM_READ, requires=[ORCHESTRATIONS])
@@ -48,11 +46,20 @@ def get_orchestration_history(request: Request, orchestrations: Orchestrations, 
 
 
 @http_function(
-    "POST", PATH + "/{orchestration_id}/activities/{activity_id}/complete", scope=None, requires=[ORCHESTRATIONS]
+    *("POST", PATH + "/{orchestration_id}/activities/{activity_id}/complete"),
+    scope=None,
+    requires=[ORCHESTRATIONS],
+    body=v1alpha1.EndingDocument,
 )
-def end_activity(request: Request, orchestrations: Orchestrations, orchestration_id: str, activity_id: str) -> Response:
+def end_activity(
+    request: Request,
+    orchestrations: Orchestrations,
+    document: v1alpha1.EndingDocument,
+    orchestration_id: str,
+    activity_id: str,
+) -> Response:
     """End an activity that waits, by whoever was given its token: the token stands for a scope. Safe to repeat."""
-    ending = read(request, v1alpha1.EndingDocument).to_ending()
+    ending = document.to_ending()
     orchestrations.end_activity(orchestration_id, activity_id, ending)
     return json_value({"activityId": activity_id, "state": "failed" if ending.error else "done"})
 

@@ -11,25 +11,31 @@ from cfm_core.function import http_function
 from cfm_core.tenancy.assembly import PARTICIPANT_PROFILES
 from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
 from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
-from cfm_core.web import answers, body, paging
+from cfm_core.web import answers
 from cfm_core.web.auth import TM_READ, TM_WRITE
+from cfm_core.web.paging import Asked
 
 PATH = "/api/v1alpha1/tenants/{tenant_id}/participant-profiles"
+ALL = "/api/v1alpha1/participant-profiles"
 ORCHESTRATIONS = "/api/v1alpha1/orchestrations"
 """Where the Provision Manager shows how a deployment goes on."""
 
 
-@http_function("GET", PATH, scope=TM_READ, requires=[PARTICIPANT_PROFILES])
-def list_participant_profiles(request: Request, profiles: ParticipantProfiles, tenant_id: str) -> Response:
-    """The participant profiles of a tenant."""
-    return answers.json_text(profiles.of_tenant(tenant_id))
+@http_function("GET", PATH, scope=TM_READ, requires=[PARTICIPANT_PROFILES], lists=dict)
+def list_participant_profiles(
+    request: Request, profiles: ParticipantProfiles, asked: Asked, tenant_id: str
+) -> Response:
+    """A page of the participant profiles of a tenant, or of those that a predicate holds for."""
+    return answers.page(request, asked, profiles.select_of(tenant_id, asked.predicate, asked.page))
 
 
-@http_function("POST", PATH, scope=TM_WRITE, requires=[PARTICIPANT_PROFILES])
-def deploy_participant_profile(request: Request, profiles: ParticipantProfiles, tenant_id: str) -> Response:
+@http_function("POST", PATH, scope=TM_WRITE, requires=[PARTICIPANT_PROFILES], body=NewParticipantProfileDeployment)
+def deploy_participant_profile(
+    request: Request, profiles: ParticipantProfiles, new: NewParticipantProfileDeployment, tenant_id: str
+) -> Response:
     """Create a participant profile and begin to deploy its virtual participant agents."""
-    orchestration_id, text = profiles.deploy(tenant_id, body.read(request, NewParticipantProfileDeployment))
-    return answers.accepted(text, f"{ORCHESTRATIONS}/{orchestration_id}")
+    orchestration_id, profile = profiles.deploy(tenant_id, new)
+    return answers.accepted(request, profile.text, f"{ORCHESTRATIONS}/{orchestration_id}", profile.version)
 
 
 @http_function("GET", PATH + "/{profile_id}", scope=TM_READ, requires=[PARTICIPANT_PROFILES])
@@ -37,7 +43,7 @@ def get_participant_profile(
     request: Request, profiles: ParticipantProfiles, tenant_id: str, profile_id: str
 ) -> Response:
     """One participant profile of a tenant."""
-    return answers.json_text(profiles.get(tenant_id, profile_id))
+    return answers.entity(request, profiles.get(tenant_id, profile_id))
 
 
 @http_function("DELETE", PATH + "/{profile_id}", scope=TM_WRITE, requires=[PARTICIPANT_PROFILES])
@@ -46,12 +52,16 @@ def dispose_participant_profile(
 ) -> Response:
     """Begin to dispose the virtual participant agents of a participant profile. A second request is refused."""
     orchestration_id = profiles.dispose(tenant_id, profile_id)
-    return answers.accepted("", f"{ORCHESTRATIONS}/{orchestration_id}")
+    return answers.accepted(request, "", f"{ORCHESTRATIONS}/{orchestration_id}")
 
 
-@http_function("POST", "/api/v1alpha1/participant-profiles/query", scope=TM_READ, requires=[PARTICIPANT_PROFILES])
-def query_participant_profiles(request: Request, profiles: ParticipantProfiles) -> Response:
+@http_function("GET", ALL, scope=TM_READ, requires=[PARTICIPANT_PROFILES], lists=dict)
+def list_all_participant_profiles(request: Request, profiles: ParticipantProfiles, asked: Asked) -> Response:
+    """A page of the participant profiles of all tenants, or of those that a predicate holds for."""
+    return answers.page(request, asked, profiles.select(asked.predicate, asked.page))
+
+
+@http_function("POST", ALL + "/query", scope=TM_READ, requires=[PARTICIPANT_PROFILES], lists=dict)
+def query_participant_profiles(request: Request, profiles: ParticipantProfiles, asked: Asked) -> Response:
     """A page of the participant profiles, of all tenants, that a predicate holds for."""
-    query = body.read(request, paging.QueryRequest)
-    page = query.page()
-    return answers.page(request, page, profiles.select(query.predicate, page))
+    return answers.page(request, asked, profiles.select(asked.predicate, asked.page))

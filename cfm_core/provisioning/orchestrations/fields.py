@@ -9,13 +9,13 @@ from cfm_core.query import Column, Fields, Kind
 
 FIELDS = Fields(
     {
-        "id": Column("o.id"),
-        "version": Column("o.version", Kind.INTEGER),
-        "correlationId": Column("o.correlation_id"),
-        "definitionId": Column("o.type"),
-        "orchestrationType": Column("o.type"),
-        "state": Column("CASE o.state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END", Kind.INTEGER),
-        "stateTimestamp": Column("o.state_at", Kind.TIMESTAMP),
-        "createdTimestamp": Column("o.created_at", Kind.TIMESTAMP),
+        "id": Column("t.id"),
+        "version": Column("t.version", Kind.INTEGER),
+        "correlationId": Column("t.correlation_id"),
+        "definitionId": Column("t.type"),
+        "orchestrationType": Column("t.type"),
+        "state": Column("CASE t.state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END", Kind.INTEGER),
+        "stateTimestamp": Column("t.state_at", Kind.TIMESTAMP),
+        "createdTimestamp": Column("t.created_at", Kind.TIMESTAMP),
     }
 )

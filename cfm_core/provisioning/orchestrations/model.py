@@ -59,11 +59,3 @@ class Ending:
     """Why the activity has failed; empty where it has not."""
     values: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class EntryPage:
-    """One page of a query: its entries as a JSON array, as the API shows them, and how many there are on all pages."""
-
-    text: str
-    total: int

@@ -37,19 +37,3 @@ SELECT n.activity_id, n.type, h.dispatch, h.attempt, h.kind, h.reason, h.dispatc
     ON h.orch_id = o.id AND h.phase = o.phase AND n.def_id = o.def_id
  WHERE o.id = :id
  ORDER BY h.at, h.ord;
-
--- name: query
--- One page of the orchestrations that meet a condition, as JSON, and how many meet it.
-WITH matching AS (
-  SELECT o.* FROM provision_manager.orchestration o WHERE {condition}
-), page AS (
-  SELECT * FROM matching ORDER BY id LIMIT :limit::bigint OFFSET :offset::bigint
-)
-SELECT (SELECT count(*) FROM matching),
-       coalesce(json_agg(json_build_object(
-         'id', id, 'correlationId', correlation_id,
-         'state', CASE state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END,
-         'stateTimestamp', to_char(state_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-         'createdTimestamp', to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-         'orchestrationType', type, 'definitionId', type) ORDER BY id), '[]')::text
-  FROM page;

@@ -9,8 +9,8 @@ from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import ConflictError, ForbiddenError, ValidationError
 from cfm_core.provisioning.engine.model import ActivityState
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, EntryPage, Orchestration
-from cfm_core.query import Page, Predicate
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
+from cfm_core.query import JsonPage, Page, Predicate
 
 
 class Orchestrations(Protocol):
@@ -46,7 +46,7 @@ class Orchestrations(Protocol):
         """
         ...
 
-    def query(self, predicate: Predicate, page: Page) -> EntryPage:
+    def query(self, predicate: Predicate, page: Page) -> JsonPage:
         """One page of the orchestrations for which ``predicate`` holds, by id.
 
         Raises:

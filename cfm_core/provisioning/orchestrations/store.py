@@ -10,13 +10,17 @@ from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, EntryPage, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
-from cfm_core.query import Page, Predicate, to_sql
+from cfm_core.query import JsonPage, Page, Predicate, to_sql
+from cfm_core.store import paging
 from cfm_core.store.database import Database
+from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
 
 SQL = Queries("cfm_core.provisioning.orchestrations")
+
+LISTING = Listing("provision_manager.orchestration", "provision_manager.entry_json(t)", "256", key_type="text")
 
 
 class PostgresOrchestrations:
@@ -69,14 +73,9 @@ class PostgresOrchestrations:
             if kind is not None
         ]
 
-    def query(self, predicate: Predicate, page: Page) -> EntryPage:
+    def query(self, predicate: Predicate, page: Page) -> JsonPage:
         condition, params = to_sql(predicate, FIELDS)
-        row = self._database.row(
-            SQL["query"].replace("{condition}", condition), **params, offset=page.offset, limit=page.limit
-        )
-        assert row is not None
-        total, text = row
-        return EntryPage(text, total)
+        return paging.select(self._database, LISTING, page, condition, params)
 
     def _find(self, orchestration_id: str) -> Orchestration | None:
         row = self._database.row(SQL["get"], id=orchestration_id)

@@ -5,7 +5,8 @@ CREATE SCHEMA tenant_manager;
 CREATE TABLE tenant_manager.tenants (
   id         uuid PRIMARY KEY,
   version    integer NOT NULL DEFAULT 0,          -- rises with every write, here and below
-  properties jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object')
+  properties jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object'),
+  bytes      integer GENERATED ALWAYS AS (octet_length(properties::text)) STORED -- so that a page knows when it is full
 );
 
 -- Without a list of pending entries, which every query would have to read from end to end.
@@ -62,6 +63,7 @@ CREATE TABLE tenant_manager.participant_profiles (
   manifest              jsonb,                    -- the one whose response is awaited
   sends                 integer NOT NULL DEFAULT 1, -- of that manifest
   due_at                timestamptz,              -- then it is sent again
+  bytes                 integer GENERATED ALWAYS AS (octet_length(properties::text) + octet_length(vpas::text)) STORED,
   CONSTRAINT participant_profiles_awaiting CHECK (
     (state IN ('pending', 'disposing')) = (due_at IS NOT NULL) AND (due_at IS NULL) = (manifest IS NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
@@ -97,6 +99,16 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":"' || c.id || '","version":' || c.version || ',"externalId":' || to_json(c.external_id)::text
     || ',"state":"' || c.state || '","stateTimestamp":"' || tenant_manager.instant(c.state_at) || '"'
     || tenant_manager.object_member('properties', c.properties) || '}';
+
+-- The deployments of a dataspace profile, as a predicate may name them.
+CREATE FUNCTION tenant_manager.deployments_of(profile_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                 'id', p.id, 'version', 0, 'state', p.state, 'stateTimestamp', tenant_manager.instant(p.state_at),
+                 'cellId', p.cell_id, 'externalCellId', c.external_id) ORDER BY p.state_at, p.id), '[]')
+          FROM tenant_manager.dataspace_deployments p
+          JOIN tenant_manager.cells c ON c.id = p.cell_id
+         WHERE p.dataspace_profile_id = profile_id);
 
 CREATE FUNCTION tenant_manager.dataspace_profile_json(d tenant_manager.dataspace_profiles) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE

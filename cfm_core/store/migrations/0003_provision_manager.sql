@@ -96,6 +96,15 @@ CREATE TABLE provision_manager.orchestration (
 CREATE INDEX orchestration_correlation ON provision_manager.orchestration USING hash (correlation_id);
 CREATE INDEX orchestration_resend ON provision_manager.orchestration (resend_at) WHERE resend_at IS NOT NULL;
 
+-- An orchestration as it is listed. Instants are RFC 3339 in UTC.
+CREATE FUNCTION provision_manager.entry_json(o provision_manager.orchestration) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":' || to_json(o.id)::text || ',"correlationId":' || to_json(o.correlation_id)::text
+    || ',"state":' || CASE o.state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END
+    || ',"stateTimestamp":"' || to_char(o.state_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","createdTimestamp":"' || to_char(o.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text || '}';
+
 CREATE TABLE provision_manager.orchestration_data (
   orch_id text COLLATE "C" PRIMARY KEY,
   input   jsonb NOT NULL,                         -- the manifest's payload, for ever as it came

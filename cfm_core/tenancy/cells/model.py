@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NewType
 
@@ -35,3 +35,17 @@ class CellOption:
     @property
     def active(self) -> bool:
         return self.state == DeploymentState.ACTIVE
+
+
+def changed(
+    cell: Cell, state: DeploymentState | None, properties: Mapping[str, Any], removed: Iterable[str], now: datetime
+) -> Cell:
+    """``cell`` in ``state`` (None: as it is) since ``now``, with ``properties`` set, then without the keys ``removed``."""
+    gone = frozenset(removed)
+    moves = state is not None and state != cell.state
+    return replace(
+        cell,
+        state=state if state is not None else cell.state,
+        state_at=now if moves else cell.state_at,
+        properties={key: value for key, value in {**cell.properties, **properties}.items() if key not in gone},
+    )

@@ -1,21 +1,34 @@
 -- name: insert
--- Gives the new cell's JSON.
+-- Gives the new cell's version and JSON; no row where its id is taken.
 INSERT INTO tenant_manager.cells AS c (id, external_id, state, state_at, properties)
 VALUES (:id::uuid, :external_id, :state, :state_at::timestamptz, :properties::jsonb)
-RETURNING tenant_manager.cell_json(c);
+ON CONFLICT (id) DO NOTHING
+RETURNING c.version, tenant_manager.cell_json(c);
 
 -- name: find
--- One cell's JSON, 0 or 1 row.
-SELECT tenant_manager.cell_json(c) FROM tenant_manager.cells c WHERE c.id = :id::uuid;
-
--- name: all
--- Every cell, as an array.
-SELECT '[' || coalesce(string_agg(tenant_manager.cell_json(c), ',' ORDER BY c.id), '') || ']'
-  FROM tenant_manager.cells c;
+-- One cell's version and JSON, 0 or 1 row.
+SELECT c.version, tenant_manager.cell_json(c) FROM tenant_manager.cells c WHERE c.id = :id::uuid;
 
 -- name: lock
--- Holds a cell against whoever deploys to it. Gives 0 or 1 row.
-SELECT id FROM tenant_manager.cells WHERE id = :id::uuid FOR UPDATE;
+-- One cell, held until the commit against whoever deploys to it. Gives 0 or 1 row.
+SELECT id::text, external_id, state, state_at, properties, version
+  FROM tenant_manager.cells
+ WHERE id = :id::uuid
+   FOR UPDATE;
+
+-- name: replace
+-- Writes a cell that is held, and counts on the dataspace profiles that show its external id. Gives its version and JSON.
+WITH shown AS (
+  UPDATE tenant_manager.dataspace_profiles d
+     SET version = d.version + 1
+    FROM tenant_manager.dataspace_deployments p, tenant_manager.cells c
+   WHERE p.dataspace_profile_id = d.id AND p.cell_id = c.id AND c.id = :id::uuid AND c.external_id <> :external_id
+)
+UPDATE tenant_manager.cells c
+   SET external_id = :external_id, state = :state, state_at = :state_at::timestamptz, properties = :properties::jsonb,
+       version = version + 1
+ WHERE c.id = :id::uuid
+RETURNING c.version, tenant_manager.cell_json(c);
 
 -- name: users
 -- Some of what is deployed to a cell: kind and id.

@@ -3,44 +3,81 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
+from cfm_core.query import Column, Fields, Json, JsonPage, Kind, Page, Predicate, to_sql
+from cfm_core.store import paging
 from cfm_core.store.database import Database
+from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonText
+from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import Cell, CellId
-from cfm_core.tenancy.usage import in_use
+from cfm_core.tenancy.states import DeploymentState
+from cfm_core.tenancy.usage import check_external_id, in_use
+from cfm_core.versions import Expected
 
 SQL = Queries("cfm_core.tenancy.cells")
+
+FIELDS = Fields(
+    {
+        "id": Column("t.id", Kind.UUID),
+        "version": Column("t.version", Kind.INTEGER),
+        "externalId": Column("t.external_id"),
+        "state": Column("t.state"),
+        "stateTimestamp": Column("t.state_at", Kind.TIMESTAMP),
+        "properties": Json("t.properties"),
+    }
+)
+
+LISTING = Listing("tenant_manager.cells", "tenant_manager.cell_json(t)", "octet_length((t).properties::text)")
 
 
 class PostgresCells:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, cell: Cell) -> JsonText:
-        text: str = self._database.value(
-            SQL["insert"],
-            id=cell.id,
-            external_id=cell.external_id,
-            state=cell.state,
-            state_at=cell.state_at.isoformat(),
-            properties=json.dumps(cell.properties),
-        )
-        return text
+    def insert(self, cell: Cell) -> JsonEntity | None:
+        row = self._database.row(SQL["insert"], **_params(cell))
+        return JsonEntity(*row) if row else None
 
-    def find(self, cell_id: CellId) -> JsonText | None:
-        text: str | None = self._database.value(SQL["find"], id=cell_id)
-        return text
+    def find(self, cell_id: CellId) -> JsonEntity | None:
+        row = self._database.row(SQL["find"], id=cell_id)
+        return JsonEntity(*row) if row else None
 
-    def all(self) -> JsonText:
-        text: str = self._database.value(SQL["all"])
-        return text
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        condition, params = to_sql(predicate, FIELDS)
+        return paging.select(self._database, LISTING, page, condition, params)
 
-    def delete(self, cell_id: CellId) -> bool:
+    def change(self, cell_id: CellId, change: Callable[[Cell], Cell]) -> JsonEntity | None:
         with self._database.transaction() as transaction:
-            if transaction.row(SQL["lock"], id=cell_id) is None:
+            row = transaction.row(SQL["lock"], id=cell_id)
+            if row is None:
+                return None
+            id_, external_id, state, state_at, properties, version = row
+            before = Cell(id_, external_id, DeploymentState(state), state_at, properties, version)
+            after = change(before)
+            check_external_id(before, after, transaction.rows(SQL["users"], id=cell_id))
+            ((version, text),) = transaction.rows(SQL["replace"], **_params(after))
+        return JsonEntity(version, text)
+
+    def delete(self, cell_id: CellId, expected: Expected) -> bool:
+        with self._database.transaction() as transaction:
+            row = transaction.row(SQL["lock"], id=cell_id)
+            if row is None:
                 return False
+            expected.check(f"cell {cell_id}", row[-1])
             if users := transaction.rows(SQL["users"], id=cell_id):
                 raise in_use(f"cell {cell_id}", [(kind, user) for kind, user in users])
             transaction.rows(SQL["delete"], id=cell_id)
         return True
+
+
+def _params(cell: Cell) -> dict[str, Any]:
+    return {
+        "id": cell.id,
+        "external_id": cell.external_id,
+        "state": cell.state,
+        "state_at": cell.state_at.isoformat(),
+        "properties": json.dumps(cell.properties),
+    }

@@ -20,11 +20,33 @@ def _in_lower_case(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+State = Annotated[DeploymentState, BeforeValidator(_in_lower_case)]
+
+
+class CellDocument(Document):
+    """A cell as it is shown; ``properties`` are left out where there are none."""
+
+    id: str
+    version: int
+    external_id: str
+    state: DeploymentState
+    state_timestamp: str = Field(json_schema_extra={"format": "date-time"})
+    properties: dict[str, Any] = Field(default_factory=dict)
+
+
 class NewCell(Document):
     external_id: ShortText = ""
-    state: Annotated[DeploymentState, BeforeValidator(_in_lower_case)]
+    state: State
     state_timestamp: Instant = ZERO
     properties: dict[str, Any] = Field(default_factory=dict)
+
+
+class CellDiff(Document):
+    """Another state, or none; ``removed`` wins over ``properties``."""
+
+    state: State | None = None
+    properties: dict[str, Any] = Field(default_factory=dict)
+    removed: list[str] = Field(default_factory=list)
 
 
 def shown(cell: Cell) -> dict[str, Any]:

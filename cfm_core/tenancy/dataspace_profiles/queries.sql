@@ -1,17 +1,12 @@
 -- name: insert
--- Gives the new profile's JSON.
+-- Gives the new profile's version and JSON.
 INSERT INTO tenant_manager.dataspace_profiles AS d (id, spec, artifacts, properties)
 VALUES (:id::uuid, :spec::json, :artifacts::json, :properties::jsonb)
-RETURNING tenant_manager.dataspace_profile_json(d);
+RETURNING d.version, tenant_manager.dataspace_profile_json(d);
 
 -- name: find
--- One profile's JSON, 0 or 1 row.
-SELECT tenant_manager.dataspace_profile_json(d) FROM tenant_manager.dataspace_profiles d WHERE d.id = :id::uuid;
-
--- name: all
--- Every profile, as an array.
-SELECT '[' || coalesce(string_agg(tenant_manager.dataspace_profile_json(d), ',' ORDER BY d.id), '') || ']'
-  FROM tenant_manager.dataspace_profiles d;
+-- One profile's version and JSON, 0 or 1 row.
+SELECT d.version, tenant_manager.dataspace_profile_json(d) FROM tenant_manager.dataspace_profiles d WHERE d.id = :id::uuid;
 
 -- name: lock
 -- Holds a profile against whoever deploys a participant to it. Gives 0 or 1 row.

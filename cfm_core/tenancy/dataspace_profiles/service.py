@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cfm_core.errors import FieldError, NotFoundError, RecoverableError, ValidationError
-from cfm_core.tenancy.answers import JsonText
+from cfm_core.query import JsonPage, Page, Predicate, parse
+from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfile, DataspaceProfileId, cell_for
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
-from cfm_core.tenancy.ids import is_id
+from cfm_core.tenancy.ids import check_key, is_id
 
 _ATTEMPTS = 3
 
@@ -19,11 +20,13 @@ _ATTEMPTS = 3
 class DataspaceProfileStore(Protocol):
     """Keeps dataspace profiles with their deployments, and gives them as the API shows them."""
 
-    def insert(self, profile: DataspaceProfile) -> JsonText: ...
+    def insert(self, profile: DataspaceProfile) -> JsonEntity: ...
 
-    def find(self, profile_id: DataspaceProfileId) -> JsonText | None: ...
+    def find(self, profile_id: DataspaceProfileId) -> JsonEntity | None: ...
 
-    def all(self) -> JsonText: ...
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        """Raises ValidationError: dataspace profiles have no field that the predicate names."""
+        ...
 
     def delete(self, profile_id: DataspaceProfileId) -> bool:
         """Whether there was such a profile; its deployments go with it.
@@ -48,7 +51,7 @@ class DataspaceProfiles:
     def __init__(self, store: DataspaceProfileStore) -> None:
         self._store = store
 
-    def create(self, new: NewDataspaceProfile) -> tuple[DataspaceProfileId, JsonText]:
+    def create(self, new: NewDataspaceProfile) -> tuple[DataspaceProfileId, JsonEntity]:
         profile = DataspaceProfile(
             DataspaceProfileId(str(uuid.uuid4())),
             tuple(new.dataspace_spec.protocol_stack),
@@ -61,15 +64,20 @@ class DataspaceProfiles:
         )
         return profile.id, self._store.insert(profile)
 
-    def get(self, profile_id: str) -> JsonText:
+    def get(self, profile_id: str) -> JsonEntity:
         answer = self._store.find(DataspaceProfileId(profile_id)) if is_id(profile_id) else None
         if answer is None:
             raise NotFoundError("dataspace profile", profile_id)
         return answer
 
-    def all(self) -> JsonText:
-        """Every dataspace profile, by id."""
-        return self._store.all()
+    def select(self, predicate: str, page: Page) -> JsonPage:
+        """Those that ``predicate`` holds for, by id.
+
+        Raises:
+            ValidationError: the predicate or the page cannot be read.
+        """
+        check_key(page)
+        return self._store.select(parse(predicate), page)
 
     def delete(self, profile_id: str) -> None:
         """Raises ConflictError: a participant that is not disposed uses it."""

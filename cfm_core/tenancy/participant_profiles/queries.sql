@@ -1,24 +1,8 @@
 -- name: find
--- The JSON of one profile of one tenant, 0 or 1 row.
-SELECT tenant_manager.participant_profile_json(p)
+-- The version and JSON of one profile of one tenant, 0 or 1 row.
+SELECT p.version, tenant_manager.participant_profile_json(p)
   FROM tenant_manager.participant_profiles p
  WHERE p.id = :id::uuid AND p.tenant_id = :tenant_id::uuid;
-
--- name: of_tenant
--- The profiles of one tenant, as an array.
-SELECT '[' || coalesce(string_agg(tenant_manager.participant_profile_json(p), ',' ORDER BY p.id), '') || ']'
-  FROM tenant_manager.participant_profiles p
- WHERE p.tenant_id = :tenant_id::uuid;
-
--- name: select
--- How many profiles there are, and one page of them as an array.
-SELECT (SELECT count(*) FROM tenant_manager.participant_profiles p WHERE <<condition>>),
-       (SELECT '[' || coalesce(string_agg(tenant_manager.participant_profile_json(page.p), ',' ORDER BY page.id), '') || ']'
-          FROM (SELECT p.id, p
-                  FROM tenant_manager.participant_profiles p
-                 WHERE <<condition>>
-                 ORDER BY p.id
-                 LIMIT :page_limit OFFSET :page_offset) page);
 
 -- name: basis
 -- Whether the tenant exists; every cell; the dataspace profiles, all or those given, with the cells that serve them.
@@ -36,7 +20,7 @@ SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
 
 -- name: insert
 -- Keeps a new profile and announces its manifest, if tenant, active cell and dataspace profiles are all still there; they
--- are held until the commit. Gives the profile's JSON, 0 or 1 row.
+-- are held until the commit. Gives the profile's version and JSON, 0 or 1 row.
 WITH tenant AS (
   SELECT id FROM tenant_manager.tenants WHERE id = :tenant_id::uuid FOR KEY SHARE
 ), cell AS (
@@ -57,7 +41,7 @@ WITH tenant AS (
   INSERT INTO eventing.outbox (subject, events)
   SELECT :subject, jsonb_build_array(:event::jsonb) FROM inserted
 )
-SELECT tenant_manager.participant_profile_json(inserted.p) FROM inserted;
+SELECT (inserted.p).version, tenant_manager.participant_profile_json(inserted.p) FROM inserted;
 
 -- name: lock
 -- One profile of one tenant, its row held until the commit. Gives 0 or 1 row.

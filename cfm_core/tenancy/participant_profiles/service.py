@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -14,9 +14,9 @@ from cfm_core.clock import Clock, system_clock
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import NotFoundError, RecoverableError
-from cfm_core.query import Page, Predicate, parse
-from cfm_core.tenancy.answers import JsonPage, JsonText
-from cfm_core.tenancy.ids import is_id
+from cfm_core.query import JsonPage, Page, Predicate, parse
+from cfm_core.tenancy.answers import JsonEntity
+from cfm_core.tenancy.ids import check_key, is_id
 from cfm_core.tenancy.participant_profiles.manifests import deploy_manifest, dispose_manifest
 from cfm_core.tenancy.participant_profiles.model import (
     VPA_TYPES,
@@ -39,6 +39,8 @@ from cfm_core.tenancy.texts import storable
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+"""An id that is never given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +68,21 @@ class Resent:
 class ParticipantProfileStore(Protocol):
     """Keeps participant profiles, and gives them as the API shows them."""
 
-    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonText | None: ...
+    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None: ...
 
-    def of_tenant(self, tenant_id: TenantId) -> JsonText: ...
+    def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
+        """Those of all tenants, or of one.
 
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
-        """Raises ValidationError: participant profiles have no field that the predicate names."""
+        Raises:
+            ValidationError: participant profiles have no field that the predicate names.
+        """
         ...
 
     def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
         """What a deployment to these dataspace profiles, or to all where none is named, rests on."""
         ...
 
-    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonText | None:
+    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
         """Keep a new profile and announce its manifest, both or nothing; None where something that it rests on has gone.
 
         Raises:
@@ -118,28 +122,31 @@ class ParticipantProfiles:
         self._patience = patience or Patience()
         self._clock = clock
 
-    def get(self, tenant_id: str, profile_id: str) -> JsonText:
+    def get(self, tenant_id: str, profile_id: str) -> JsonEntity:
         """Raises NotFoundError: the tenant has no such profile; that of another tenant counts as none."""
-        answer = None
+        found = None
         if is_id(tenant_id) and is_id(profile_id):
-            answer = self._store.find(TenantId(tenant_id), ParticipantProfileId(profile_id))
-        if answer is None:
+            found = self._store.find(TenantId(tenant_id), ParticipantProfileId(profile_id))
+        if found is None:
             raise NotFoundError("participant profile", profile_id)
-        return answer
-
-    def of_tenant(self, tenant_id: str) -> JsonText:
-        """The profiles of a tenant by id; none for an unknown tenant."""
-        return self._store.of_tenant(TenantId(tenant_id)) if is_id(tenant_id) else "[]"
+        return found
 
     def select(self, predicate: str, page: Page) -> JsonPage:
-        """Those that ``predicate`` holds for, by id.
+        """Those of all tenants that ``predicate`` holds for, by id.
 
         Raises:
-            ValidationError: the predicate cannot be read.
+            ValidationError: the predicate or the page cannot be read.
         """
+        check_key(page)
         return self._store.select(parse(predicate), page)
 
-    def deploy(self, tenant_id: str, new: NewParticipantProfileDeployment) -> tuple[str, JsonText]:
+    def select_of(self, tenant_id: str, predicate: str, page: Page) -> JsonPage:
+        """Like ``select``, of one tenant; none for an unknown tenant."""
+        check_key(page)
+        # An id that is none is compared like any other: no profile has it.
+        return self._store.select(parse(predicate), page, TenantId(tenant_id if is_id(tenant_id) else _NOBODY))
+
+    def deploy(self, tenant_id: str, new: NewParticipantProfileDeployment) -> tuple[str, JsonEntity]:
         """Keep a new profile with its VPAs pending, and ask for their deployment.
 
         Returns:
@@ -183,8 +190,8 @@ class ParticipantProfiles:
                 sent_manifest_ids=(manifest_id,),
             )
             manifest = deploy_manifest(profile, needed_credentials(selected, roles))
-            if (text := self._store.insert(profile, manifest, self._patience.first)) is not None:
-                return manifest_id, f'{text[:-1]},"orchestrationId":"{manifest_id}"}}'
+            if (kept := self._store.insert(profile, manifest, self._patience.first)) is not None:
+                return manifest_id, replace(kept, text=f'{kept.text[:-1]},"orchestrationId":"{manifest_id}"}}')
         raise RecoverableError("the cells or dataspace profiles are changing just now")
 
     def dispose(self, tenant_id: str, profile_id: str) -> str:

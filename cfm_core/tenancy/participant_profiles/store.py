@@ -9,11 +9,12 @@ from datetime import timedelta
 from cfm_core.contracts.orchestration import DEPLOY, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
-from cfm_core.query import Column, Fields, Json, JsonArray, Kind, Page, Predicate, to_sql
-from cfm_core.store import outbox
+from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
+from cfm_core.store import outbox, paging
 from cfm_core.store.database import Database, Row
+from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonPage, JsonText
+from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfileId, DataspaceProfileOption
 from cfm_core.tenancy.ids import is_id
@@ -35,37 +36,35 @@ SQL = Queries("cfm_core.tenancy.participant_profiles")
 
 FIELDS = Fields(
     {
-        "id": Column("p.id", Kind.UUID),
-        "version": Column("p.version", Kind.INTEGER),
-        "identifier": Column("p.identifier"),
-        "tenantId": Column("p.tenant_id", Kind.UUID),
-        "dataspaceProfileIds": JsonArray("p.dataspace_profile_ids"),
-        "participantRoles": Json("p.participant_roles"),
-        "vpas": JsonArray("p.vpas"),
-        "properties": Json("p.properties"),
-        "error": Column("p.error", Kind.BOOLEAN),
-        "errorDetail": Column("p.error_detail"),
+        "id": Column("t.id", Kind.UUID),
+        "version": Column("t.version", Kind.INTEGER),
+        "identifier": Column("t.identifier"),
+        "tenantId": Column("t.tenant_id", Kind.UUID),
+        "dataspaceProfileIds": JsonArray("t.dataspace_profile_ids"),
+        "participantRoles": Json("t.participant_roles"),
+        "vpas": JsonArray("t.vpas"),
+        "properties": Json("t.properties"),
+        "error": Column("t.error", Kind.BOOLEAN),
+        "errorDetail": Column("t.error_detail"),
     }
 )
+
+LISTING = Listing("tenant_manager.participant_profiles", "tenant_manager.participant_profile_json(t)", "(t).bytes")
 
 
 class PostgresParticipantProfiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonText | None:
-        text: str | None = self._database.value(SQL["find"], id=profile_id, tenant_id=tenant_id)
-        return text
+    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None:
+        row = self._database.row(SQL["find"], id=profile_id, tenant_id=tenant_id)
+        return JsonEntity(*row) if row else None
 
-    def of_tenant(self, tenant_id: TenantId) -> JsonText:
-        text: str = self._database.value(SQL["of_tenant"], tenant_id=tenant_id)
-        return text
-
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+    def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
         condition, params = to_sql(predicate, FIELDS)
-        sql = SQL["select"].replace("<<condition>>", condition)
-        ((total, text),) = self._database.rows(sql, page_limit=page.limit, page_offset=page.offset, **params)
-        return JsonPage(text, total)
+        if tenant_id is not None:
+            condition, params = f"t.tenant_id = :tenant_id::uuid AND ({condition})", params | {"tenant_id": tenant_id}
+        return paging.select(self._database, LISTING, page, condition, params)
 
     def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
         ((tenant_exists, cells, profiles),) = self._database.rows(
@@ -89,13 +88,13 @@ class PostgresParticipantProfiles:
             ),
         )
 
-    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonText | None:
+    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
         vpas = [
             {"id": vpa.id, "type": vpa.type, "cellId": vpa.cell_id, "externalCellId": vpa.external_cell_id}
             | ({"properties": vpa.properties} if vpa.properties else {})
             for vpa in profile.vpas
         ]
-        text: str | None = self._database.value(
+        row = self._database.row(
             SQL["insert"],
             id=profile.id,
             identifier=profile.identifier,
@@ -110,9 +109,10 @@ class PostgresParticipantProfiles:
             due=due,
             subject=MANIFESTS,
         )
-        if text is not None:
-            self._database.announce()
-        return text
+        if row is None:
+            return None
+        self._database.announce()
+        return JsonEntity(*row)
 
     def dispose(
         self,

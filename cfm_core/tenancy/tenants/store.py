@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
-from cfm_core.query import Column, Fields, Json, Kind, Page, Predicate, to_sql
+from cfm_core.query import Column, Fields, Json, JsonPage, Kind, Page, Predicate, to_sql
+from cfm_core.store import paging
 from cfm_core.store.database import Database
+from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonPage, JsonText
+from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
 from cfm_core.tenancy.tenants.v1alpha1 import TenantPropertiesDiff
+from cfm_core.versions import Expected
 
 SQL = Queries("cfm_core.tenancy.tenants")
 
@@ -21,30 +24,34 @@ FIELDS = Fields(
     }
 )
 
+LISTING = Listing("tenant_manager.tenants", "tenant_manager.tenant_json(t)", "(t).bytes")
+
 
 class PostgresTenants:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, tenant: Tenant) -> JsonText:
-        text: str = self._database.value(SQL["insert"], id=tenant.id, properties=json.dumps(tenant.properties))
-        return text
+    def insert(self, tenant: Tenant) -> JsonEntity:
+        ((version, text),) = self._database.rows(SQL["insert"], id=tenant.id, properties=json.dumps(tenant.properties))
+        return JsonEntity(version, text)
 
-    def find(self, tenant_id: TenantId) -> JsonText | None:
-        text: str | None = self._database.value(SQL["find"], id=tenant_id)
-        return text
+    def find(self, tenant_id: TenantId) -> JsonEntity | None:
+        row = self._database.row(SQL["find"], id=tenant_id)
+        return JsonEntity(*row) if row else None
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         condition, params = to_sql(predicate, FIELDS)
-        sql = SQL["select"].replace("<<condition>>", condition)
-        ((total, text),) = self._database.rows(sql, page_limit=page.limit, page_offset=page.offset, **params)
-        return JsonPage(text, total)
+        return paging.select(self._database, LISTING, page, condition, params)
 
-    def change(self, tenant_id: TenantId, diff: TenantPropertiesDiff) -> JsonText | None:
-        text: str | None = self._database.value(
-            SQL["change"], id=tenant_id, properties=json.dumps(diff.properties), removed=json.dumps(diff.removed)
+    def change(self, tenant_id: TenantId, diff: TenantPropertiesDiff, expected: Expected) -> JsonEntity | None:
+        row = self._database.row(
+            SQL["change"],
+            id=tenant_id,
+            properties=json.dumps(diff.properties),
+            removed=json.dumps(diff.removed),
+            versions=expected.as_array,
         )
-        return text
+        return JsonEntity(*row) if row else None
 
-    def delete(self, tenant_id: TenantId) -> bool:
-        return self._database.row(SQL["delete"], id=tenant_id) is not None
+    def delete(self, tenant_id: TenantId, expected: Expected) -> bool:
+        return self._database.row(SQL["delete"], id=tenant_id, versions=expected.as_array) is not None

@@ -13,6 +13,14 @@ from cfm_core.contracts.documents import Document
 from cfm_core.tenancy.tenants.model import Tenant
 
 
+class TenantDocument(Document):
+    """A tenant as it is shown; ``properties`` are left out where there are none."""
+
+    id: str
+    version: int
+    properties: dict[str, Any] = Field(default_factory=dict)
+
+
 class NewTenant(Document):
     properties: dict[str, Any] = Field(default_factory=dict)
 

@@ -9,7 +9,7 @@ import pytest
 from cfm_core.errors import ConflictError, NotFoundError, RefusedError, ValidationError
 from cfm_core.tenancy.cells.v1alpha1 import NewCell
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
-from tests.contract.tenancy.world import ABSENT, World, deployed, disposed
+from tests.contract.tenancy.world import ABSENT, ALL, World, deployed, disposed
 
 
 def to(cell: str, profile: str = "") -> NewDataspaceProfileDeployment:
@@ -24,7 +24,7 @@ def test_a_new_cell_is_shown_in_the_order_of_the_contract(world: World) -> None:
         "properties": {"k": [1]},
     }
     cell_id, text = world.cells.create(NewCell.model_validate(document))
-    assert list(json.loads(text).items()) == [
+    assert list(json.loads(text.text).items()) == [
         ("id", cell_id),
         ("version", 0),
         ("externalId", 'a "cell"'),
@@ -48,13 +48,13 @@ def test_a_new_cell_is_shown_in_the_order_of_the_contract(world: World) -> None:
 def test_the_timestamp_of_a_cell_is_kept(world: World, given: str | None, shown: str) -> None:
     document = {"state": "active"} | ({"stateTimestamp": given} if given else {})
     _, text = world.cells.create(NewCell.model_validate(document))
-    assert json.loads(text)["stateTimestamp"] == shown
+    assert json.loads(text.text)["stateTimestamp"] == shown
 
 
 def test_cells_are_listed_by_id(world: World) -> None:
-    assert world.cells.all() == "[]"
+    assert world.cells.select("true", ALL).text == "[]"
     ids = sorted(world.cell() for _ in range(3))
-    assert [cell["id"] for cell in json.loads(world.cells.all())] == ids
+    assert [cell["id"] for cell in json.loads(world.cells.select("true", ALL).text)] == ids
 
 
 def test_an_external_id_is_unique_unless_empty(world: World) -> None:
@@ -63,7 +63,7 @@ def test_an_external_id_is_unique_unless_empty(world: World) -> None:
     world.cell()
     with pytest.raises(ConflictError, match="externalId"):
         world.cell(external_id="west")
-    assert len(json.loads(world.cells.all())) == 3
+    assert len(json.loads(world.cells.select("true", ALL).text)) == 3
 
 
 def test_an_unused_cell_can_be_deleted(world: World) -> None:
@@ -81,7 +81,7 @@ def test_a_cell_with_a_dataspace_profile_cannot_be_deleted(world: World) -> None
     with pytest.raises(ConflictError, match=dataspace) as caught:
         world.cells.delete(cell)
     assert caught.value.context == {"usedBy": [{"kind": "dataspaceProfile", "id": dataspace}]}
-    assert json.loads(world.cells.get(cell))["id"] == cell
+    assert json.loads(world.cells.get(cell).text)["id"] == cell
 
 
 def test_a_new_dataspace_profile_is_shown_in_the_order_of_the_contract(world: World) -> None:
@@ -98,7 +98,7 @@ def test_a_new_dataspace_profile_is_shown_in_the_order_of_the_contract(world: Wo
         "deployments": [{"cellId": ABSENT}],
     }
     profile_id, text = world.dataspace_profiles.create(NewDataspaceProfile.model_validate(document))
-    shown = json.loads(text)
+    shown = json.loads(text.text)
     assert shown == {
         "id": profile_id,
         "version": 0,
@@ -120,13 +120,13 @@ def test_a_new_dataspace_profile_is_shown_in_the_order_of_the_contract(world: Wo
 
 def test_an_empty_dataspace_profile_shows_an_empty_spec(world: World) -> None:
     profile_id, text = world.dataspace_profiles.create(NewDataspaceProfile())
-    assert json.loads(text) == {"id": profile_id, "version": 0, "dataspaceSpec": {}}
+    assert json.loads(text.text) == {"id": profile_id, "version": 0, "dataspaceSpec": {}}
 
 
 def test_dataspace_profiles_are_listed_by_id(world: World) -> None:
-    assert world.dataspace_profiles.all() == "[]"
+    assert world.dataspace_profiles.select("true", ALL).text == "[]"
     ids = sorted(world.dataspace() for _ in range(3))
-    assert [profile["id"] for profile in json.loads(world.dataspace_profiles.all())] == ids
+    assert [profile["id"] for profile in json.loads(world.dataspace_profiles.select("true", ALL).text)] == ids
 
 
 def test_a_deployment_is_shown_with_the_time_at_which_it_was_made(world: World) -> None:
@@ -134,7 +134,7 @@ def test_a_deployment_is_shown_with_the_time_at_which_it_was_made(world: World) 
     profile = world.dataspace()
     before = datetime.now(UTC)
     world.dataspace_profiles.deploy(profile, to(cell, profile))
-    shown = json.loads(world.dataspace_profiles.get(profile))
+    shown = json.loads(world.dataspace_profiles.get(profile).text)
     (deployment,) = shown["deployments"]
     assert list(deployment) == ["id", "version", "state", "stateTimestamp", "cellId", "externalCellId"]
     assert deployment["version"] == 0
@@ -157,7 +157,7 @@ def test_without_a_cell_the_only_active_one_is_taken(world: World) -> None:
     cell = world.cell()
     profile = world.dataspace()
     world.dataspace_profiles.deploy(profile, NewDataspaceProfileDeployment())
-    assert [one["cellId"] for one in json.loads(world.dataspace_profiles.get(profile))["deployments"]] == [cell]
+    assert [one["cellId"] for one in json.loads(world.dataspace_profiles.get(profile).text)["deployments"]] == [cell]
 
 
 def test_a_deployment_that_cannot_be_changes_nothing(world: World) -> None:
@@ -177,7 +177,7 @@ def test_a_deployment_that_cannot_be_changes_nothing(world: World) -> None:
             world.dataspace_profiles.deploy(unknown, to(active[0]))
     with pytest.raises(ValidationError, match="profileId"):
         world.dataspace_profiles.deploy(profile, to(active[0], ABSENT))
-    assert json.loads(world.dataspace_profiles.get(profile))["version"] == 0
+    assert json.loads(world.dataspace_profiles.get(profile).text)["version"] == 0
 
 
 def test_a_dataspace_profile_goes_with_its_deployments(world: World) -> None:

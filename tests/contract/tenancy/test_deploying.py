@@ -19,7 +19,7 @@ GOVERNANCE = MEMBERSHIP | {"id": "g", "role": "oem"}
 
 
 def profiles_of(world: World, tenant: str) -> list[dict[str, Any]]:
-    return list(json.loads(world.participant_profiles.of_tenant(tenant)))
+    return list(json.loads(world.participant_profiles.select_of(tenant, "true", ALL).text))
 
 
 def test_a_deployed_profile_is_shown_in_the_order_of_the_contract(world: World) -> None:

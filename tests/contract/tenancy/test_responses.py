@@ -232,7 +232,7 @@ def overdue_profile(world: World) -> tuple[str, str, str]:
     tenant = world.tenant()
     world.dataspace(world.cell())
     _, text = world.patient(EAGER).deploy(tenant, NewParticipantProfileDeployment(identifier="did:web:foo"))
-    profile = json.loads(text)
+    profile = json.loads(text.text)
     return tenant, profile["id"], profile["orchestrationId"]
 
 

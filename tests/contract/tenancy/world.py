@@ -11,23 +11,21 @@ from typing import Any
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationResponse
 from cfm_core.query import Page
 from cfm_core.store.database import Database
+from cfm_core.tenancy.cells.memory import MemoryCells
 from cfm_core.tenancy.cells.service import Cells
 from cfm_core.tenancy.cells.store import PostgresCells
 from cfm_core.tenancy.cells.v1alpha1 import NewCell
+from cfm_core.tenancy.dataspace_profiles.memory import MemoryDataspaceProfiles
 from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
 from cfm_core.tenancy.dataspace_profiles.store import PostgresDataspaceProfiles
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
-from cfm_core.tenancy.memory import (
-    Fabric,
-    MemoryCells,
-    MemoryDataspaceProfiles,
-    MemoryParticipantProfiles,
-    MemoryTenants,
-)
+from cfm_core.tenancy.memory import Fabric
+from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfiles
 from cfm_core.tenancy.participant_profiles.model import Verdict
 from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles, ParticipantProfileStore, Patience
 from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
 from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
+from cfm_core.tenancy.tenants.memory import MemoryTenants
 from cfm_core.tenancy.tenants.service import Tenants
 from cfm_core.tenancy.tenants.store import PostgresTenants
 from cfm_core.tenancy.tenants.v1alpha1 import NewTenant
@@ -69,7 +67,7 @@ class World:
     def deploy(self, tenant: str, identifier: str = "did:web:foo", **fields: Any) -> dict[str, Any]:
         document = {"identifier": identifier} | fields
         _, answer = self.participant_profiles.deploy(tenant, NewParticipantProfileDeployment.model_validate(document))
-        return dict(json.loads(answer))
+        return dict(json.loads(answer.text))
 
     def participant(self) -> tuple[str, str, str]:
         """A pending participant profile: the ids of its tenant, itself and its deploy manifest."""
@@ -79,7 +77,7 @@ class World:
         return tenant, profile["id"], profile["orchestrationId"]
 
     def profile(self, tenant: str, profile: str) -> dict[str, Any]:
-        return dict(json.loads(self.participant_profiles.get(tenant, profile)))
+        return dict(json.loads(self.participant_profiles.get(tenant, profile).text))
 
     def state(self, tenant: str, profile: str) -> str:
         """The state that all VPAs have."""

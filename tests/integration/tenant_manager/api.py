@@ -12,13 +12,14 @@ import functions_framework
 from flask import Flask
 from werkzeug.test import Client, TestResponse
 
+import functions.managers
 import functions.tenant_manager
 from cfm_core.contracts.reply import EventDict, Reply
 from cfm_core.declaration import EventFunction, HttpFunction, discover
 from cfm_core.eventing.cloudevents import BATCH
 from cfm_core.web.router import Router
 
-DECLARED = discover(functions.tenant_manager)
+DECLARED = (*discover(functions.managers), *discover(functions.tenant_manager))
 ROUTER = Router([one for one in DECLARED if isinstance(one, HttpFunction)])
 EVENTS = {one.name: one for one in DECLARED if isinstance(one, EventFunction)}
 BASE = "/api/v1alpha1"

@@ -48,7 +48,7 @@ def test_a_page_has_its_total_and_links(api: Api) -> None:
     base = "http://localhost/api/v1alpha1/tenants"
     assert answer.headers["Link"].split(", ") == [
         f'<{base}?offset=1&limit=2>; rel="self"',
-        f'<{base}?offset=3&limit=2>; rel="next"',
+        f'<{base}?offset=3&limit=2&after={ids[2]}>; rel="next"',
         f'<{base}?offset=0&limit=2>; rel="prev"',
         f'<{base}?offset=0&limit=2>; rel="first"',
         f'<{base}?offset=4&limit=2>; rel="last"',

@@ -23,7 +23,7 @@ AT = datetime(2026, 11, 23, 7, 7, 23, 19245, UTC)
 
 
 def read_template(document: dict[str, Any]) -> definitions.OrchestrationTemplateDocument:
-    return parse(json.dumps(document).encode(), definitions.OrchestrationTemplateDocument)
+    return parse(json.dumps(document).encode(), definitions.OrchestrationTemplateDocument)[0]
 
 
 def test_an_activity_definition_goes_through_json_unchanged() -> None:
@@ -44,7 +44,7 @@ def test_an_activity_definition_goes_through_json_unchanged() -> None:
         "timeout": "PT1M30S",
         "retry": {"maxAttempts": 3, "backoff": "PT0.5S"},
     }
-    read = parse(json.dumps(document).encode(), definitions.ActivityDefinitionDocument)
+    read = parse(json.dumps(document).encode(), definitions.ActivityDefinitionDocument)[0]
     assert read.to_model() == definition
 
 
@@ -144,7 +144,7 @@ def test_states_have_the_numbers_of_the_contract(state: OrchestrationState, numb
 @pytest.mark.parametrize("missing", ["id", "correlationId", "orchestrationType"])
 def test_over_http_a_manifest_needs_its_three_names(missing: str) -> None:
     document = {"id": "o", "correlationId": "c", "orchestrationType": "x"}
-    parse(json.dumps(document).encode(), orchestrations.ManifestDocument)
+    parse(json.dumps(document).encode(), orchestrations.ManifestDocument)[0]
     for bad in ({missing: ""}, {missing: None}):
         with pytest.raises(ValidationError):
-            parse(json.dumps(document | bad).encode(), orchestrations.ManifestDocument)
+            parse(json.dumps(document | bad).encode(), orchestrations.ManifestDocument)[0]

@@ -39,7 +39,8 @@ class Whole(Document):
     ],
 )
 def test_a_body_is_read_forgivingly(raw: bytes, expected: Whole) -> None:
-    assert parse(raw, Whole) == expected
+    document, _ = parse(raw, Whole)
+    assert document == expected
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,20 @@ def test_every_mistake_is_pointed_at() -> None:
         "/parts/0/partName",
         "/namedParts/a~1b/0/freeForm",
     ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "unknown"),
+    [
+        (b'{"FIRSTNAME": "x", "parts": [], "namedParts": {}}', []),
+        (b'{"fristName": "x"}', ["there is no field /fristName; did you mean firstName?"]),
+        (b'{"zzz": null}', ["there is no field /zzz"]),
+        (b'{"parts": [{}, {"a/b": 1}]}', ["there is no field /parts/1/a~1b"]),
+        (
+            b'{"namedParts": {"k": [{"partNames": "p", "freeForm": {"any": 1}}]}}',
+            ["there is no field /namedParts/k/0/partNames; did you mean partName?"],
+        ),
+    ],
+)
+def test_fields_that_nobody_asks_for_are_named(raw: bytes, unknown: list[str]) -> None:
+    assert [str(one) for one in parse(raw, Whole)[1]] == unknown

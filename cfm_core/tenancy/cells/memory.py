@@ -1,0 +1,89 @@
+"""Cells in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.tenancy.answers import JsonEntity, json_of
+from cfm_core.tenancy.cells.model import Cell, CellId
+from cfm_core.tenancy.cells.store import FIELDS
+from cfm_core.tenancy.cells.v1alpha1 import shown
+from cfm_core.tenancy.memory import Fabric, page_of, violated
+from cfm_core.tenancy.usage import check_external_id, in_use
+from cfm_core.versions import Expected
+
+
+class MemoryCells:
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+
+    def insert(self, cell: Cell) -> JsonEntity | None:
+        with self._fabric.lock:
+            if cell.id in self._fabric.cells:
+                return None
+            self._keep(cell)
+            return _entity(cell)
+
+    def find(self, cell_id: CellId) -> JsonEntity | None:
+        with self._fabric.lock:
+            cell = self._fabric.cells.get(cell_id)
+            return _entity(cell) if cell else None
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        with self._fabric.lock:
+            cells = dict(self._fabric.cells)
+        return page_of(cells, predicate, FIELDS, page, _stored, shown)
+
+    def change(self, cell_id: CellId, change: Callable[[Cell], Cell]) -> JsonEntity | None:
+        with self._fabric.lock:
+            before = self._fabric.cells.get(cell_id)
+            if before is None:
+                return None
+            after = replace(change(before), version=before.version + 1)
+            check_external_id(before, after, self._users(cell_id))
+            self._keep(after)
+            if before.external_id != after.external_id:
+                # Dataspace profiles show the external ids of their cells.
+                for key, profile in self._fabric.dataspace_profiles.items():
+                    if any(deployment.cell_id == cell_id for deployment in profile.deployments):
+                        self._fabric.dataspace_profiles[key] = replace(profile, version=profile.version + 1)
+            return _entity(after)
+
+    def delete(self, cell_id: CellId, expected: Expected) -> bool:
+        with self._fabric.lock:
+            cell = self._fabric.cells.get(cell_id)
+            if cell is None:
+                return False
+            expected.check(f"cell {cell_id}", cell.version)
+            if users := self._users(cell_id):
+                raise in_use(f"cell {cell_id}", users)
+            del self._fabric.cells[cell_id]
+            return True
+
+    def _keep(self, cell: Cell) -> None:
+        others = (one for one in self._fabric.cells.values() if one.id != cell.id)
+        if cell.external_id and any(cell.external_id == one.external_id for one in others):
+            raise violated("cells_external_id_key")
+        self._fabric.cells[cell.id] = cell
+
+    def _users(self, cell_id: CellId) -> list[tuple[str, str]]:
+        return [
+            ("dataspaceProfile", str(profile.id))
+            for profile in self._fabric.dataspace_profiles.values()
+            if any(deployment.cell_id == cell_id for deployment in profile.deployments)
+        ] + [
+            ("participantProfile", str(profile.id))
+            for profile in self._fabric.deployed_participants()
+            if any(vpa.cell_id == cell_id for vpa in profile.vpas)
+        ]
+
+
+def _entity(cell: Cell) -> JsonEntity:
+    return JsonEntity(cell.version, json_of(shown(cell)))
+
+
+def _stored(cell: Cell) -> dict[str, Any]:
+    return {**shown(cell), "properties": cell.properties, "stateTimestamp": cell.state_at}

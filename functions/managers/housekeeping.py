@@ -1,0 +1,19 @@
+"""What both managers forget after a while."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from cfm_core.assembly.idempotency import IDEMPOTENT_ANSWERS
+from cfm_core.contracts.reply import Reply
+from cfm_core.eventing.cloudevents import CloudEvent
+from cfm_core.function import event_function
+from cfm_core.idempotency import IdempotentAnswers
+
+
+@event_function(every=timedelta(minutes=1), slots=1, requires=[IDEMPOTENT_ANSWERS])
+def forget_idempotent_answers(events: Sequence[CloudEvent[None]], answers: IdempotentAnswers) -> Reply:
+    """Forget the answers of requests that nobody sends again. Safe at any time, at several places."""
+    answers.forget()
+    return Reply()
