@@ -63,6 +63,9 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
     }
     if content_type := environ.get("CONTENT_TYPE"):
         headers["Content-Type"] = content_type
+    if content_length := environ.get("CONTENT_LENGTH"):
+        # Also of a body that is too large to be passed on: it is what the function refuses.
+        headers["Content-Length"] = content_length
     return headers
 
 

@@ -37,7 +37,12 @@ INTERNAL = "/-/functions"
 API = "/api/v1alpha1"
 
 GATEWAY_THREADS = 3
-_THREADS = {"gateway": GATEWAY_THREADS, "agents": 16, "file": 16}
+"""How many of a gateway's requests are worked on at a time."""
+_PLACES = {"gateway": GATEWAY_THREADS, "proxy": 16}
+"""The same for each role that faces clients, who may be slow."""
+_CONNECTIONS = 512
+"""How many clients such a process takes; each may hold a thread until its request has arrived."""
+_THREADS = {"agents": 16, "file": 16}
 _DEFAULT_THREADS = 4
 
 Body = Iterable[bytes]
@@ -53,6 +58,8 @@ class Options:
     source: Path | None = None
     name: str = ""
     upstreams: Path | None = None
+    patience: float = 30.0
+    """Seconds that a client has to send a request, or to take anything of an answer."""
 
     @property
     def url(self) -> str:
@@ -284,9 +291,10 @@ def _routes() -> Router:
     return found
 
 
-def serve(options: Options) -> None:
-    """Serve until SIGTERM or SIGINT; requests in hand are answered first."""
+def serve(options: Options, make: Callable[[Options], WSGIApplication] = application) -> None:
+    """Serve what ``make`` makes until SIGTERM or SIGINT; requests in hand are answered first."""
     from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import MTServer
 
@@ -299,18 +307,38 @@ def serve(options: Options) -> None:
         def _check_gil(self) -> None:
             return
 
+    if (places := _PLACES.get(options.role)) is not None:
+        load = partial(_admitting, options, make, places)
+        limits: dict[str, Any] = {
+            "blocking_threads": _CONNECTIONS,
+            "backpressure": _CONNECTIONS,
+            # Counts for a connection at rest, too.
+            "http1_settings": HTTP1Settings(header_read_timeout=round(options.patience * 1000)),
+        }
+    else:
+        load = partial(make, options)
+        limits = {"blocking_threads": _THREADS.get(options.role, _DEFAULT_THREADS)}
     OneProcess(
         "local.server",
         address=options.host,
         port=options.port,
         interface=Interfaces.WSGI,
         workers=1,
-        blocking_threads=_THREADS.get(options.role, _DEFAULT_THREADS),
         http=HTTPModes.http1,
         websockets=False,
         log_access=False,
         log_level=LogLevels.info,
-    ).serve(target_loader=partial(application, options), wrap_loader=False)
+        **limits,
+    ).serve(target_loader=load, wrap_loader=False)
+
+
+def _admitting(options: Options, make: Callable[[Options], WSGIApplication], places: int) -> WSGIApplication:
+    from local.admission import Admission
+    from local.connections import Connections
+
+    connections = Connections(options.port, options.patience)
+    connections.watch()
+    return Admission(make(options), places, connections)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -199,7 +199,7 @@ def test_a_killed_process_is_started_again_at_its_address(stack: Stack, name: st
     before = stack.process(name)
     before.kill()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    # The stack's own word counts as well: two gateways answer at one address, so either may look healthy for the other.
+    # The stack's own word counts as well: it comes a moment after the process is ready.
     while (
         stack.process(name) is before or not health.healthy(check) or noted(stack, name) != (stack.process(name).pid, 1)
     ):
