@@ -61,8 +61,10 @@ class Connections:
         """
         may_end = all(now - begun < self._patience / 2 for begun in list(self.in_hand.values()))
         still: dict[int, _Seen] = {}
-        for connection in _established(self._port):
+        for connection in _sockets_at(self._port):
+            # One that listens, or is not connected any more, has no other side.
             with contextlib.suppress(OSError):
+                connection.getpeername()
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _OFFSET + _SENT_AND_TAKEN.size)
                 taken, sent = _SENT_AND_TAKEN.unpack_from(info, _OFFSET)
                 key = os.fstat(connection.fileno()).st_ino
@@ -100,14 +102,18 @@ def _unsent(connection: socket.socket) -> int:
     return int(count)
 
 
-def _established(port: int) -> Iterator[socket.socket]:
-    """A handle of each connection to ``port``, good until the next is asked for."""
+def is_listening(port: int) -> bool:
+    """Whether this process takes connections at ``port``."""
+    return any(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) for one in _sockets_at(port))
+
+
+def _sockets_at(port: int) -> Iterator[socket.socket]:
+    """A handle of each socket of this process that is bound to ``port``, good until the next is asked for."""
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
                 continue
-            with socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as connection:
-                connection.getpeername()
-                address = connection.getsockname()
+            with socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as found:
+                address = found.getsockname()
                 if isinstance(address, tuple) and address[1] == port:
-                    yield connection
+                    yield found

@@ -13,12 +13,15 @@ _SECONDS = 3.0
 def healthy(check: str) -> bool:
     """Whether what is behind ``check`` does its work now.
 
-    ``http://`` has to answer 200, ``postgresql://`` a query, ``nats://`` with JetStream enabled.
+    ``http://`` has to answer 200, ``postgresql://`` a query, ``nats://`` with JetStream enabled. Where several processes
+    answer at the same address, the fragment of the URL is the port of loopback at which the one in question does alone.
     """
+    parts = urlsplit(check)
     try:
-        match urlsplit(check).scheme:
+        match parts.scheme:
             case "http":
-                return get(check)[0] == 200
+                alone = f"http://127.0.0.1:{parts.fragment}{parts.path}"
+                return get(alone if parts.fragment else check)[0] == 200
             case "postgresql":
                 return _postgres_answers(check)
             case _:

@@ -60,6 +60,8 @@ class Options:
     upstreams: Path | None = None
     patience: float = 30.0
     """Seconds that a client has to send a request, or to take anything of an answer."""
+    own_port: int = 0
+    """Where this process alone answers, beside others at the same ``port``; 0: nowhere."""
 
     @property
     def url(self) -> str:
@@ -333,12 +335,16 @@ def serve(options: Options, make: Callable[[Options], WSGIApplication] = applica
 
 
 def _admitting(options: Options, make: Callable[[Options], WSGIApplication], places: int) -> WSGIApplication:
+    from local import own_address
     from local.admission import Admission
     from local.connections import Connections
 
     connections = Connections(options.port, options.patience)
     connections.watch()
-    return Admission(make(options), places, connections)
+    app = Admission(make(options), places, connections)
+    if options.own_port:
+        own_address.answer(app, options.own_port, beside=options.port)
+    return app
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -350,6 +356,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--source", type=Path)
     parser.add_argument("--name", default="")
     parser.add_argument("--upstreams", type=Path)
+    parser.add_argument("--own-port", type=int, default=0)
     given: dict[str, Any] = vars(parser.parse_args(argv))
     options = Options(**given)
     if options.role == "list":

@@ -284,8 +284,9 @@ class Stack:
         return self._child(role, "local.server", (kind, "--port", str(port), *arguments), environ, check), check
 
     def _gateway(self, name: str, role: str, environ: Mapping[str, str], *arguments: str | Path) -> tuple[Server, str]:
-        address = ("--host", self._host, "--port", str(self._port))
-        check = f"{self.url}/livez"
+        own = self._ports[name] = self._unused_port()
+        address = ("--host", self._host, "--port", str(self._port), "--own-port", str(own))
+        check = f"{self.url}/livez#{own}"
         return self._child(name, "local.server", (role, *address, *arguments), environ, check), check
 
     def _own_agents(self) -> dict[str, tuple[Server, str]]:

@@ -13,7 +13,10 @@ from werkzeug.test import Client
 
 from cfm_core.declaration import HttpFunction
 from cfm_core.function import http_function
+from cfm_core.web.body import LIMIT
 from cfm_core.web.router import Router
+from local.admission import Admission
+from local.connections import Connections
 from local.proxy import Upstreams
 from local.server import Gateway
 from local.servers.process import free_port
@@ -31,6 +34,9 @@ class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
+        if int(self.headers["Content-Length"]) > LIMIT:
+            self.send_error(413)
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         seen = {"Host", "Authorization", "Content-Type", "X-Request-Id"}
         headers = "".join(f"{name}: {value}\n" for name, value in sorted(self.headers.items()) if name in seen)
@@ -74,6 +80,13 @@ def test_a_request_arrives_as_it_was_sent_and_its_answer_as_it_was_given(upstrea
         b"POST /proxied/%E2%82%AC%20x?limit=1&q=a%3Db\n"
         b"Authorization: Bearer t\nContent-Type: text/x\nHost: cfm.example\nX-Request-Id: r\n\n\x00 body"
     )
+
+
+def test_a_body_that_is_too_large_is_refused_by_the_function(upstream: int) -> None:
+    connections = Connections(free_port(), patience=30)
+    client = Client(Admission(gateway(upstream).application, 1, connections))
+    assert client.post("/proxied/x", data=b"x" * LIMIT).status_code == 201
+    assert client.post("/proxied/x", data=b"x" * (LIMIT + 1)).status_code == 413
 
 
 def test_a_function_that_is_away_is_503_and_worth_another_try(tmp_path: Path) -> None:
