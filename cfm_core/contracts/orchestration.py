@@ -43,6 +43,12 @@ class OrchestrationManifest(Document):
     orchestration_type: str = Field(min_length=1, max_length=256)
     payload: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that the payload names; empty for the anonymous one."""
+        tenant = self.payload.get(TENANT_ID)
+        return tenant if isinstance(tenant, str) else ""
+
 
 class OrchestrationResponse(Document):
     """Tells how an orchestration has ended; ``properties`` are its outputs."""

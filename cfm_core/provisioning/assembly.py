@@ -48,7 +48,8 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
-        from cfm_core.provisioning.memory import MemoryDefinitions, MemoryEngine, MemoryOrchestrations, Runs
+        from cfm_core.provisioning.definitions.memory import MemoryDefinitions
+        from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
 
         runs = Runs(system_clock)
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))

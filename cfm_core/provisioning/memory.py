@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -23,14 +22,7 @@ from cfm_core.contracts.activity import (
 from cfm_core.contracts.orchestration import DISPOSE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import NotFoundError, ValidationError
-from cfm_core.provisioning.definitions.model import (
-    ActivityDefinition,
-    OrchestrationDefinition,
-    OrchestrationTemplate,
-    check_activity_definition,
-    check_template,
-)
-from cfm_core.provisioning.definitions.service import activity_type_in_use, template_in_use
+from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationDefinition
 from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, response_to
 from cfm_core.provisioning.engine.model import (
     ENDED,
@@ -47,11 +39,14 @@ from cfm_core.provisioning.engine.model import (
     unknown_type_detail,
     within_reason,
 )
+from cfm_core.provisioning.keys import check_after
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
-from cfm_core.query import JsonPage, Page, Predicate, to_test
+from cfm_core.provisioning.storable import check_storable, copy, is_storable
+from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.memory import page_of
 
 Item = TypeVar("Item")
 
@@ -79,7 +74,10 @@ class Node:
 
 @dataclass(slots=True)
 class Run:
-    """An orchestration; ``values`` is None while no activity has changed the processing data."""
+    """An orchestration; ``values`` is None while no activity has changed the processing data.
+
+    ``version`` rises with whatever a reader of it sees.
+    """
 
     manifest: OrchestrationManifest
     definition: OrchestrationDefinition
@@ -153,7 +151,7 @@ class Runs:
         """One row, as far as there is anything to put into it."""
         if not events:
             return []
-        row = OutboxRow(len(self.outbox) + 1, subject, [_copy(event) for event in events])
+        row = OutboxRow(len(self.outbox) + 1, subject, [copy(event) for event in events])
         self.outbox.append(row)
         return [row]
 
@@ -169,65 +167,6 @@ class Runs:
         )
 
 
-class MemoryDefinitions:
-    """See ``Definitions``."""
-
-    def __init__(self, runs: Runs) -> None:
-        self._runs = runs
-
-    def list_activity_definitions(self) -> list[ActivityDefinition]:
-        with self._runs.lock:
-            return [one for _, one in sorted(self._runs.activity_definitions.items())]
-
-    def put_activity_definition(self, definition: ActivityDefinition) -> None:
-        check_activity_definition(definition)
-        _check_storable([definition.description, definition.input_schema, definition.output_schema])
-        with self._runs.lock:
-            self._runs.activity_definitions[definition.type] = definition
-
-    def delete_activity_definition(self, activity_type: str) -> None:
-        with self._runs.lock:
-            if activity_type not in self._runs.activity_definitions:
-                raise NotFoundError("activity definition", activity_type)
-            users = [
-                definition.type
-                for definition in self._runs.definitions.values()
-                if any(activity.type == activity_type for activity in definition.activities)
-            ]
-            if users:
-                raise activity_type_in_use(activity_type, users)
-            del self._runs.activity_definitions[activity_type]
-
-    def list_orchestration_definitions(self) -> list[OrchestrationDefinition]:
-        with self._runs.lock:
-            return [one for _, one in sorted(self._runs.definitions.items())]
-
-    def get_template(self, template_ref: str) -> list[OrchestrationDefinition]:
-        found = [one for one in self.list_orchestration_definitions() if one.template_ref == template_ref]
-        if not found:
-            raise NotFoundError("orchestration template", template_ref)
-        return found
-
-    def put_template(self, template: OrchestrationTemplate) -> None:
-        with self._runs.lock:
-            check_template(template, self._runs.activity_definitions)
-            definitions = template.definitions()
-            _check_storable([[one.type, one.template_ref, one.description, one.schema] for one in definitions])
-            _check_storable([activity.id for one in definitions for activity in one.activities])
-            self._runs.definitions |= {definition.type: definition for definition in definitions}
-
-    def delete_template(self, template_ref: str) -> None:
-        with self._runs.lock:
-            of_template = self.get_template(template_ref)
-            if any(
-                run.definition.template_ref == template_ref and (run.remaining or run.resend_at)
-                for run in self._runs.runs.values()
-            ):
-                raise template_in_use(template_ref)
-            for definition in of_template:
-                del self._runs.definitions[definition.type]
-
-
 class MemoryOrchestrations:
     """See ``Orchestrations``."""
 
@@ -235,7 +174,7 @@ class MemoryOrchestrations:
         self._runs = runs
 
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
-        _check_storable(manifest.model_dump())
+        check_storable(manifest.model_dump())
         with self._runs.lock:
             _start(self._runs, [manifest])
             if manifest.id not in self._runs.runs:
@@ -251,6 +190,7 @@ class MemoryOrchestrations:
                 id=run.manifest.id,
                 version=run.version,
                 correlation_id=run.manifest.correlation_id,
+                tenant_id=run.manifest.tenant_id,
                 type=run.definition.type,
                 state=run.state,
                 state_at=run.state_at,
@@ -258,8 +198,8 @@ class MemoryOrchestrations:
                 error_detail=run.error_detail,
                 activities=run.definition.activities,
                 completed=tuple(node.id for node in run.nodes if node.state is ActivityState.DONE),
-                processing_data=_copy(run.processing_data),
-                output_data=_copy(run.outputs),
+                processing_data=copy(run.processing_data),
+                output_data=copy(run.outputs),
             )
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
@@ -271,7 +211,7 @@ class MemoryOrchestrations:
             ((ord_, node),) = found
             if can_end(node.state, node.token or None, ending):
                 outcome = outcome_of(orchestration_id, 0, ord_, ending)
-                _check_storable(outcome.model_dump(exclude={"after"}))
+                check_storable(outcome.model_dump(exclude={"after"}))
                 _advance(self._runs, _decide(self._runs, [outcome]))
 
     def history(self, orchestration_id: str) -> list[Attempt]:
@@ -295,23 +235,11 @@ class MemoryOrchestrations:
                 if told.orchestration_id == orchestration_id and 0 <= told.ord < len(run.nodes)
             ]
 
-    def query(self, predicate: Predicate, page: Page) -> JsonPage:
-        test = to_test(predicate, FIELDS)
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        check_after(page)
         with self._runs.lock:
-            found = [
-                v1alpha1.entry_to_json(orchestration)
-                for orchestration in map(self.get, sorted(self._runs.runs))
-                if test(v1alpha1.fields_of(orchestration))
-            ]
-        start = sum(entry["id"] <= page.after for entry in found) if page.after else page.offset
-        chosen = found[start : start + page.limit]
-        return JsonPage(
-            json.dumps(chosen, separators=(",", ":"), ensure_ascii=False),
-            len(found) if page.counted else None,
-            len(chosen),
-            chosen[-1]["id"] if chosen else "",
-            start + len(chosen) < len(found),
-        )
+            found = {id_: self.get(id_) for id_ in self._runs.runs}
+        return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
 
 
 class MemoryEngine:
@@ -329,12 +257,12 @@ class MemoryEngine:
                     continue
                 try:
                     check_id(manifest.id)
-                    _check_storable(manifest.model_dump())
+                    check_storable(manifest.model_dump())
                 except ValidationError as error:
                     progress.refused[place] = str(error)
                     self._runs.dead_letters.append((subjects.MANIFESTS, manifest.to_json(), str(error)))
                     answer = response_to(manifest, success=False, error_detail=str(error), properties={})
-                    if _is_storable(answer):
+                    if is_storable(answer):
                         progress.outbox += self._runs.put(subjects.RESPONSES, [answer])
                 else:
                     fit[manifest.id] = manifest
@@ -350,7 +278,7 @@ class MemoryEngine:
             taken = []
             for place, outcome in enumerate(outcomes):
                 try:
-                    _check_storable(outcome.model_dump(exclude={"after"}))
+                    check_storable(outcome.model_dump(exclude={"after"}))
                 except ValidationError as error:
                     progress.refused[place] = str(error)
                     self._runs.dead_letters.append((subjects.RESULTS, outcome.to_json(), str(error)))
@@ -543,6 +471,7 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
                 sent.append((move.run, place))
 
     ended, undone = [], []
+    seen = {move.run.manifest.id for move in moves if move.state in ENDED or _has_data(move.outcome)}
     for id_, run in sorted(touched.items()):
         if id_ in reasons:
             _fail(runs, run, reasons[id_], now)
@@ -550,17 +479,23 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
         elif run.remaining == 0 and run.state is OrchestrationState.RUNNING:
             run.enter(OrchestrationState.COMPLETED, now)
             ended.append(run)
+        elif id_ in seen:
+            run.version += 1
         if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
             run.resend_at = now + RESEND_COMPENSATION
             undone.append(run)
     return _announce(runs, sent) + _respond(runs, ended) + _compensate(runs, undone)
 
 
+def _has_data(outcome: ActivityOutcome | None) -> bool:
+    return outcome is not None and bool(outcome.values or outcome.deleted or outcome.outputs)
+
+
 def _merge(run: Run, outcome: ActivityOutcome) -> None:
     if outcome.values or outcome.deleted:
         kept = {key: value for key, value in run.processing_data.items() if key not in outcome.deleted}
-        run.values = kept | _copy(outcome.values)
-    run.outputs |= _copy(outcome.outputs)
+        run.values = kept | copy(outcome.values)
+    run.outputs |= copy(outcome.outputs)
 
 
 def _fail(runs: Runs, run: Run, reason: str, now: datetime) -> None:
@@ -660,22 +595,3 @@ def _settle(runs: Runs, id_: str, state: OrchestrationState) -> None:
     if failed is not None and failed.state is OrchestrationState.COMPENSATING:
         failed.enter(state, runs.clock())
         failed.resend_at = None
-
-
-def _copy(document: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(document))
-
-
-def _is_storable(document: Any) -> bool:
-    try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-        text.encode()
-    except ValueError:
-        return False
-    return "\\u0000" not in text
-
-
-def _check_storable(document: Any) -> None:
-    """Raises ValidationError for what Postgres would not take: a NUL character, half a character, an endless number."""
-    if not _is_storable(document):
-        raise ValidationError("a text contains a NUL character or is not valid Unicode")

@@ -1,55 +1,90 @@
-"""Orchestrations: started by hand, looked at, searched for."""
+"""Orchestrations: started by hand, looked at, searched for.
+
+Source: CFM wire contract, section 4.
+"""
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from flask import Request, Response
 
-from cfm_core import query
+from cfm_core.entities import json_of
 from cfm_core.errors import ClientError
 from cfm_core.function import http_function
 from cfm_core.provisioning.assembly import ORCHESTRATIONS
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.service import Orchestrations
-from cfm_core.web.answers import json_value, page
+from cfm_core.query import parse
+from cfm_core.web import answers
 from cfm_core.web.auth import PM_READ, PM_WRITE
 from cfm_core.web.edge import request_id_of
 from cfm_core.web.paging import Asked
 from cfm_core.web.problem import problem
 
 PATH = "/api/v1alpha1/orchestrations"
+ORCHESTRATION = PATH + "/{orchestration_id}"
 
 
-@http_function("POST", PATH, scope=PM_WRITE, requires=[ORCHESTRATIONS], body=v1alpha1.ManifestDocument)
+@http_function("GET", PATH, scope=PM_READ, requires=[ORCHESTRATIONS], lists=v1alpha1.OrchestrationEntryDocument)
+def list_orchestrations(request: Request, orchestrations: Orchestrations, asked: Asked) -> Response:
+    """A page of all orchestrations, or of those that a predicate holds for."""
+    return answers.page(request, asked, orchestrations.select(parse(asked.predicate), asked.page))
+
+
+@http_function(
+    *("POST", PATH + "/query"),
+    scope=PM_READ,
+    requires=[ORCHESTRATIONS],
+    lists=v1alpha1.OrchestrationEntryDocument,
+)
+def query_orchestrations(request: Request, orchestrations: Orchestrations, asked: Asked) -> Response:
+    """A page of the orchestrations that a predicate holds for."""
+    return answers.page(request, asked, orchestrations.select(parse(asked.predicate), asked.page))
+
+
+@http_function(
+    *("POST", PATH),
+    scope=PM_WRITE,
+    requires=[ORCHESTRATIONS],
+    body=v1alpha1.ManifestDocument,
+    gives={202: v1alpha1.StartedOrchestrationDocument},
+)
 def start_orchestration(
     request: Request, orchestrations: Orchestrations, manifest: v1alpha1.ManifestDocument
 ) -> Response:
     """Start an orchestration. A known id is answered with the orchestration that has it."""
-    return json_value(v1alpha1.to_internal_json(orchestrations.start(manifest.to_manifest())), 202)
-
-
-@http_function("POST", PATH + "/query", scope=PM_READ, requires=[ORCHESTRATIONS], lists=dict)
-def query_orchestrations(request: Request, orchestrations: Orchestrations, asked: Asked) -> Response:
-    """A page of the orchestrations that a predicate holds for."""
-    return page(request, asked, orchestrations.query(query.parse(asked.predicate), asked.page))
-
-
-@http_function("GET", PATH + "/{orchestration_id}", scope=PM_READ, requires=[ORCHESTRATIONS])
-def get_orchestration(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
-    """Show an orchestration with its steps and its data."""
-    return json_value(v1alpha1.to_json(orchestrations.get(orchestration_id)))
-
-
-@http_function("GET", PATH + "/{orchestration_id}/history", scope=PM_READ, requires=[ORCHESTRATIONS])
-def get_orchestration_history(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
-    """Show how each attempt at each activity ended, in this order."""
-    return json_value([v1alpha1.attempt_to_json(attempt) for attempt in orchestrations.history(orchestration_id)])
+    started = orchestrations.start(manifest.to_manifest())
+    monitor = f"{PATH}/{quote(started.id, safe='')}"
+    return answers.accepted(request, json_of(v1alpha1.to_internal_json(started)), monitor)
 
 
 @http_function(
-    *("POST", PATH + "/{orchestration_id}/activities/{activity_id}/complete"),
+    *("GET", ORCHESTRATION), scope=PM_READ, requires=[ORCHESTRATIONS], gives={200: v1alpha1.OrchestrationDocument}
+)
+def get_orchestration(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
+    """One orchestration with its steps and its data."""
+    return answers.entity(request, v1alpha1.to_entity(orchestrations.get(orchestration_id)))
+
+
+@http_function(
+    *("GET", ORCHESTRATION + "/history"),
+    scope=PM_READ,
+    requires=[ORCHESTRATIONS],
+    gives={200: list[v1alpha1.AttemptDocument]},
+)
+def get_orchestration_history(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
+    """How each attempt at each activity ended, in this order."""
+    attempts = orchestrations.history(orchestration_id)
+    return answers.json_value([v1alpha1.attempt_to_json(attempt) for attempt in attempts])
+
+
+@http_function(
+    *("POST", ORCHESTRATION + "/activities/{activity_id}/complete"),
     scope=None,
     requires=[ORCHESTRATIONS],
     body=v1alpha1.EndingDocument,
+    gives={200: v1alpha1.EndedActivityDocument},
 )
 def end_activity(
     request: Request,
@@ -61,14 +96,14 @@ def end_activity(
     """End an activity that waits, by whoever was given its token: the token stands for a scope. Safe to repeat."""
     ending = document.to_ending()
     orchestrations.end_activity(orchestration_id, activity_id, ending)
-    return json_value({"activityId": activity_id, "state": "failed" if ending.error else "done"})
+    return answers.json_value(v1alpha1.ended_to_json(activity_id, ending))
 
 
 class _NotAllowed(ClientError):
     status = 405
 
 
-@http_function("POST", PATH + "/{orchestration_id}", scope=PM_WRITE)
+@http_function("POST", ORCHESTRATION, scope=PM_WRITE, gives={})
 def refuse_post_to_orchestration(request: Request, orchestration_id: str) -> Response:
     """Say that nothing can be posted to an orchestration."""
     response = problem(_NotAllowed("Method not allowed"), request, request_id_of(request))

@@ -12,6 +12,9 @@ from cfm_core.contracts.orchestration import DEPLOY, PARTICIPANT_ID, VPA_CREDENT
 from cfm_core.dag import CyclicGraphError, Graph
 from cfm_core.errors import FieldError, ValidationError
 
+LONGEST_TYPE = 256
+"""The length of an activity type or an orchestration type, in characters."""
+LONGEST_TEMPLATE_ID = 512
 MOST_ACTIVITIES = 1000
 LONGEST_POLICY = timedelta(days=366)
 
@@ -33,6 +36,8 @@ class ActivityDefinition:
     """An activity type that orchestrations may use."""
 
     type: str
+    version: int = 0
+    """Rises with every write."""
     description: str = ""
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
@@ -54,6 +59,8 @@ class OrchestrationDefinition:
     """The activities of one orchestration type, as a template has given them."""
 
     type: str
+    version: int = 1
+    """How many definitions the type has had by now."""
     template_ref: str
     description: str = ""
     schema: dict[str, Any] = field(default_factory=dict)
@@ -97,12 +104,12 @@ def steps_of(activities: Sequence[Activity]) -> list[list[Activity]]:
 def check_activity_definition(definition: ActivityDefinition) -> None:
     """Raises ValidationError for a type that cannot be one, or a policy that makes no sense; names all problems."""
     problems = []
-    if not subjects.is_activity_type(definition.type):
+    if not subjects.is_activity_type(definition.type) or len(definition.type) > LONGEST_TYPE:
         problems.append(
             FieldError(
                 "/type",
                 f"{definition.type!r} cannot be an activity type: letters, digits, '_', '-' and single dots between them,"
-                " and not a subject of the managers",
+                f" at most {LONGEST_TYPE} characters, and not a subject of the managers",
             )
         )
     for pointer, duration in (
@@ -124,12 +131,14 @@ def check_template(template: OrchestrationTemplate, known: Mapping[str, Activity
     The error names all problems.
     """
     problems: list[FieldError] = []
+    if len(template.id) > LONGEST_TEMPLATE_ID:
+        problems.append(FieldError("/id", f"a template's id has at most {LONGEST_TEMPLATE_ID} characters"))
     if not template.activities:
         problems.append(FieldError("/activities", "must name at least one orchestration type"))
     for type_, activities in template.activities.items():
         where = f"/activities/{type_.replace('~', '~0').replace('/', '~1')}"
-        if not type_ or len(type_) > 256:
-            problems.append(FieldError(where, "an orchestration type has between 1 and 256 characters"))
+        if not 1 <= len(type_) <= LONGEST_TYPE:
+            problems.append(FieldError(where, f"an orchestration type has between 1 and {LONGEST_TYPE} characters"))
         if not 1 <= len(activities) <= MOST_ACTIVITIES:
             problems.append(FieldError(where, f"must have between 1 and {MOST_ACTIVITIES} activities"))
         of_type = list(_problems_of_graph(where, activities, known))

@@ -2,28 +2,28 @@
 -- Lets one change of definitions happen at a time, until commit.
 SELECT pg_advisory_xact_lock(hashtext('provision_manager.definition'));
 
--- name: list_activity_definitions
--- All activity definitions, by type.
-SELECT type, description, input_schema, output_schema, timeout_seconds, max_attempts, backoff_seconds,
-       backoff_limit_seconds
-  FROM provision_manager.activity_definition
- ORDER BY type;
+-- name: activity_definitions
+-- The documents of all activity definitions.
+SELECT document FROM provision_manager.activity_definition;
+
+-- name: find_activity_definition
+-- One activity definition's version and JSON, 0 or 1 row.
+SELECT version, document::text FROM provision_manager.activity_definition WHERE type = :type;
 
 -- name: put_activity_definition
--- Adds an activity definition, or replaces the one of its type.
-INSERT INTO provision_manager.activity_definition
-  (type, description, input_schema, output_schema, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds)
-VALUES (:type, :description, :input_schema::jsonb, :output_schema::jsonb, :timeout::double precision,
-        :max_attempts::integer, :backoff::double precision, :backoff_limit::double precision)
+-- Adds an activity definition, or replaces the one of its type. Gives its version and JSON.
+INSERT INTO provision_manager.activity_definition AS d
+  (type, document, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds)
+VALUES (:type, :document::json, :timeout::double precision, :max_attempts::integer, :backoff::double precision,
+        :backoff_limit::double precision)
 ON CONFLICT (type) DO UPDATE
-   SET description = excluded.description, input_schema = excluded.input_schema,
-       output_schema = excluded.output_schema, timeout_seconds = excluded.timeout_seconds,
+   SET version = d.version + 1, document = excluded.document, timeout_seconds = excluded.timeout_seconds,
        max_attempts = excluded.max_attempts, backoff_seconds = excluded.backoff_seconds,
-       backoff_limit_seconds = excluded.backoff_limit_seconds;
+       backoff_limit_seconds = excluded.backoff_limit_seconds
+RETURNING version, document::text;
 
 -- name: delete_activity_definition
--- Gives the type if there was a definition of it.
-DELETE FROM provision_manager.activity_definition WHERE type = :type RETURNING type;
+DELETE FROM provision_manager.activity_definition WHERE type = :type;
 
 -- name: list_users
 -- The orchestration types whose definition uses an activity type.
@@ -32,19 +32,13 @@ SELECT DISTINCT d.type
   JOIN provision_manager.def_node n ON n.def_id = d.id
  WHERE n.type = :type AND d.is_current;
 
--- name: list_orchestration_definitions
--- The definitions in force, by orchestration type.
-SELECT type, template_ref, description, schema, activities
+-- name: find_template
+-- A template's version and the definitions in force that it has made, as an array by orchestration type; null where there
+-- are none. Definitions are put in force once, taken out of it once, and never deleted: so the version rises with both.
+SELECT count(*) + count(*) FILTER (WHERE NOT is_current),
+       '[' || string_agg(document::text, ',' ORDER BY type) FILTER (WHERE is_current) || ']'
   FROM provision_manager.definition
- WHERE is_current
- ORDER BY type;
-
--- name: list_of_template
--- The definitions in force that one template has made, by orchestration type.
-SELECT type, template_ref, description, schema, activities
-  FROM provision_manager.definition
- WHERE is_current AND template_ref = :template_ref
- ORDER BY type;
+ WHERE template_ref = :template_ref;
 
 -- name: retire_definition
 -- Takes the definition of one orchestration type out of force.
@@ -53,9 +47,8 @@ UPDATE provision_manager.definition SET is_current = false WHERE type = :type AN
 -- name: add_definition
 -- Puts a new version of an orchestration type in force, with its nodes and edges.
 WITH made AS (
-  INSERT INTO provision_manager.definition (type, version, template_ref, description, schema, activities, n_nodes)
-  SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :description, :schema::jsonb, :activities::jsonb,
-         jsonb_array_length(:activities::jsonb)
+  INSERT INTO provision_manager.definition (type, version, template_ref, document, n_nodes)
+  SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :document::json, jsonb_array_length(:nodes::jsonb)
     FROM provision_manager.definition
    WHERE type = :type
   RETURNING id
@@ -82,8 +75,9 @@ SELECT EXISTS (
           WHERE o.resend_at IS NOT NULL AND d.template_ref = :template_ref);
 
 -- name: retire_template
--- Takes the definitions of a template out of force; those that runs have begun with stay. Gives their types.
+-- Takes the definitions of a template out of force but for those of some types; what runs have begun with stays. Gives the
+-- types of those that go.
 UPDATE provision_manager.definition
    SET is_current = false
- WHERE template_ref = :template_ref AND is_current
+ WHERE template_ref = :template_ref AND is_current AND type <> ALL (:kept::text[])
 RETURNING type;

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from cfm_core.errors import ConflictError, ValidationError
-from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationDefinition, OrchestrationTemplate
+from cfm_core.entities import JsonEntity
+from cfm_core.errors import ConflictError
+from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationTemplate
+from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.versions import ANY, Expected
 
 
 class InUseError(ConflictError):
@@ -18,53 +21,84 @@ class InUseError(ConflictError):
 class Definitions(Protocol):
     """Activity definitions by type, and orchestration definitions, of which each type has one at a time."""
 
-    def list_activity_definitions(self) -> list[ActivityDefinition]:
-        """All of them, by type."""
-        ...
-
-    def put_activity_definition(self, definition: ActivityDefinition) -> None:
-        """Add ``definition``, or replace the one of its type as a whole.
+    def select_activity_definitions(self, predicate: Predicate, page: Page) -> JsonPage:
+        """One page of the activity definitions for which ``predicate`` holds, by type.
 
         Raises:
-            ValidationError: it is no definition that could be used.
+            ValidationError: the predicate names a field that they lack, or the page begins behind what is no type.
         """
         ...
 
-    def delete_activity_definition(self, activity_type: str) -> None:
+    def get_activity_definition(self, activity_type: str) -> JsonEntity:
+        """Raises NotFoundError where there is none of this type."""
+        ...
+
+    def put_activity_definition(
+        self, definition: ActivityDefinition, expected: Expected = ANY
+    ) -> tuple[bool, JsonEntity]:
+        """Add ``definition``, or replace the one of its type as a whole; tells whether it is new.
+
+        Raises:
+            ValidationError: it is no definition that could be used.
+            PreconditionFailedError: the one of its type is not in an expected version.
+        """
+        ...
+
+    def delete_activity_definition(self, activity_type: str, expected: Expected = ANY) -> None:
         """Delete the definition of ``activity_type``.
 
         Raises:
             NotFoundError: there is none.
             InUseError: an orchestration definition uses it.
+            PreconditionFailedError: it is not in an expected version.
         """
         ...
 
-    def list_orchestration_definitions(self) -> list[OrchestrationDefinition]:
-        """All of them, by orchestration type."""
+    def select_orchestration_definitions(self, predicate: Predicate, page: Page) -> JsonPage:
+        """One page of the orchestration definitions for which ``predicate`` holds, by orchestration type.
+
+        Raises:
+            ValidationError: the predicate names a field that they lack, or the page begins behind what is no type.
+        """
         ...
 
-    def get_template(self, template_ref: str) -> list[OrchestrationDefinition]:
-        """The definitions that have been made from one template and have not been replaced since.
+    def get_template(self, template_ref: str) -> JsonEntity:
+        """The definitions that have been made from one template and have not been replaced since, as an array.
+
+        Its version rises whenever one of them comes or goes, whatever the reason.
 
         Raises:
             NotFoundError: there are none.
         """
         ...
 
-    def put_template(self, template: OrchestrationTemplate) -> None:
+    def add_template(self, template: OrchestrationTemplate) -> None:
         """Make the template's definitions those of their types, all or none. Runs keep what they began with.
+
+        What the template has made of other types stays.
 
         Raises:
             ValidationError: a definition could not run; names all problems.
         """
         ...
 
-    def delete_template(self, template_ref: str) -> None:
+    def put_template(self, template: OrchestrationTemplate, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
+        """Make the template's definitions those of their types, and the only ones of the template; tells whether it is new.
+
+        Raises:
+            ValidationError: a definition could not run; names all problems.
+            InUseError: a type goes, and an orchestration that was started from the template has not ended.
+            PreconditionFailedError: the template is not in an expected version.
+        """
+        ...
+
+    def delete_template(self, template_ref: str, expected: Expected = ANY) -> None:
         """Delete the definitions that have been made from one template.
 
         Raises:
             NotFoundError: there are none.
             InUseError: an orchestration that was started from one of them has not ended.
+            PreconditionFailedError: the template is not in an expected version.
         """
         ...
 
@@ -79,9 +113,3 @@ def activity_type_in_use(activity_type: str, users: Iterable[str]) -> InUseError
 
 def template_in_use(template_ref: str) -> InUseError:
     return InUseError(f"Bad request: orchestrations of template {template_ref!r} have not ended")
-
-
-def check_text(text: str) -> None:
-    """Raises ValidationError for a text that no store could hold."""
-    if "\0" in text:
-        raise ValidationError("a text contains a NUL character or is not valid Unicode")

@@ -14,6 +14,8 @@ from pydantic import Field
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.definitions.model import (
+    LONGEST_TEMPLATE_ID,
+    LONGEST_TYPE,
     Activity,
     ActivityDefinition,
     OrchestrationDefinition,
@@ -31,7 +33,9 @@ class RetryDocument(Document):
 
 
 class ActivityDefinitionDocument(Document):
-    type: str = Field(min_length=1, max_length=256)
+    """An activity definition as it is posted and shown; what is empty is left out."""
+
+    type: str = Field(min_length=1, max_length=LONGEST_TYPE)
     description: str = ""
     input_schema: dict[str, Any] = Field(default_factory=dict)
     output_schema: dict[str, Any] = Field(default_factory=dict)
@@ -53,6 +57,12 @@ class ActivityDefinitionDocument(Document):
         )
 
 
+class PutActivityDefinitionDocument(ActivityDefinitionDocument):
+    """An activity definition whose type the path names; the document may repeat it."""
+
+    type: str = Field(default="", max_length=LONGEST_TYPE)
+
+
 class ActivityDocument(Document):
     id: str = ""
     type: str = ""
@@ -60,7 +70,9 @@ class ActivityDocument(Document):
 
 
 class OrchestrationTemplateDocument(Document):
-    id: str = Field(default="", max_length=512)
+    """The definitions of several orchestration types, by type."""
+
+    id: str = Field(default="", max_length=LONGEST_TEMPLATE_ID)
     description: str = ""
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
     activities: dict[str, list[ActivityDocument]] = Field(default_factory=dict)
@@ -76,6 +88,26 @@ class OrchestrationTemplateDocument(Document):
                 for type_, activities in self.activities.items()
             },
         )
+
+
+class TemplateIdDocument(Document):
+    """The answer to a posted template."""
+
+    id: str
+    description: str
+
+
+class OrchestrationDefinitionDocument(Document):
+    """A definition as it is shown: its type is the one key of ``activities``; an empty description or schema is left out."""
+
+    description: str = ""
+    schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
+    activities: dict[str, list[ActivityDocument]]
+    template_ref: str
+
+
+def template_id_to_json(template: OrchestrationTemplate) -> dict[str, Any]:
+    return {"id": template.id, "description": "ID of the Orchestration Template"}
 
 
 def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any]:
@@ -95,12 +127,30 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
     return {name: value for name, value in document.items() if value}
 
 
+def activity_definition_fields(definition: ActivityDefinition) -> dict[str, Any]:
+    """What a predicate may name of an activity definition."""
+    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "retry": {}}
+    return empty | activity_definition_to_json(definition) | {"version": definition.version}
+
+
 def orchestration_definition_to_json(definition: OrchestrationDefinition) -> dict[str, Any]:
     """What is empty is left out; the type is the one key of ``activities``."""
     optional = {"description": definition.description, "schema": definition.schema}
     return {name: value for name, value in optional.items() if value} | {
         "activities": {definition.type: [activity_to_json(activity) for activity in definition.activities]},
         "templateRef": definition.template_ref,
+    }
+
+
+def orchestration_definition_fields(definition: OrchestrationDefinition) -> dict[str, Any]:
+    """What a predicate may name of an orchestration definition."""
+    return {
+        "type": definition.type,
+        "version": definition.version,
+        "templateRef": definition.template_ref,
+        "description": definition.description,
+        "schema": definition.schema,
+        "activities": [activity_to_json(activity) for activity in definition.activities],
     }
 
 

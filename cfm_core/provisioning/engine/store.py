@@ -9,7 +9,7 @@ from typing import Any
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
-from cfm_core.contracts.orchestration import TENANT_ID, OrchestrationManifest
+from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError, RecoverableError
 from cfm_core.provisioning.engine.events import as_failure, response_to
@@ -25,12 +25,11 @@ SQL = Queries("cfm_core.provisioning.engine")
 
 def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
     """A manifest as ``start_orchestrations`` takes it."""
-    tenant = manifest.payload.get(TENANT_ID)
     return {
         "id": manifest.id,
         "correlationId": manifest.correlation_id,
         "type": manifest.orchestration_type,
-        "tenantId": tenant if isinstance(tenant, str) else "",
+        "tenantId": manifest.tenant_id,
         "payload": manifest.payload,
     }
 

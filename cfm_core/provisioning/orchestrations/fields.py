@@ -14,8 +14,9 @@ FIELDS = Fields(
         "correlationId": Column("t.correlation_id"),
         "definitionId": Column("t.type"),
         "orchestrationType": Column("t.type"),
-        "state": Column("CASE t.state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END", Kind.INTEGER),
+        "state": Column("provision_manager.state_number(t.state)", Kind.INTEGER),
         "stateTimestamp": Column("t.state_at", Kind.TIMESTAMP),
         "createdTimestamp": Column("t.created_at", Kind.TIMESTAMP),
+        "tenantId": Column("t.tenant_id"),
     }
 )

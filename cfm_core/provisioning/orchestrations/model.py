@@ -17,6 +17,8 @@ class Orchestration:
     id: str
     version: int
     correlation_id: str
+    tenant_id: str = ""
+    """Empty where the manifest names none."""
     type: str
     state: OrchestrationState
     state_at: datetime

@@ -5,8 +5,8 @@ SELECT id, subject
 
 -- name: get
 -- One orchestration with its definition, its data and the ids of its activities that are done. Gives 0 or 1 row.
-SELECT o.id, o.version, o.correlation_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
-       f.activities, coalesce(d.values, d.input), d.outputs,
+SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
+       f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
        ARRAY(SELECT n.activity_id
                FROM provision_manager.activity a
                JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord

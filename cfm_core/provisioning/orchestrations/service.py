@@ -46,7 +46,7 @@ class Orchestrations(Protocol):
         """
         ...
 
-    def query(self, predicate: Predicate, page: Page) -> JsonPage:
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
         """One page of the orchestrations for which ``predicate`` holds, by id.
 
         Raises:

@@ -9,6 +9,7 @@ from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row
+from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
@@ -20,7 +21,12 @@ from cfm_core.store.sql import Queries
 
 SQL = Queries("cfm_core.provisioning.orchestrations")
 
-LISTING = Listing("provision_manager.orchestration", "provision_manager.entry_json(t)", "256", key_type="text")
+LISTING = Listing(
+    "provision_manager.orchestration",
+    "provision_manager.entry_json(t)",
+    "256 + octet_length((t).id) + octet_length((t).correlation_id) + 2 * octet_length((t).type)",
+    key_type="text",
+)
 
 
 class PostgresOrchestrations:
@@ -38,12 +44,14 @@ class PostgresOrchestrations:
         return started
 
     def get(self, orchestration_id: str) -> Orchestration:
+        check_known("orchestration", orchestration_id)
         found = self._find(orchestration_id)
         if found is None:
             raise NotFoundError("orchestration", orchestration_id)
         return found
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
+        check_known("activity", orchestration_id + activity_id)
         row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
         if row is None:
             raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
@@ -54,6 +62,7 @@ class PostgresOrchestrations:
                 self._database.announce()
 
     def history(self, orchestration_id: str) -> list[Attempt]:
+        check_known("orchestration", orchestration_id)
         rows = self._database.rows(SQL["history"], id=orchestration_id)
         if not rows:
             raise NotFoundError("orchestration", orchestration_id)
@@ -73,7 +82,8 @@ class PostgresOrchestrations:
             if kind is not None
         ]
 
-    def query(self, predicate: Predicate, page: Page) -> JsonPage:
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        check_after(page)
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
 
@@ -81,12 +91,13 @@ class PostgresOrchestrations:
         row = self._database.row(SQL["get"], id=orchestration_id)
         if row is None:
             return None
-        (id_, version, correlation_id, type_, state, state_at, created_at, error_detail) = row[:8]
-        activities, processing_data, output_data, completed = row[8:]
+        (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
+        activities, processing_data, output_data, completed = row[9:]
         return Orchestration(
             id=id_,
             version=version,
             correlation_id=correlation_id,
+            tenant_id=tenant_id,
             type=type_,
             state=OrchestrationState(state),
             state_at=state_at,

@@ -5,15 +5,17 @@ Source: CFM wire contract, sections 5.9 and 5.10.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from cfm_core.contracts.documents import Document
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.provisioning.definitions.model import Activity, steps_of
-from cfm_core.provisioning.definitions.v1alpha1 import activity_to_json
+from cfm_core.entities import JsonEntity, json_of
+from cfm_core.provisioning.definitions.model import LONGEST_TYPE, Activity, steps_of
+from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
 from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 
@@ -23,7 +25,7 @@ class ManifestDocument(Document):
 
     id: str = Field(min_length=1, max_length=LONGEST_ID)
     correlation_id: str = Field(min_length=1, max_length=LONGEST_ID)
-    orchestration_type: str = Field(min_length=1, max_length=256)
+    orchestration_type: str = Field(min_length=1, max_length=LONGEST_TYPE)
     payload: dict[str, Any] = Field(default_factory=dict)
 
     def to_manifest(self) -> OrchestrationManifest:
@@ -47,9 +49,91 @@ class EndingDocument(Document):
         return Ending(token=self.token, error=self.error, values=self.values, outputs=self.outputs)
 
 
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class OrchestrationEntryDocument(Document):
+    """An orchestration as it is listed. Its state is 1 while it runs, 2 when it is completed, 3 when it has failed."""
+
+    id: str
+    correlation_id: str
+    state: int
+    state_timestamp: Instant
+    created_timestamp: Instant
+    orchestration_type: str
+    definition_id: str
+
+
+class StepDocument(Document):
+    """Activities of one tier."""
+
+    activities: list[ActivityDocument]
+
+
+class OrchestrationDocument(OrchestrationEntryDocument):
+    """An orchestration as it is read; ``errorDetail`` is left out where nothing has failed."""
+
+    steps: list[StepDocument]
+    processing_data: dict[str, Any]
+    output_data: dict[str, Any]
+    completed: dict[str, dict[str, Any]]
+    """The ids of the activities that are done, each with an empty object."""
+    status: str
+    error_detail: str = ""
+
+
+class StartedActivityDocument(Document):
+    """An activity with the orchestration type that it belongs to; null where it depends on none."""
+
+    id: str
+    type: str
+    discriminator: str
+    depends_on: list[str] | None
+
+
+class StartedStepDocument(Document):
+    activities: list[StartedActivityDocument]
+
+
+class StartedOrchestrationDocument(OrchestrationEntryDocument):
+    """An orchestration in the form in which it is answered to whoever has started it."""
+
+    steps: list[StartedStepDocument]
+    processing_data: dict[str, Any]
+    output_data: dict[str, Any]
+    completed: dict[str, dict[str, Any]]
+    status: str
+    error_detail: str = ""
+
+
+class AttemptDocument(Document):
+    """How one attempt at an activity ended; what is not known is left out."""
+
+    activity_id: str
+    activity_type: str
+    dispatch: int | None = None
+    attempt: int | None = None
+    outcome: str
+    reason: str = ""
+    started_at: Instant | None = None
+    ended_at: Instant
+    next_at: Instant | None = None
+
+
+class EndedActivityDocument(Document):
+    """What has become of an activity that was ended from outside."""
+
+    activity_id: str
+    state: Literal["done", "failed"]
+
+
 def to_json(orchestration: Orchestration) -> dict[str, Any]:
     """The form in which a single orchestration is read."""
     return _document(orchestration, activity_to_json)
+
+
+def to_entity(orchestration: Orchestration) -> JsonEntity:
+    return JsonEntity(orchestration.version, json_of(to_json(orchestration)))
 
 
 def to_internal_json(orchestration: Orchestration) -> dict[str, Any]:
@@ -77,14 +161,21 @@ def fields_of(orchestration: Orchestration) -> dict[str, Any]:
         "createdTimestamp": orchestration.created_at,
         "orchestrationType": orchestration.type,
         "definitionId": orchestration.type,
+        "tenantId": orchestration.tenant_id,
     }
 
 
 def entry_to_json(orchestration: Orchestration) -> dict[str, Any]:
-    """The form in which an orchestration is listed."""
-    fields = fields_of(orchestration)
-    del fields["version"]
-    return {name: instant(value) if isinstance(value, datetime) else value for name, value in fields.items()}
+    """The form in which an orchestration is listed; the database's ``entry_json`` gives the same."""
+    return {
+        "id": orchestration.id,
+        "correlationId": orchestration.correlation_id,
+        "state": orchestration.state.number,
+        "stateTimestamp": instant(orchestration.state_at),
+        "createdTimestamp": instant(orchestration.created_at),
+        "orchestrationType": orchestration.type,
+        "definitionId": orchestration.type,
+    }
 
 
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
@@ -104,18 +195,18 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
 
 
 def instant(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """RFC 3339 in UTC, without trailing zeros."""
+    at = at.astimezone(UTC)
+    fraction = f".{at.microsecond:06}".rstrip("0") if at.microsecond else ""
+    return f"{at.year:04}-{at:%m-%dT%H:%M:%S}{fraction}Z"
 
 
-def _document(orchestration: Orchestration, activity_json: Any) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "id": orchestration.id,
-        "correlationId": orchestration.correlation_id,
-        "definitionId": orchestration.type,
-        "state": orchestration.state.number,
-        "stateTimestamp": instant(orchestration.state_at),
-        "createdTimestamp": instant(orchestration.created_at),
-        "orchestrationType": orchestration.type,
+def ended_to_json(activity_id: str, ending: Ending) -> dict[str, Any]:
+    return {"activityId": activity_id, "state": "failed" if ending.error else "done"}
+
+
+def _document(orchestration: Orchestration, activity_json: Callable[[Activity], Mapping[str, Any]]) -> dict[str, Any]:
+    document = entry_to_json(orchestration) | {
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
         "processingData": orchestration.processing_data,
         "outputData": orchestration.output_data,

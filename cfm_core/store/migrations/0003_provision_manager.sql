@@ -6,9 +6,8 @@ CREATE SCHEMA provision_manager;
 
 CREATE TABLE provision_manager.activity_definition (
   type                  text COLLATE "C" PRIMARY KEY,
-  description           text NOT NULL DEFAULT '',
-  input_schema          jsonb,
-  output_schema         jsonb,
+  version               integer NOT NULL DEFAULT 0, -- rises with every write
+  document              json NOT NULL CHECK (jsonb_typeof(document::jsonb) = 'object'), -- as the API shows it
   timeout_seconds       double precision,         -- these four override what the agent has announced
   max_attempts          integer,
   backoff_seconds       double precision,
@@ -31,9 +30,7 @@ CREATE TABLE provision_manager.definition (
   type         text COLLATE "C" NOT NULL,
   version      integer NOT NULL,
   template_ref text NOT NULL,
-  description  text NOT NULL DEFAULT '',
-  schema       jsonb,
-  activities   jsonb NOT NULL,                    -- as the API shows them: [{"id", "type", "dependsOn"?}]
+  document     json NOT NULL CHECK (jsonb_typeof(document::jsonb) = 'object'), -- as the API shows it
   n_nodes      integer NOT NULL,
   is_current   boolean NOT NULL DEFAULT true,
   created_at   timestamptz NOT NULL DEFAULT now(),
@@ -75,6 +72,11 @@ SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps,
 
 -- Runs ----------------------------------------------------------------------------------------------------------------
 
+-- A state in the wire contract's terms.
+CREATE FUNCTION provision_manager.state_number(state text) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
+RETURN CASE state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END;
+
 -- Whoever changes anything of a run locks this row first, several in the order of their ids.
 CREATE TABLE provision_manager.orchestration (
   id             text COLLATE "C" PRIMARY KEY,    -- the manifest's: the same manifest twice is one run
@@ -96,13 +98,18 @@ CREATE TABLE provision_manager.orchestration (
 CREATE INDEX orchestration_correlation ON provision_manager.orchestration USING hash (correlation_id);
 CREATE INDEX orchestration_resend ON provision_manager.orchestration (resend_at) WHERE resend_at IS NOT NULL;
 
--- An orchestration as it is listed. Instants are RFC 3339 in UTC.
+-- RFC 3339 in UTC, without trailing zeros.
+CREATE FUNCTION provision_manager.instant(at timestamptz) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE STRICT
+RETURN rtrim(rtrim(to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z';
+
+-- An orchestration as it is listed.
 CREATE FUNCTION provision_manager.entry_json(o provision_manager.orchestration) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":' || to_json(o.id)::text || ',"correlationId":' || to_json(o.correlation_id)::text
-    || ',"state":' || CASE o.state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END
-    || ',"stateTimestamp":"' || to_char(o.state_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","createdTimestamp":"' || to_char(o.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || ',"state":' || provision_manager.state_number(o.state)
+    || ',"stateTimestamp":"' || provision_manager.instant(o.state_at)
+    || '","createdTimestamp":"' || provision_manager.instant(o.created_at)
     || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text || '}';
 
 CREATE TABLE provision_manager.orchestration_data (
@@ -425,11 +432,14 @@ BEGIN
     FROM unlocked
    WHERE state = 'DISPATCHED';
 
-  -- Runs that go on, end well, or had failed before and lose their last dispatched activity now.
+  -- Runs that go on, end well, or had failed before and lose their last dispatched activity now. The version rises with
+  -- whatever a reader of the run sees: its data too.
   WITH ends AS (
-    SELECT m.orch_id, count(*)::integer AS n
+    SELECT m.orch_id, count(*) FILTER (WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED'))::integer AS n
       FROM unnest(moves) m
-     WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED') AND (m.open OR NOT m.running)
+     WHERE (m.state IN ('DONE', 'FAILED', 'CANCELLED')
+            OR m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL)
+       AND (m.open OR NOT m.running)
      GROUP BY m.orch_id
   ), counted AS (
     UPDATE provision_manager.orchestration o

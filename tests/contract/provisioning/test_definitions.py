@@ -15,7 +15,16 @@ from cfm_core.provisioning.definitions.model import (
     RetryPolicy,
 )
 from cfm_core.provisioning.definitions.service import InUseError
-from tests.contract.provisioning.world import DIAMOND, Driver, World, define, manifest
+from tests.contract.provisioning.world import (
+    DIAMOND,
+    Driver,
+    World,
+    activity_definitions,
+    define,
+    definitions_of,
+    manifest,
+    orchestration_definitions,
+)
 
 
 def test_an_activity_definition_is_listed_as_it_was_put(world: World) -> None:
@@ -30,7 +39,7 @@ def test_an_activity_definition_is_listed_as_it_was_put(world: World) -> None:
     plain = ActivityDefinition(type="a_plain")
     world.definitions.put_activity_definition(full)
     world.definitions.put_activity_definition(plain)
-    assert world.definitions.list_activity_definitions() == [plain, full]
+    assert activity_definitions(world) == [plain, full]
 
 
 def test_putting_a_known_activity_type_replaces_all_of_it(world: World) -> None:
@@ -38,7 +47,7 @@ def test_putting_a_known_activity_type_replaces_all_of_it(world: World) -> None:
         ActivityDefinition(type="t", description="old", input_schema={"a": 1}, timeout=timedelta(seconds=1))
     )
     world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema={"b": 1}))
-    assert world.definitions.list_activity_definitions() == [ActivityDefinition(type="t", output_schema={"b": 1})]
+    assert activity_definitions(world) == [ActivityDefinition(type="t", output_schema={"b": 1})]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +66,7 @@ def test_a_nul_character_is_refused(world: World) -> None:
 def test_an_activity_definition_that_nobody_uses_can_be_deleted(world: World) -> None:
     world.definitions.put_activity_definition(ActivityDefinition(type="t"))
     world.definitions.delete_activity_definition("t")
-    assert world.definitions.list_activity_definitions() == []
+    assert activity_definitions(world) == []
     with pytest.raises(NotFoundError):
         world.definitions.delete_activity_definition("t")
 
@@ -67,7 +76,7 @@ def test_an_activity_definition_in_use_stays(world: World) -> None:
     with pytest.raises(InUseError, match="referenced by an orchestration definition: one") as caught:
         world.definitions.delete_activity_definition("t.two")
     assert caught.value.status == 400
-    assert [one.type for one in world.definitions.list_activity_definitions()] == ["t.one", "t.two"]
+    assert [one.type for one in activity_definitions(world)] == ["t.one", "t.two"]
 
 
 def test_a_template_makes_one_definition_for_each_orchestration_type(world: World) -> None:
@@ -78,33 +87,33 @@ def test_a_template_makes_one_definition_for_each_orchestration_type(world: Worl
         schema={"s": 1},
         activities={DISPOSE: [Activity("u", "t")], DEPLOY: [Activity("a", "t")]},
     )
-    world.definitions.put_template(template)
+    world.definitions.add_template(template)
     made = [
         OrchestrationDefinition(
             type=type_, template_ref="tpl", description="D", schema={"s": 1}, activities=(Activity(id_, "t"),)
         )
         for type_, id_ in ((DEPLOY, "a"), (DISPOSE, "u"))
     ]
-    assert world.definitions.list_orchestration_definitions() == made
-    assert world.definitions.get_template("tpl") == made
+    assert orchestration_definitions(world) == made
+    assert definitions_of(world, "tpl") == made
 
 
 def test_a_second_template_takes_its_types_over_and_can_clear_the_schema(world: World) -> None:
     world.definitions.put_activity_definition(ActivityDefinition(type="t"))
     both = {"x": [Activity("a", "t")], "y": [Activity("a", "t")]}
-    world.definitions.put_template(OrchestrationTemplate(id="first", schema={"s": 1}, activities=both))
-    world.definitions.put_template(OrchestrationTemplate(id="second", activities={"x": [Activity("b", "t")]}))
-    (of_second,) = world.definitions.get_template("second")
+    world.definitions.add_template(OrchestrationTemplate(id="first", schema={"s": 1}, activities=both))
+    world.definitions.add_template(OrchestrationTemplate(id="second", activities={"x": [Activity("b", "t")]}))
+    (of_second,) = definitions_of(world, "second")
     assert (of_second.type, of_second.schema, of_second.activities) == ("x", {}, (Activity("b", "t"),))
-    assert [one.type for one in world.definitions.get_template("first")] == ["y"]
+    assert [one.type for one in definitions_of(world, "first")] == ["y"]
 
 
 def test_a_template_that_cannot_run_changes_nothing(world: World) -> None:
     world.definitions.put_activity_definition(ActivityDefinition(type="t"))
     activities = {"good": [Activity("a", "t")], "bad": [Activity("a", "unknown")]}
     with pytest.raises(ValidationError, match="unknown"):
-        world.definitions.put_template(OrchestrationTemplate(id="tpl", activities=activities))
-    assert world.definitions.list_orchestration_definitions() == []
+        world.definitions.add_template(OrchestrationTemplate(id="tpl", activities=activities))
+    assert orchestration_definitions(world) == []
 
 
 def test_an_unknown_template_is_not_found(world: World) -> None:
@@ -116,15 +125,15 @@ def test_an_unknown_template_is_not_found(world: World) -> None:
 
 def test_a_template_without_runs_can_be_deleted(world: World) -> None:
     define(world, one=DIAMOND)
-    (definition,) = world.definitions.list_orchestration_definitions()
+    (definition,) = orchestration_definitions(world)
     world.definitions.delete_template(definition.template_ref)
-    assert world.definitions.list_orchestration_definitions() == []
+    assert orchestration_definitions(world) == []
     world.definitions.delete_activity_definition("t.one")
 
 
 def test_a_template_stays_while_a_run_of_it_goes_on_and_no_longer(world: World, driver: Driver) -> None:
     define(world, one=[Activity("a", "t")])
-    template_ref = world.definitions.list_orchestration_definitions()[0].template_ref
+    template_ref = orchestration_definitions(world)[0].template_ref
     driver.start(manifest("o", "one"))
     with pytest.raises(InUseError) as caught:
         world.definitions.delete_template(template_ref)
@@ -136,7 +145,7 @@ def test_a_template_stays_while_a_run_of_it_goes_on_and_no_longer(world: World, 
 
 def test_a_template_stays_while_its_compensation_is_to_come(world: World, driver: Driver) -> None:
     define(world, deploy=[Activity("a", "t")], dispose=[Activity("u", "t")])
-    template_ref = world.definitions.list_orchestration_definitions()[0].template_ref
+    template_ref = orchestration_definitions(world)[0].template_ref
     driver.start(manifest("o", DEPLOY))
     driver.record(driver.outcome("o", "a", OutcomeKind.FATAL))
     with pytest.raises(InUseError):

@@ -98,7 +98,7 @@ def test_orchestrations_are_found_by_their_fields(
     driver.start(manifest("b", "one"), manifest("a", "one"), manifest("c", "two"), manifest("d", "one"))
     driver.complete("a", "a")
     driver.record(driver.outcome("d", "a", OutcomeKind.FATAL))
-    page = world.orchestrations.query(parse(predicate), Page())
+    page = world.orchestrations.select(parse(predicate), Page())
     entries = json.loads(page.text)
     assert [entry["id"] for entry in entries] == found
     assert page.total == len(found)
@@ -107,7 +107,7 @@ def test_orchestrations_are_found_by_their_fields(
 def test_an_entry_has_the_fields_of_the_contract_in_order(world: World, driver: Driver) -> None:
     define(world, one=ONE)
     driver.start(manifest("o", "one"))
-    (entry,) = json.loads(world.orchestrations.query(parse("true"), Page()).text)
+    (entry,) = json.loads(world.orchestrations.select(parse("true"), Page()).text)
     assert list(entry) == [
         *("id", "correlationId", "state", "stateTimestamp"),
         *("createdTimestamp", "orchestrationType", "definitionId"),
@@ -123,20 +123,20 @@ def test_an_entry_has_the_fields_of_the_contract_in_order(world: World, driver: 
         "definitionId": "one",
     }
     exactly = f"createdTimestamp = '{created.isoformat()}'"
-    assert world.orchestrations.query(parse(exactly), Page()).total == 1
+    assert world.orchestrations.select(parse(exactly), Page()).total == 1
 
 
 def test_a_page_past_the_end_is_empty_and_the_total_still_right(world: World, driver: Driver) -> None:
     define(world, one=ONE)
     driver.start(*(manifest(id_, "one") for id_ in "cab"))
-    pages = [world.orchestrations.query(parse("true"), Page(offset, 2)) for offset in (0, 2, 4)]
+    pages = [world.orchestrations.select(parse("true"), Page(offset, 2)) for offset in (0, 2, 4)]
     assert [[entry["id"] for entry in json.loads(page.text)] for page in pages] == [["a", "b"], ["c"], []]
     assert {page.total for page in pages} == {3}
 
 
 def test_a_field_that_orchestrations_lack_is_the_callers_mistake(world: World) -> None:
     with pytest.raises(ValidationError):
-        world.orchestrations.query(parse("tenantId = 'x'"), Page())
+        world.orchestrations.select(parse("payload = 'x'"), Page())
 
 
 def test_the_history_tells_how_each_attempt_ended(world: World, driver: Driver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,15 +16,23 @@ from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
+from cfm_core.provisioning.definitions.memory import MemoryDefinitions
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    OrchestrationDefinition,
+    OrchestrationTemplate,
+)
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
+from cfm_core.provisioning.definitions.v1alpha1 import ActivityDefinitionDocument, activity_from_json
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.engine.store import PostgresEngine
-from cfm_core.provisioning.memory import MemoryDefinitions, MemoryEngine, MemoryOrchestrations, Runs
+from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+from cfm_core.query import Everything, Page
 from cfm_core.store.database import Database, connect
 from local.servers.postgres import EmbeddedPostgres
 
@@ -201,12 +210,42 @@ def define(world: World, **activities: Sequence[Activity]) -> None:
     names = {"deploy": DEPLOY, "dispose": DISPOSE}
     for type_ in sorted({activity.type for nodes in activities.values() for activity in nodes}):
         world.definitions.put_activity_definition(ActivityDefinition(type=type_))
-    world.definitions.put_template(
+    world.definitions.add_template(
         OrchestrationTemplate(
             id=f"template-{next(_numbers)}",
             activities={names.get(name, name): nodes for name, nodes in activities.items()},
         )
     )
+
+
+def activity_definitions(world: World) -> list[ActivityDefinition]:
+    """All activity definitions, as they are listed."""
+    listed = world.definitions.select_activity_definitions(Everything(), Page())
+    return [ActivityDefinitionDocument.model_validate(one).to_model() for one in json.loads(listed.text)]
+
+
+def orchestration_definitions(world: World) -> list[OrchestrationDefinition]:
+    """All orchestration definitions, as they are listed."""
+    return _definitions(world.definitions.select_orchestration_definitions(Everything(), Page()).text)
+
+
+def definitions_of(world: World, template_ref: str) -> list[OrchestrationDefinition]:
+    """What a template has made, as it is shown."""
+    return _definitions(world.definitions.get_template(template_ref).text)
+
+
+def _definitions(text: str) -> list[OrchestrationDefinition]:
+    return [
+        OrchestrationDefinition(
+            type=type_,
+            template_ref=one["templateRef"],
+            description=one.get("description", ""),
+            schema=one.get("schema", {}),
+            activities=tuple(map(activity_from_json, activities)),
+        )
+        for one in json.loads(text)
+        for type_, activities in one["activities"].items()
+    ]
 
 
 def manifest(id: str, type: str, **payload: Any) -> OrchestrationManifest:

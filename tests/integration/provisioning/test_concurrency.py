@@ -23,12 +23,14 @@ from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
     PostgresWorld,
+    activity_definitions,
     all_dispatches,
     answer,
     define,
     dispatches,
     manifest,
     manifests,
+    orchestration_definitions,
     responses,
 )
 from tests.integration.provisioning.invariants import broken
@@ -182,22 +184,22 @@ def test_a_template_is_replaced_by_many_at_once_without_a_gap(world: PostgresWor
     define(world, one=DIAMOND)
 
     def replace(number: int) -> None:
-        world.definitions.put_template(
+        world.definitions.add_template(
             OrchestrationTemplate(id=f"tpl {number}", activities={"one": DIAMOND, "two": DIAMOND})
         )
 
     at_once(replace)
-    assert [one.type for one in world.definitions.list_orchestration_definitions()] == ["one", "two"]
-    assert len({one.template_ref for one in world.definitions.list_orchestration_definitions()}) == 1
+    assert [one.type for one in orchestration_definitions(world)] == ["one", "two"]
+    assert len({one.template_ref for one in orchestration_definitions(world)}) == 1
     pool.close()
 
 
 def test_an_activity_definition_never_vanishes_from_under_a_template(world: PostgresWorld, pool: Database) -> None:
     for _ in range(5):
         define(world, other=[Activity("a", "kept")])
-        world.definitions.put_activity_definition(world.definitions.list_activity_definitions()[0])
+        world.definitions.put_activity_definition(activity_definitions(world)[0])
         define(world, spare=[Activity("z", "t")])
-        (spare,) = [one for one in world.definitions.list_orchestration_definitions() if one.type == "spare"]
+        (spare,) = [one for one in orchestration_definitions(world) if one.type == "spare"]
         world.definitions.delete_template(spare.template_ref)
 
         def work(number: int) -> bool:
@@ -205,7 +207,7 @@ def test_an_activity_definition_never_vanishes_from_under_a_template(world: Post
                 if number % 2:
                     world.definitions.delete_activity_definition("t")
                 else:
-                    world.definitions.put_template(
+                    world.definitions.add_template(
                         OrchestrationTemplate(id=f"tpl {number}", activities={"one": [Activity("a", "t")]})
                     )
             except (NotFoundError, InUseError, ValidationError):
@@ -213,10 +215,8 @@ def test_an_activity_definition_never_vanishes_from_under_a_template(world: Post
             return True
 
         at_once(work, 4)
-        types = {one.type for one in world.definitions.list_activity_definitions()}
-        used = {
-            activity.type for one in world.definitions.list_orchestration_definitions() for activity in one.activities
-        }
+        types = {one.type for one in activity_definitions(world)}
+        used = {activity.type for one in orchestration_definitions(world) for activity in one.activities}
         assert used <= types
     pool.close()
 

@@ -35,7 +35,7 @@ def define(world: PostgresWorld | MemoryWorld, deploy: list[Activity], dispose: 
             ActivityDefinition(type=type_, retry=RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1)))
         )
     activities = {DEPLOY: deploy} | ({DISPOSE: dispose} if dispose else {})
-    world.definitions.put_template(OrchestrationTemplate(id="template", activities=activities))
+    world.definitions.add_template(OrchestrationTemplate(id="template", activities=activities))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)

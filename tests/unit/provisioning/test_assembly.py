@@ -15,7 +15,7 @@ def test_the_three_services_share_one_memory() -> None:
         [DEFINITIONS, ENGINE, ORCHESTRATIONS]
     )
     registry.resolve(DEFINITIONS).put_activity_definition(ActivityDefinition(type="t"))
-    assert [one.type for one in registry.resolve(DEFINITIONS).list_activity_definitions()] == ["t"]
+    assert registry.resolve(DEFINITIONS).get_activity_definition("t").text == '{"type":"t"}'
     assert registry.resolve(ENGINE).sweep().outbox == []
 
 
