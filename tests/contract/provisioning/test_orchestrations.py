@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cfm_core.contracts.activity import OutcomeKind
+from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.errors import ConflictError, ForbiddenError, NotFoundError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity
 from cfm_core.provisioning.orchestrations.model import Ending
@@ -58,9 +59,14 @@ def test_what_cannot_be_stored_is_the_callers_mistake(world: World) -> None:
         world.orchestrations.start(manifest("o", "one", k="\0"))
 
 
-def test_an_unknown_orchestration_is_not_found(world: World) -> None:
+@pytest.mark.parametrize("id_", ["nope", "", "a\0b", "x" * 5000])
+def test_an_unknown_orchestration_is_not_found(world: World, id_: str) -> None:
     with pytest.raises(NotFoundError):
-        world.orchestrations.get("nope")
+        world.orchestrations.get(id_)
+    with pytest.raises(NotFoundError):
+        world.orchestrations.history(id_)
+    with pytest.raises(NotFoundError):
+        world.orchestrations.end_activity(id_, "a", Ending(token="x"))
 
 
 def test_completed_activities_data_and_errors_are_shown(world: World, driver: Driver) -> None:
@@ -89,13 +95,16 @@ def test_completed_activities_data_and_errors_are_shown(world: World, driver: Dr
         ("id = 'nope'", []),
         ("version = 0 AND state = 1", ["b", "c"]),
         ("createdTimestamp = '2020-01-01T00:00:00Z'", []),
+        ("tenantId = ''", ["a", "b", "d"]),
+        ("tenantId = 'tenant'", ["c"]),
     ],
 )
 def test_orchestrations_are_found_by_their_fields(
     world: World, driver: Driver, predicate: str, found: list[str]
 ) -> None:
     define(world, one=ONE, two=ONE)
-    driver.start(manifest("b", "one"), manifest("a", "one"), manifest("c", "two"), manifest("d", "one"))
+    of_tenant = manifest("c", "two", **{TENANT_ID: "tenant"})
+    driver.start(manifest("b", "one"), manifest("a", "one"), of_tenant, manifest("d", "one", **{TENANT_ID: 1}))
     driver.complete("a", "a")
     driver.record(driver.outcome("d", "a", OutcomeKind.FATAL))
     page = world.orchestrations.select(parse(predicate), Page())
@@ -132,6 +141,43 @@ def test_a_page_past_the_end_is_empty_and_the_total_still_right(world: World, dr
     pages = [world.orchestrations.select(parse("true"), Page(offset, 2)) for offset in (0, 2, 4)]
     assert [[entry["id"] for entry in json.loads(page.text)] for page in pages] == [["a", "b"], ["c"], []]
     assert {page.total for page in pages} == {3}
+
+
+def test_a_page_begins_behind_any_text(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    ids = ["A", "a", "a'b", "a/b", "ö", "\U0001f600"]
+    driver.start(*(manifest(id_, "one") for id_ in reversed(ids)))
+    for place, id_ in enumerate(ids):
+        page = world.orchestrations.select(parse("true"), Page(after=id_, limit=1))
+        assert [entry["id"] for entry in json.loads(page.text)] == ids[place + 1 : place + 2]
+        assert page.more == (place + 2 < len(ids))
+    assert world.orchestrations.select(parse("true"), Page(after="x" * 5000)).size == 2
+    with pytest.raises(ValidationError, match="after"):
+        world.orchestrations.select(parse("true"), Page(after="\0"))
+
+
+def test_whatever_is_seen_of_an_orchestration_raises_its_version(world: World, driver: Driver) -> None:
+    define(world, deploy=[Activity("a", "t"), Activity("b", "t"), Activity("c", "t")])
+    driver.start(manifest("o", DEPLOY))
+    seen = [world.orchestrations.get("o")]
+
+    def look() -> None:
+        seen.append(world.orchestrations.get("o"))
+        assert seen[-1].version > seen[-2].version
+
+    for outcome in (
+        driver.outcome("o", "a", values={"v": 1}),
+        driver.outcome("o", "b", OutcomeKind.SCHEDULE, values={"v": 2}, after=timedelta(0)),
+        driver.outcome("o", "c", OutcomeKind.WAIT, deleted=["v"]),
+    ):
+        driver.record(outcome)
+        look()
+    driver.sweep()
+    driver.record(driver.outcome("o", "b", OutcomeKind.RETRY, outputs={"w": 1}))
+    look()
+    driver.record(driver.outcome("o", "c", OutcomeKind.FATAL))
+    look()
+    assert seen[-1].state == "ERRORED"
 
 
 def test_a_field_that_orchestrations_lack_is_the_callers_mistake(world: World) -> None:

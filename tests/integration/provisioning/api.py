@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import functions_framework
+from pydantic import TypeAdapter
 from werkzeug.test import Client, TestResponse
 
 import functions.orchestrator
@@ -43,13 +46,25 @@ class Answer:
         return json.loads(self.text)
 
 
-def call(method: str, path: str, body: Any = None) -> Answer:
-    """Send a request to the function that the route table names."""
-    match = ROUTER.match(method, (BASE + path).split("?")[0])
+def call(method: str, path: str, body: Any = None, headers: Mapping[str, str] = MappingProxyType({})) -> Answer:
+    """Send a request to the function that the route table names; a success is held against the declaration."""
+    match = ROUTER.match(method, unquote((BASE + path).split("?")[0]))
     assert match.function is not None, f"nobody answers {method} {path}; allowed: {match.allowed}"
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    response: TestResponse = client_of(match.function).open(BASE + path, method=method, data=data)
-    return Answer(response.status_code, dict(response.headers), response.get_data(as_text=True))
+    response: TestResponse = client_of(match.function).open(BASE + path, method=method, data=data, headers=headers)
+    answer = Answer(response.status_code, dict(response.headers), response.get_data(as_text=True))
+    if answer.status < 300 and method != "HEAD":
+        _check(match.function, answer)
+    return answer
+
+
+def _check(function: HttpFunction, answer: Answer) -> None:
+    shape = function.gives[answer.status]
+    if shape is None:
+        assert answer.text == ""
+        return
+    TypeAdapter(shape).validate_json(answer.text, strict=True, extra="forbid", by_alias=True, by_name=False)
+    assert answer.text == json.dumps(answer.json, separators=(",", ":"), ensure_ascii=False), "not compact"
 
 
 def deliver(name: str, *data: Any, ids: Sequence[str] = ()) -> Reply:

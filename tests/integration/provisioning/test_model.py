@@ -103,6 +103,7 @@ def test_postgres_does_what_the_model_does(
             assert Counter(real.world.history(id_)) == Counter(model.world.history(id_))
             state = real.world.state(id_)
             assert state == model.world.state(id_)
+            assert real.world.orchestrations.get(id_).version == model.world.orchestrations.get(id_).version
             assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
         assert broken(emptied) == {}
         return step
