@@ -48,6 +48,99 @@ def test_activity_definitions_are_posted_listed_and_deleted() -> None:
     assert call("GET", "/activity-definitions").json == [{"type": "a"}]
 
 
+def test_an_activity_definition_is_put_read_and_replaced_by_its_type() -> None:
+    created = call("PUT", "/activity-definitions/b.c", {"description": "D"})
+    assert (created.status, created.text) == (201, '{"type":"b.c","description":"D"}')
+    path = "/api/v1alpha1/activity-definitions/b.c"
+    assert (created.headers["Location"], created.headers["ETag"]) == (path, '"0"')
+    assert call("POST", "/activity-definitions", {"type": "b.c"}).headers["Location"] == path
+    read = call("GET", "/activity-definitions/b.c")
+    assert (read.status, read.json, read.headers["ETag"]) == (200, {"type": "b.c"}, '"1"')
+    known = call("GET", "/activity-definitions/b.c", headers={"If-None-Match": '"1"'})
+    assert (known.status, known.text, known.headers["ETag"]) == (304, "", '"1"')
+    replaced = call("PUT", "/activity-definitions/b.c", {"type": "b.c"}, {"If-Match": '"1"'})
+    assert (replaced.status, replaced.headers["ETag"]) == (200, '"2"')
+    for headers in ({"If-Match": '"1"'}, {"If-None-Match": "*"}):
+        assert call("PUT", "/activity-definitions/b.c", {}, headers).status == 412
+    assert call("DELETE", "/activity-definitions/b.c", headers={"If-Match": '"1"'}).status == 412
+    assert call("DELETE", "/activity-definitions/b.c", headers={"If-Match": '"2"'}).status == 200
+    assert call("GET", "/activity-definitions/b.c").status == 404
+    assert call("PUT", "/activity-definitions/b.c", {}, {"If-Match": "*"}).status == 412
+
+
+def test_a_document_that_is_put_may_repeat_the_key_of_its_path_and_no_other() -> None:
+    for path, body in (
+        ("/activity-definitions/b.c", {"type": "b.d"}),
+        ("/orchestration-definitions/tpl", {"id": "tpl2", "activities": {}}),
+    ):
+        answer = call("PUT", path, body)
+        assert (answer.status, len(answer.json["errors"])) == (400, 1)
+        assert call("GET", path).status == 404
+
+
+@pytest.mark.parametrize("key", ["nope", "a%00b", "%ff", "x" * 5000, "ö%27%22"])
+def test_a_key_that_nothing_has_is_not_found(key: str) -> None:
+    for collection in ("activity-definitions", "orchestration-definitions", "orchestrations"):
+        assert call("GET", f"/{collection}/{key}").status == 404
+    for collection in ("activity-definitions", "orchestration-definitions"):
+        assert call("DELETE", f"/{collection}/{key}").status == 404
+    assert call("GET", f"/orchestrations/{key}/history").status == 404
+    assert call("POST", f"/orchestrations/{key}/activities/{key}/complete", {"token": "t"}).status == 404
+
+
+@pytest.mark.parametrize("key", ["a%00b", "%20", "a%2eb..c", "t" * 257, "cfm-orchestration"])
+def test_a_key_that_cannot_be_kept_is_a_bad_request(key: str) -> None:
+    assert call("PUT", f"/activity-definitions/{key}", {}).status == 400
+
+
+def test_lists_of_definitions_are_read_page_by_page_and_searched() -> None:
+    for type_ in ("c", "a", "b"):
+        assert call("PUT", f"/activity-definitions/{type_}", {"description": "D" * (type_ != "b")}).status == 201
+        body = {"description": type_, "activities": {f"o.{type_}": [{"id": "1", "type": type_}]}}
+        assert call("PUT", f"/orchestration-definitions/{type_}", body).status == 201
+    base = "http://localhost/api/v1alpha1/activity-definitions"
+    page = call("GET", "/activity-definitions?q=description%20%3D%20'D'&limit=1")
+    assert (page.text, page.headers["X-Total-Count"]) == ('[{"type":"a","description":"D"}]', "2")
+    assert f'<{base}?q=description+%3D+%27D%27&offset=1&limit=1&after=a>; rel="next"' in page.headers["Link"]
+    beyond = call("POST", "/activity-definitions/query", {"predicate": "description = 'D'", "after": "a"})
+    assert [one["type"] for one in beyond.json] == ["c"]
+    uncounted = call("GET", "/orchestration-definitions?limit=2&after=o.a", headers={"Prefer": "count=none"})
+    assert [one["templateRef"] for one in uncounted.json] == ["b", "c"]
+    assert "X-Total-Count" not in uncounted.headers
+    found = call("POST", "/orchestration-definitions/query", {"predicate": "activities.type = 'b'"})
+    assert (found.headers["X-Total-Count"], [one["templateRef"] for one in found.json]) == ("1", ["b"])
+    for collection in ("activity-definitions", "orchestration-definitions", "orchestrations"):
+        assert call("GET", f"/{collection}?offset=-1").status == 400
+        assert call("GET", f"/{collection}?after=%00").status == 400
+        assert call("GET", f"/{collection}?q=nope%20%3D%201").status == 400
+        assert call("POST", f"/{collection}/query", {}).status == 400
+
+
+def test_a_template_is_put_and_tagged() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    path = "/orchestration-definitions/my%20tpl%C3%B6"
+    body = {"activities": {"x": [{"id": "a", "type": "t"}], "y": [{"id": "a", "type": "t"}]}}
+    created = call("PUT", path, body, {"If-None-Match": "*"})
+    assert (created.status, created.headers["Location"]) == (201, "/api/v1alpha1" + path)
+    assert call("POST", "/orchestration-definitions", body | {"id": "my tplö"}).headers["Location"] == (
+        "/api/v1alpha1" + path
+    )
+    read = call("GET", path)
+    assert read.json == [
+        {"activities": {type_: [{"id": "a", "type": "t"}]}, "templateRef": "my tplö"} for type_ in ("x", "y")
+    ]
+    tag = read.headers["ETag"]
+    assert tag != created.headers["ETag"]
+    assert call("GET", path, headers={"If-None-Match": tag}).status == 304
+    less = body | {"id": "my tplö", "activities": {"x": body["activities"]["x"]}}
+    assert call("PUT", path, less, {"If-Match": created.headers["ETag"]}).status == 412
+    replaced = call("PUT", path, less, {"If-Match": tag})
+    assert (replaced.status, len(replaced.json)) == (200, 1)
+    assert call("DELETE", path, headers={"If-Match": tag}).status == 412
+    assert call("DELETE", path, headers={"If-Match": replaced.headers["ETag"]}).status == 200
+    assert call("GET", path).status == 404
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,8 +247,40 @@ def test_a_started_orchestration_is_answered_in_the_internal_form() -> None:
     assert (document["processingData"], document["outputData"], document["completed"]) == ({"k": 1}, {}, {})
     again = call("POST", "/orchestrations", manifest(payload={"k": 2}))
     assert (again.status, again.json) == (202, document)
+    assert started.headers["Link"] == '</api/v1alpha1/orchestrations/o>; rel="monitor"'
     shown = call("GET", "/orchestrations/o").json
     assert shown["steps"][0] == {"activities": [{"id": "a", "type": "t"}]}
+
+
+def test_an_orchestration_is_tagged_with_what_is_seen_of_it() -> None:
+    define()
+    (row,) = deliver("start_orchestrations", manifest()).outbox
+    before = call("GET", "/orchestrations/o")
+    tag = before.headers["ETag"]
+    assert call("GET", "/orchestrations/o", headers={"If-None-Match": tag}).status == 304
+    data = row.events[0]["data"]
+    outcome = {name: data[name] for name in ("orchestrationId", "phase", "ord", "token")} | {"kind": "complete"}
+    deliver("record_activity_results", outcome)
+    after = call("GET", "/orchestrations/o", headers={"If-None-Match": tag})
+    assert (after.status, after.json["completed"]) == (200, {"a": {}})
+    assert after.headers["ETag"] != tag
+
+
+def test_every_form_of_an_orchestration_is_as_declared() -> None:
+    define()
+    (row,) = deliver("start_orchestrations", manifest()).outbox
+    data = row.events[0]["data"]
+    failed = {"kind": "fatal", "reason": "broken", "values": {"n": None}}
+    deliver(
+        "record_activity_results", {name: data[name] for name in ("orchestrationId", "phase", "ord", "token")} | failed
+    )
+    assert call("GET", "/orchestrations/o").json["errorDetail"] == "activity a (t): broken"
+    assert call("GET", "/orchestrations?q=state%20%3D%203").json[0]["id"] == "o"
+    assert call("POST", "/orchestrations", manifest()).json["status"] == "compensating"
+    (attempt,) = call("GET", "/orchestrations/o/history").json
+    assert (attempt["outcome"], attempt["activityType"]) == ("fatal", "t")
+    ended = call("POST", "/orchestrations/o/activities/a/complete", {"token": data["token"], "error": "no"})
+    assert ended.json == {"activityId": "a", "state": "failed"}
 
 
 def test_what_the_api_dispatches_is_free_for_every_trigger(emptied: Database) -> None:
@@ -204,6 +329,8 @@ def test_orchestrations_are_queried_in_pages() -> None:
     answer = call("POST", "/orchestrations/query", {"predicate": "state = 1", "offset": 1, "limit": 1})
     assert (answer.status, answer.headers["X-Total-Count"]) == (200, "3")
     assert [one["id"] for one in answer.json] == ["o1"]
+    got = call("GET", "/orchestrations?q=state+%3D+1&offset=1&limit=1")
+    assert (got.text, got.headers["Link"]) == (answer.text, answer.headers["Link"])
     assert all(f'rel="{relation}"' in answer.headers["Link"] for relation in ("self", "next", "prev", "first", "last"))
     assert call("POST", "/orchestrations/query", {}).status == 400
     assert call("POST", "/orchestrations/query", {"predicate": "nope = 1"}).status == 400
