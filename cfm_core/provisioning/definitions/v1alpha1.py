@@ -64,8 +64,10 @@ class PutActivityDefinitionDocument(ActivityDefinitionDocument):
 
 
 class ActivityDocument(Document):
-    id: str = ""
-    type: str = ""
+    """A node of an orchestration; ``dependsOn`` is left out where there is nothing."""
+
+    id: str
+    type: str
     depends_on: list[str] = Field(default_factory=list)
 
 

@@ -14,7 +14,7 @@ FIELDS = Fields(
         "correlationId": Column("t.correlation_id"),
         "definitionId": Column("t.type"),
         "orchestrationType": Column("t.type"),
-        "state": Column("provision_manager.state_number(t.state)", Kind.INTEGER),
+        "state": Column("t.state_number", Kind.INTEGER),
         "stateTimestamp": Column("t.state_at", Kind.TIMESTAMP),
         "createdTimestamp": Column("t.created_at", Kind.TIMESTAMP),
         "tenantId": Column("t.tenant_id"),

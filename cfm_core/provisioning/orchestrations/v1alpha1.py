@@ -53,11 +53,11 @@ Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class OrchestrationEntryDocument(Document):
-    """An orchestration as it is listed. Its state is 1 while it runs, 2 when it is completed, 3 when it has failed."""
+    """An orchestration as it is listed. Its state is 1 while it runs, 2 once it is completed, 3 once it has failed."""
 
     id: str
     correlation_id: str
-    state: int
+    state: int = Field(ge=0, le=3)
     state_timestamp: Instant
     created_timestamp: Instant
     orchestration_type: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import DISPATCH_EVENT, OutcomeKind
@@ -16,8 +17,10 @@ from cfm_core.provisioning.engine.model import (
     OrchestrationState,
     Policy,
 )
+from cfm_core.provisioning.orchestrations.v1alpha1 import instant
 from cfm_core.store.database import Database
 from cfm_core.store.migrations import known
+from tests.contract.provisioning.world import DIAMOND, PostgresWorld, define
 
 (TEXT,) = (migration.sql for migration in known() if migration.name == "provision_manager")
 
@@ -30,6 +33,30 @@ def words_of(emptied: Database, constraint: str) -> set[str]:
 def test_states_are_those_of_the_enums(emptied: Database) -> None:
     assert words_of(emptied, "orchestration_state") == set(OrchestrationState)
     assert words_of(emptied, "activity_state") == set(ActivityState)
+
+
+def test_states_have_the_numbers_of_the_enum(emptied: Database) -> None:
+    define(PostgresWorld(emptied), one=DIAMOND)
+    for state in OrchestrationState:
+        stored = emptied.value(
+            "INSERT INTO provision_manager.orchestration"
+            "  (id, def_id, type, correlation_id, remaining, state, state_at, created_at)"
+            " SELECT :state, id, 'one', '', 0, :state, now(), now() FROM provision_manager.definition"
+            " RETURNING state_number",
+            state=state,
+        )
+        assert stored == state.number
+
+
+def test_the_functions_show_instants_as_the_code_does(emptied: Database) -> None:
+    for text in (
+        "2026-11-23T07:07:23.019245Z",
+        "2026-11-23T07:07:20Z",
+        "2026-01-30T00:00:00.5Z",
+        "0001-01-01T00:00:00Z",
+    ):
+        shown = emptied.value("SELECT provision_manager.instant(:at::timestamptz)", at=text)
+        assert shown == instant(datetime.fromisoformat(text)) == text
 
 
 def test_the_functions_write_the_subjects_and_names_of_the_contracts() -> None:
