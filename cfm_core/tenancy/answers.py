@@ -1,27 +1,7 @@
-"""Entities as texts: a store gives the JSON that the API shows, and nobody takes it apart on the way."""
+"""Entities as texts, as both managers give them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from cfm_core.entities import JsonEntity, JsonText, array_of, json_of
 
-JsonText = str
-"""One JSON document, or an array of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class JsonEntity:
-    """One entity as the API shows it, and its version, which the text repeats."""
-
-    version: int
-    text: JsonText
-
-
-def json_of(document: Mapping[str, Any]) -> JsonText:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-
-
-def array_of(documents: Iterable[Mapping[str, Any]]) -> JsonText:
-    return f"[{','.join(map(json_of, documents))}]"
+__all__ = ["JsonEntity", "JsonText", "array_of", "json_of"]

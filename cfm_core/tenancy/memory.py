@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
 
 from cfm_core.clock import Clock, system_clock
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
-from cfm_core.query import Fields, JsonPage, Page, Predicate, to_test
 from cfm_core.store.constraints import error_for
-from cfm_core.tenancy.answers import array_of
+from cfm_core.store.memory import page_of as page_of
 from cfm_core.tenancy.cells.model import Cell, CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.participant_profiles.model import ParticipantProfile, ParticipantProfileId
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
-
-Entity = TypeVar("Entity")
 
 
 @dataclass(slots=True)
@@ -56,33 +52,6 @@ class Fabric:
 
     def deployed_participants(self) -> list[ParticipantProfile]:
         return [profile for profile in self.participant_profiles.values() if profile.state != DeploymentState.DISPOSED]
-
-
-def page_of(
-    entities: Mapping[Any, Entity],
-    predicate: Predicate,
-    fields: Fields,
-    page: Page,
-    stored: Callable[[Entity], Mapping[str, Any]],
-    shown: Callable[[Entity], Mapping[str, Any]],
-) -> JsonPage:
-    """One page of ``entities``, by their keys.
-
-    Args:
-        stored: gives what a predicate may name of an entity.
-        shown: gives an entity as the API shows it.
-    """
-    holds = to_test(predicate, fields)
-    found = [(key, entity) for key, entity in sorted(entities.items()) if holds(stored(entity))]
-    start = sum(key <= page.after for key, _ in found) if page.after else page.offset
-    chosen = found[start : start + page.limit]
-    return JsonPage(
-        array_of(shown(entity) for _, entity in chosen),
-        len(found) if page.counted else None,
-        len(chosen),
-        str(chosen[-1][0]) if chosen else "",
-        start + len(chosen) < len(found),
-    )
 
 
 def violated(constraint: str) -> Exception:

@@ -13,12 +13,14 @@ import pytest
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import NotFoundError, ValidationError
-from cfm_core.provisioning.definitions.model import Activity, OrchestrationTemplate
+from cfm_core.errors import NotFoundError, PreconditionFailedError, ValidationError
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
 from cfm_core.provisioning.definitions.service import InUseError
+from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.outbox import LEASE
+from cfm_core.versions import Expected
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -218,6 +220,38 @@ def test_an_activity_definition_never_vanishes_from_under_a_template(world: Post
         types = {one.type for one in activity_definitions(world)}
         used = {activity.type for one in orchestration_definitions(world) for activity in one.activities}
         assert used <= types
+    pool.close()
+
+
+def put_activity(definitions: PostgresDefinitions, text: str, expected: Expected) -> int:
+    definition = ActivityDefinition(type="new", description=text)
+    return definitions.put_activity_definition(definition, expected)[1].version
+
+
+def put_template(definitions: PostgresDefinitions, text: str, expected: Expected) -> int:
+    template = OrchestrationTemplate(id="tpl", description=text, activities={"x": [Activity("a", "t")]})
+    return definitions.put_template(template, expected)[1].version
+
+
+@pytest.mark.parametrize("put", [put_activity, put_template])
+def test_of_many_who_put_in_view_of_the_same_version_one_succeeds(
+    world: PostgresWorld, pool: Database, put: Callable[[PostgresDefinitions, str, Expected], int]
+) -> None:
+    world.definitions.put_activity_definition(ActivityDefinition(type="t"))
+
+    def winner(expected: Expected) -> int:
+        def attempt(number: int) -> int | None:
+            try:
+                return put(PostgresDefinitions(pool), f"by {number}", expected)
+            except PreconditionFailedError:
+                return None
+
+        (version,) = [version for version in at_once(attempt) if version is not None]
+        return version
+
+    created = winner(Expected(exists=False))
+    changed = winner(Expected(frozenset({created})))
+    assert put(PostgresDefinitions(pool), "last", Expected(frozenset({changed}))) > changed > created
     pool.close()
 
 
