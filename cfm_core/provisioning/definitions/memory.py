@@ -140,12 +140,13 @@ class MemoryDefinitions:
             self._runs.definitions[definition.type] = replace(definition, version=version)
 
     def _retire(self, definitions: list[OrchestrationDefinition], template_ref: str) -> None:
-        is_busy = any(
-            run.definition.template_ref == template_ref and (run.remaining or run.resend_at)
+        runs = [
+            run.manifest.id
             for run in self._runs.runs.values()
-        )
-        if definitions and is_busy:
-            raise template_in_use(template_ref)
+            if run.definition.template_ref == template_ref and (run.remaining or run.resend_at)
+        ]
+        if definitions and runs:
+            raise template_in_use(template_ref, runs[:10])
         for definition in definitions:
             del self._runs.definitions[definition.type]
             self._retired.append(definition)

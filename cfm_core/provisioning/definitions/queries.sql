@@ -60,19 +60,20 @@ INSERT INTO provision_manager.def_edge (def_id, from_ord, to_ord)
 SELECT made.id, e.from_ord, e.to_ord
   FROM made, jsonb_to_recordset(:edges::jsonb) AS e (from_ord smallint, to_ord smallint);
 
--- name: is_template_busy
--- Whether an orchestration that was started from the template, at whatever time, has not ended.
-SELECT EXISTS (
-         SELECT
-           FROM provision_manager.activity a
-           JOIN provision_manager.orchestration o ON o.id = a.orch_id
-           JOIN provision_manager.definition d ON d.id = o.def_id
-          WHERE a.due_at IS NOT NULL AND d.template_ref = :template_ref)
-    OR EXISTS (
-         SELECT
-           FROM provision_manager.orchestration o
-           JOIN provision_manager.definition d ON d.id = o.def_id
-          WHERE o.resend_at IS NOT NULL AND d.template_ref = :template_ref);
+-- name: list_runs
+-- Some of the orchestrations that were started from a template, at whatever time, and have not ended.
+(SELECT o.id
+   FROM provision_manager.activity a
+   JOIN provision_manager.orchestration o ON o.id = a.orch_id
+   JOIN provision_manager.definition d ON d.id = o.def_id
+  WHERE a.due_at IS NOT NULL AND d.template_ref = :template_ref
+  LIMIT 10)
+UNION
+(SELECT o.id
+   FROM provision_manager.orchestration o
+   JOIN provision_manager.definition d ON d.id = o.def_id
+  WHERE o.resend_at IS NOT NULL AND d.template_ref = :template_ref
+  LIMIT 10);
 
 -- name: retire_template
 -- Takes the definitions of a template out of force but for those of some types; what runs have begun with stays. Gives the

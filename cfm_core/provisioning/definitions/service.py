@@ -111,5 +111,8 @@ def activity_type_in_use(activity_type: str, users: Iterable[str]) -> InUseError
     )
 
 
-def template_in_use(template_ref: str) -> InUseError:
-    return InUseError(f"Bad request: orchestrations of template {template_ref!r} have not ended")
+def template_in_use(template_ref: str, runs: Iterable[str]) -> InUseError:
+    """``runs`` are some of the orchestrations that have not ended."""
+    return InUseError(
+        f"Bad request: orchestrations of template {template_ref!r} have not ended", {"usedBy": sorted(runs)}
+    )

@@ -136,10 +136,10 @@ def _put(tx: Transaction, template: OrchestrationTemplate) -> None:
 
 
 def _retire(tx: Transaction, template_ref: str, kept: list[str]) -> None:
-    if tx.rows(SQL["retire_template"], template_ref=template_ref, kept=kept) and tx.value(
-        SQL["is_template_busy"], template_ref=template_ref
+    if tx.rows(SQL["retire_template"], template_ref=template_ref, kept=kept) and (
+        runs := tx.rows(SQL["list_runs"], template_ref=template_ref)
     ):
-        raise template_in_use(template_ref)
+        raise template_in_use(template_ref, (run for (run,) in runs))
 
 
 def _replace(tx: Transaction, definition: OrchestrationDefinition) -> None:

@@ -64,16 +64,9 @@ class OrchestrationEntryDocument(Document):
     definition_id: str
 
 
-class StepDocument(Document):
-    """Activities of one tier."""
+class _WholeOrchestrationDocument(OrchestrationEntryDocument):
+    """What both forms of a single orchestration have; ``errorDetail`` is left out where nothing has failed."""
 
-    activities: list[ActivityDocument]
-
-
-class OrchestrationDocument(OrchestrationEntryDocument):
-    """An orchestration as it is read; ``errorDetail`` is left out where nothing has failed."""
-
-    steps: list[StepDocument]
     processing_data: dict[str, Any]
     output_data: dict[str, Any]
     completed: dict[str, dict[str, Any]]
@@ -82,8 +75,20 @@ class OrchestrationDocument(OrchestrationEntryDocument):
     error_detail: str = ""
 
 
+class StepDocument(Document):
+    """The activities of one tier."""
+
+    activities: list[ActivityDocument]
+
+
+class OrchestrationDocument(_WholeOrchestrationDocument):
+    """An orchestration as it is read."""
+
+    steps: list[StepDocument]
+
+
 class StartedActivityDocument(Document):
-    """An activity with the orchestration type that it belongs to; null where it depends on none."""
+    """An activity with the orchestration type that it belongs to; ``dependsOn`` is null where it depends on none."""
 
     id: str
     type: str
@@ -92,18 +97,15 @@ class StartedActivityDocument(Document):
 
 
 class StartedStepDocument(Document):
+    """The activities of one tier."""
+
     activities: list[StartedActivityDocument]
 
 
-class StartedOrchestrationDocument(OrchestrationEntryDocument):
+class StartedOrchestrationDocument(_WholeOrchestrationDocument):
     """An orchestration in the form in which it is answered to whoever has started it."""
 
     steps: list[StartedStepDocument]
-    processing_data: dict[str, Any]
-    output_data: dict[str, Any]
-    completed: dict[str, dict[str, Any]]
-    status: str
-    error_detail: str = ""
 
 
 class AttemptDocument(Document):

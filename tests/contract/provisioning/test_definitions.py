@@ -140,7 +140,7 @@ def test_a_template_stays_while_a_run_of_it_goes_on_and_no_longer(world: World, 
     driver.start(manifest("o", "one"))
     with pytest.raises(InUseError) as caught:
         world.definitions.delete_template(template_ref)
-    assert caught.value.status == 400
+    assert (caught.value.status, caught.value.context) == (400, {"usedBy": ["o"]})
     driver.complete("o", "a")
     world.definitions.delete_template(template_ref)
     assert world.orchestrations.get("o").type == "one"
