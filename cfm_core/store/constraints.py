@@ -1,10 +1,14 @@
-"""Turns the names of database constraints into errors of the domain: the one place that knows both."""
+"""Turns the names of database constraints into errors of the domain: the one place that knows both.
+
+Some are rules of the virtualization model, which triggers raise under such a name; then the message and the detail are ours too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Mapping
 
-from cfm_core.errors import CfmError, ConflictError, ValidationError
+from cfm_core.errors import CfmError, ConflictError, FieldError, RefusedError, ValidationError
 
 _BY_NAME: dict[str, Callable[[], CfmError]] = {
     "cells_external_id_key": lambda: ConflictError("a cell with this externalId exists already"),
@@ -15,9 +19,30 @@ _BY_NAME: dict[str, Callable[[], CfmError]] = {
         "Bad request: cannot delete tenant with participants"
     ),
 }
+RULES = frozenset({"participant_profiles_dataspaces", "participant_profiles_roles", "participant_profiles_cells"})
+"""Their message says what is wrong with a participant profile that is to be deployed, their detail points at it."""
+USES = frozenset(
+    {"cells_in_use", "cells_external_id_in_use", "dataspace_profiles_in_use", "dataspace_deployments_in_use"}
+)
+"""Their message names what cannot go, their detail is an array of the kinds and ids of its users."""
 
 
-def error_for(constraint: str) -> CfmError | None:
+class BrokenRuleError(RefusedError):
+    """A rule of the model that whoever asked has seen hold, and that does not hold any more."""
+
+
+def error_for(constraint: str, message: str = "", detail: str = "") -> CfmError | None:
     """The error that a violation of ``constraint`` means to a caller; None where none is expected to happen."""
+    if constraint in RULES:
+        return BrokenRuleError(message, [FieldError(detail, message)])
+    if constraint in USES:
+        return in_use(message, json.loads(detail))
     make = _BY_NAME.get(constraint)
     return make() if make else None
+
+
+def in_use(what: str, users: Iterable[Mapping[str, str]]) -> ConflictError:
+    """``what`` cannot go because of ``users``, each with its ``kind`` and ``id``."""
+    used_by = [{"kind": user["kind"], "id": user["id"]} for user in users]
+    named = ", ".join(f"{user['kind']} {user['id']}" for user in used_by)
+    return ConflictError(f"{what} is in use by {named}", {"usedBy": used_by})

@@ -48,7 +48,8 @@ def translated(error: Exception) -> CfmError:
     if isinstance(error, DatabaseError) and error.args and isinstance(error.args[0], dict):
         fields = error.args[0]
         code = str(fields.get("C", ""))
-        if (known := error_for(str(fields.get("n", "")))) is not None:
+        constraint, message, detail = (str(fields.get(key, "")) for key in "nMD")
+        if (known := error_for(constraint, message, detail)) is not None:
             return known
         if code[:2] in _RECOVERABLE_CLASSES or code in _RECOVERABLE_CODES:
             return RecoverableError("the database cannot answer now")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,10 +49,22 @@ class Fabric:
         return row
 
     def cell_options(self) -> tuple[CellOption, ...]:
-        return tuple(CellOption(cell.id, cell.external_id, cell.state) for _, cell in sorted(self.cells.items()))
+        loads = Counter(cell for one in self.deployed_participants() for cell in {vpa.cell_id for vpa in one.vpas})
+        return tuple(
+            CellOption(cell.id, cell.external_id, cell.state, loads[cell.id]) for _, cell in sorted(self.cells.items())
+        )
 
     def deployed_participants(self) -> list[ParticipantProfile]:
         return [profile for profile in self.participant_profiles.values() if profile.state != DeploymentState.DISPOSED]
+
+    def users_of(self, cell: CellId | None, dataspace: DataspaceProfileId | None) -> list[dict[str, str]]:
+        """Participant profiles with a VPA on a cell and in a dataspace; None stands for any."""
+        return [
+            {"kind": "participantProfile", "id": profile.id}
+            for profile in self.deployed_participants()
+            if cell is None or any(vpa.cell_id == cell for vpa in profile.vpas)
+            if dataspace is None or dataspace in profile.dataspace_profile_ids
+        ]
 
 
 def violated(constraint: str) -> Exception:

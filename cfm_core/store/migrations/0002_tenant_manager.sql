@@ -50,14 +50,17 @@ CREATE TABLE tenant_manager.participant_profiles (
   identifier            text NOT NULL CHECK (identifier <> ''),
   tenant_id             uuid NOT NULL REFERENCES tenant_manager.tenants,
   dataspace_profile_ids jsonb NOT NULL,           -- an array of their ids
+  names_dataspaces      boolean NOT NULL,         -- whether they were named; else they are all that there were
   participant_roles     jsonb NOT NULL,           -- dataspace profile id to an array of roles
-  vpas                  jsonb NOT NULL,           -- an array of objects; all have the state of the profile
+  vpas                  jsonb NOT NULL            -- an array of objects; all have the state of the profile
+    CONSTRAINT participant_profiles_vpas CHECK (jsonb_array_length(vpas) BETWEEN 1 AND 64),
   properties            jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object'),
   error                 boolean NOT NULL DEFAULT false,
   error_detail          text NOT NULL DEFAULT '',
   state                 text NOT NULL DEFAULT 'pending'
     CONSTRAINT participant_profiles_state CHECK (state IN ('pending', 'active', 'disposing', 'disposed', 'error')),
-  deploy_failed         boolean NOT NULL DEFAULT false,
+  live                  boolean NOT NULL DEFAULT false, -- a deployment has succeeded, and no disposal since
+  failed_manifest_id    text NOT NULL DEFAULT '', -- of a deployment that failed and has not been undone
   manifest_id           text NOT NULL,            -- of the manifest sent last, whose response counts
   sent_manifest_ids     text[] NOT NULL,          -- of all that were sent for this profile
   manifest              jsonb,                    -- the one whose response is awaited
@@ -110,25 +113,29 @@ RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
           JOIN tenant_manager.cells c ON c.id = p.cell_id
          WHERE p.dataspace_profile_id = profile_id);
 
+CREATE FUNCTION tenant_manager.dataspace_deployment_json(p tenant_manager.dataspace_deployments) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":"' || p.id || '","version":0,"state":"' || p.state
+    || '","stateTimestamp":"' || tenant_manager.instant(p.state_at) || '","cellId":"' || p.cell_id
+    || '","externalCellId":' || to_json((SELECT c.external_id FROM tenant_manager.cells c WHERE c.id = p.cell_id))::text
+    || '}';
+
 CREATE FUNCTION tenant_manager.dataspace_profile_json(d tenant_manager.dataspace_profiles) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":"' || d.id || '","version":' || d.version || ',"dataspaceSpec":' || d.spec::text
     || CASE WHEN json_array_length(d.artifacts) = 0 THEN '' ELSE ',"artifacts":' || d.artifacts::text END
     || coalesce((
-         SELECT ',"deployments":[' || string_agg(
-                  '{"id":"' || p.id || '","version":0,"state":"' || p.state
-                  || '","stateTimestamp":"' || tenant_manager.instant(p.state_at) || '","cellId":"' || p.cell_id
-                  || '","externalCellId":' || to_json(c.external_id)::text || '}', ',' ORDER BY p.state_at, p.id) || ']'
+         SELECT ',"deployments":['
+                || string_agg(tenant_manager.dataspace_deployment_json(p), ',' ORDER BY p.state_at, p.id) || ']'
            FROM tenant_manager.dataspace_deployments p
-           JOIN tenant_manager.cells c ON c.id = p.cell_id
           WHERE p.dataspace_profile_id = d.id), '')
     || tenant_manager.object_member('properties', d.properties) || '}';
 
 CREATE FUNCTION tenant_manager.vpa_json(v jsonb) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":"' || (v->>'id') || '","version":' || (v->>'version') || ',"state":"' || (v->>'state')
-    || '","stateTimestamp":"' || (v->>'stateTimestamp') || '","type":"' || (v->>'type')
-    || '","cellId":"' || (v->>'cellId') || '"' || tenant_manager.object_member('properties', v->'properties') || '}';
+    || '","stateTimestamp":"' || (v->>'stateTimestamp') || '","type":' || (v->'type')::text
+    || ',"cellId":"' || (v->>'cellId') || '"' || tenant_manager.object_member('properties', v->'properties') || '}';
 
 CREATE FUNCTION tenant_manager.participant_profile_json(p tenant_manager.participant_profiles) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -139,7 +146,8 @@ RETURN '{"id":"' || p.id || '","version":' || p.version || ',"identifier":' || t
            FROM jsonb_array_elements(p.vpas) WITH ORDINALITY AS each_vpa(v, n)), '')
     || tenant_manager.object_member('properties', p.properties)
     || ',"error":' || p.error
-    || CASE WHEN p.error_detail = '' THEN '' ELSE ',"errorDetail":' || to_json(p.error_detail)::text END || '}';
+    || CASE WHEN p.error_detail = '' THEN '' ELSE ',"errorDetail":' || to_json(p.error_detail)::text END
+    || ',"dataspaceProfileIds":' || p.dataspace_profile_ids::text || '}';
 
 -- The VPAs after a change of their state; one without a version is new.
 CREATE FUNCTION tenant_manager.vpas_in(vpas jsonb, state text, at timestamptz) RETURNS jsonb
@@ -149,3 +157,239 @@ RETURN (SELECT coalesce(jsonb_agg(v || jsonb_build_object(
                  'state', state,
                  'stateTimestamp', tenant_manager.instant(at)) ORDER BY n), '[]')
           FROM jsonb_array_elements(vpas) WITH ORDINALITY AS each_vpa(v, n));
+
+-- The cells of VPAs, in their order, an array of ids.
+CREATE FUNCTION tenant_manager.cells_of(vpas jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN jsonb_path_query_array(vpas, '$[*].cellId');
+
+-- Rules of the virtualization model ------------------------------------------------------------------------------------
+--
+-- Whoever breaks one gets the rule's name as that of a constraint, which cfm_core.store.constraints turns into an error.
+
+-- Raises that ``rule`` does not hold: ``problem`` says why, ``pointer`` where in a participant profile.
+CREATE FUNCTION tenant_manager.refuse(rule text, pointer text, problem text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'check_violation', CONSTRAINT = rule, MESSAGE = problem, DETAIL = pointer;
+END
+$$;
+
+-- Looks at a participant profile that is to be deployed. What it rests on is held until the commit: its dataspace
+-- profiles and their deployments are not deleted meanwhile, its cells not changed.
+CREATE FUNCTION tenant_manager.check_deployment() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  dataspaces uuid[] := ARRAY(SELECT jsonb_array_elements_text(NEW.dataspace_profile_ids)::uuid);
+  known      uuid[];
+  cell       record;
+  target     record;
+  served     uuid[];
+BEGIN
+  IF dataspaces = '{}' THEN
+    PERFORM tenant_manager.refuse('participant_profiles_dataspaces', '/dataspaceProfileIds',
+      'a participant takes part in at least one dataspace');
+  END IF;
+  known := ARRAY(SELECT id FROM tenant_manager.dataspace_profiles WHERE id = ANY (dataspaces) ORDER BY id FOR KEY SHARE);
+  IF NOT dataspaces <@ known THEN
+    PERFORM tenant_manager.refuse('participant_profiles_dataspaces', '/dataspaceProfileIds/' || n - 1,
+      format('there is no dataspace profile ''%s''', id))
+       FROM unnest(dataspaces) WITH ORDINALITY AS named (id, n)
+      WHERE id <> ALL (known);
+  END IF;
+  IF NEW.participant_roles - ARRAY(SELECT jsonb_array_elements_text(NEW.dataspace_profile_ids)) <> '{}' THEN
+    PERFORM tenant_manager.refuse('participant_profiles_roles', '/participantRoles/' || id,
+      format('roles are given for ''%s'', which is not among the dataspace profiles', id))
+       FROM jsonb_object_keys(NEW.participant_roles) AS named (id)
+      WHERE id NOT IN (SELECT jsonb_array_elements_text(NEW.dataspace_profile_ids));
+  END IF;
+  FOR cell IN
+    SELECT (vpa->>'cellId')::uuid AS id, vpa->>'externalCellId' AS external_id,
+           format('/vpas/%s/cellId', min(n) - 1) AS pointer
+      FROM jsonb_array_elements(NEW.vpas) WITH ORDINALITY AS used (vpa, n)
+     GROUP BY 1, 2 ORDER BY 1
+  LOOP
+    SELECT c.state, c.external_id INTO target FROM tenant_manager.cells c WHERE c.id = cell.id FOR SHARE;
+    IF NOT FOUND THEN
+      PERFORM tenant_manager.refuse('participant_profiles_cells', cell.pointer, format('there is no cell ''%s''', cell.id));
+    ELSIF target.state <> 'active' THEN
+      PERFORM tenant_manager.refuse('participant_profiles_cells', cell.pointer,
+        format('cell %s is %s, not active', cell.id, target.state));
+    ELSIF target.external_id IS DISTINCT FROM cell.external_id THEN
+      PERFORM tenant_manager.refuse('participant_profiles_cells', cell.pointer,
+        format('cell %s has another external id', cell.id));
+    END IF;
+    served := ARRAY(SELECT d.dataspace_profile_id
+                      FROM tenant_manager.dataspace_deployments d
+                     WHERE d.cell_id = cell.id AND d.dataspace_profile_id = ANY (dataspaces)
+                     ORDER BY d.id
+                       FOR KEY SHARE);
+    IF served = '{}' OR NEW.names_dataspaces AND NOT dataspaces <@ served THEN
+      PERFORM tenant_manager.refuse('participant_profiles_cells', cell.pointer,
+        format('not deployed to cell %s: dataspace profile %s', cell.id, string_agg(id::text, ', ' ORDER BY n)))
+         FROM unnest(dataspaces) WITH ORDINALITY AS named (id, n)
+        WHERE id <> ALL (served);
+    END IF;
+  END LOOP;
+  RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER participant_profiles_deploy BEFORE INSERT ON tenant_manager.participant_profiles
+FOR EACH ROW WHEN (NEW.state <> 'disposed') EXECUTE FUNCTION tenant_manager.check_deployment();
+
+CREATE TRIGGER participant_profiles_redeploy BEFORE UPDATE ON tenant_manager.participant_profiles
+FOR EACH ROW WHEN (
+  NEW.state <> 'disposed'
+  AND (NEW.state = 'pending' AND OLD.state <> 'pending' OR OLD.state = 'disposed'
+       OR OLD.names_dataspaces <> NEW.names_dataspaces
+       OR OLD.dataspace_profile_ids <> NEW.dataspace_profile_ids
+       OR OLD.participant_roles <> NEW.participant_roles
+       OR tenant_manager.cells_of(OLD.vpas) <> tenant_manager.cells_of(NEW.vpas)))
+EXECUTE FUNCTION tenant_manager.check_deployment();
+
+CREATE FUNCTION tenant_manager.check_purge() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = 'check_violation', CONSTRAINT = 'participant_profiles_purge',
+    MESSAGE = format('participant profile %s is %s, not disposed', OLD.id, OLD.state);
+END
+$$;
+
+CREATE TRIGGER participant_profiles_purge BEFORE DELETE ON tenant_manager.participant_profiles
+FOR EACH ROW WHEN (OLD.state <> 'disposed') EXECUTE FUNCTION tenant_manager.check_purge();
+
+-- Raises that ``what`` is used, where ``users``, an array of kinds and ids, is not empty.
+CREATE FUNCTION tenant_manager.refuse_if_used(rule text, what text, users jsonb) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF users <> '[]' THEN
+    RAISE EXCEPTION USING ERRCODE = 'restrict_violation', CONSTRAINT = rule, MESSAGE = what, DETAIL = users::text;
+  END IF;
+END
+$$;
+
+-- Some of the participant profiles that are not disposed, with a VPA on a cell and in a dataspace; null stands for any.
+CREATE FUNCTION tenant_manager.users_of(cell uuid, dataspace uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  on_cell      jsonb := jsonb_build_array(jsonb_build_object('cellId', cell));
+  in_dataspace jsonb := jsonb_build_array(dataspace);
+BEGIN
+  -- Each with a condition of its own, so that an index serves it.
+  RETURN coalesce(jsonb_agg(jsonb_build_object('kind', 'participantProfile', 'id', id)), '[]')
+    FROM ((SELECT id FROM tenant_manager.participant_profiles
+            WHERE dataspace IS NULL AND vpas @> on_cell AND state <> 'disposed' LIMIT 10)
+          UNION ALL
+          (SELECT id FROM tenant_manager.participant_profiles
+            WHERE cell IS NULL AND dataspace_profile_ids @> in_dataspace AND state <> 'disposed' LIMIT 10)
+          UNION ALL
+          (SELECT id FROM tenant_manager.participant_profiles
+            WHERE vpas @> on_cell AND dataspace_profile_ids @> in_dataspace AND state <> 'disposed' LIMIT 10)) AS users;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.check_cell_users() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' THEN
+    PERFORM tenant_manager.refuse_if_used(
+      'cells_external_id_in_use', 'the external id of cell ' || OLD.id, tenant_manager.users_of(OLD.id, NULL));
+    RETURN NEW;
+  END IF;
+  PERFORM tenant_manager.refuse_if_used('cells_in_use', 'cell ' || OLD.id, (
+    SELECT coalesce(jsonb_agg(jsonb_build_object('kind', 'dataspaceProfile', 'id', dataspace_profile_id)), '[]')
+      FROM (SELECT dataspace_profile_id FROM tenant_manager.dataspace_deployments WHERE cell_id = OLD.id LIMIT 10) AS served)
+    || tenant_manager.users_of(OLD.id, NULL));
+  RETURN OLD;
+END
+$$;
+
+CREATE TRIGGER cells_in_use BEFORE DELETE ON tenant_manager.cells
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.check_cell_users();
+
+-- VPAs have been told the external id of their cell.
+CREATE TRIGGER cells_external_id_in_use BEFORE UPDATE ON tenant_manager.cells
+FOR EACH ROW WHEN (OLD.external_id <> NEW.external_id) EXECUTE FUNCTION tenant_manager.check_cell_users();
+
+CREATE FUNCTION tenant_manager.check_dataspace_users() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM tenant_manager.refuse_if_used(
+    'dataspace_profiles_in_use', 'dataspace profile ' || OLD.id, tenant_manager.users_of(NULL, OLD.id));
+  RETURN OLD;
+END
+$$;
+
+CREATE TRIGGER dataspace_profiles_in_use BEFORE DELETE ON tenant_manager.dataspace_profiles
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.check_dataspace_users();
+
+CREATE FUNCTION tenant_manager.check_dataspace_deployment_users() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM tenant_manager.refuse_if_used(
+    'dataspace_deployments_in_use', format('dataspace profile %s on cell %s', OLD.dataspace_profile_id, OLD.cell_id),
+    tenant_manager.users_of(OLD.cell_id, OLD.dataspace_profile_id));
+  RETURN OLD;
+END
+$$;
+
+CREATE TRIGGER dataspace_deployments_in_use BEFORE DELETE ON tenant_manager.dataspace_deployments
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.check_dataspace_deployment_users();
+
+-- How many participant profiles that are not disposed have VPAs on a cell: the sum of its rows.
+CREATE TABLE tenant_manager.cell_loads (
+  id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  cell_id  uuid NOT NULL REFERENCES tenant_manager.cells ON DELETE CASCADE,
+  profiles integer NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE INDEX cell_loads_cell ON tenant_manager.cell_loads (cell_id);
+
+-- Counts on a row that nobody holds, and begins a new one where all are held: deployments never wait for each other.
+CREATE FUNCTION tenant_manager.count_participant(cells jsonb, change integer) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  cell uuid;
+BEGIN
+  FOR cell IN SELECT DISTINCT jsonb_array_elements_text(cells)::uuid LOOP
+    UPDATE tenant_manager.cell_loads
+       SET profiles = profiles + change
+     WHERE id = (SELECT id FROM tenant_manager.cell_loads WHERE cell_id = cell LIMIT 1 FOR UPDATE SKIP LOCKED);
+    IF NOT FOUND THEN
+      INSERT INTO tenant_manager.cell_loads (cell_id, profiles) VALUES (cell, change);
+    END IF;
+  END LOOP;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.count_participants() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' AND OLD.state <> 'disposed' THEN
+    PERFORM tenant_manager.count_participant(tenant_manager.cells_of(OLD.vpas), -1);
+  END IF;
+  IF TG_OP <> 'DELETE' AND NEW.state <> 'disposed' THEN
+    PERFORM tenant_manager.count_participant(tenant_manager.cells_of(NEW.vpas), 1);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER participant_profiles_count AFTER INSERT ON tenant_manager.participant_profiles
+FOR EACH ROW WHEN (NEW.state <> 'disposed') EXECUTE FUNCTION tenant_manager.count_participants();
+
+CREATE TRIGGER participant_profiles_recount AFTER UPDATE ON tenant_manager.participant_profiles
+FOR EACH ROW WHEN ((OLD.state = 'disposed') <> (NEW.state = 'disposed')
+                   OR tenant_manager.cells_of(OLD.vpas) <> tenant_manager.cells_of(NEW.vpas))
+EXECUTE FUNCTION tenant_manager.count_participants();

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.constraints import in_use
 from cfm_core.tenancy.answers import JsonEntity, json_of
 from cfm_core.tenancy.cells.model import Cell, CellId
 from cfm_core.tenancy.cells.store import FIELDS
 from cfm_core.tenancy.cells.v1alpha1 import shown
 from cfm_core.tenancy.memory import Fabric, page_of, violated
-from cfm_core.tenancy.usage import check_external_id, in_use
 from cfm_core.versions import Expected
 
 
@@ -43,7 +43,9 @@ class MemoryCells:
             if before is None:
                 return None
             after = replace(change(before), version=before.version + 1)
-            check_external_id(before, after, self._users(cell_id))
+            users = self._fabric.users_of(cell_id, None)
+            if before.external_id != after.external_id and users:
+                raise in_use(f"the external id of cell {cell_id}", users)
             self._keep(after)
             if before.external_id != after.external_id:
                 # Dataspace profiles show the external ids of their cells.
@@ -55,10 +57,9 @@ class MemoryCells:
     def delete(self, cell_id: CellId, expected: Expected) -> bool:
         with self._fabric.lock:
             cell = self._fabric.cells.get(cell_id)
-            if cell is None:
+            if cell is None or not expected.allows(cell.version):
                 return False
-            expected.check(f"cell {cell_id}", cell.version)
-            if users := self._users(cell_id):
+            if users := self._served(cell_id) + self._fabric.users_of(cell_id, None):
                 raise in_use(f"cell {cell_id}", users)
             del self._fabric.cells[cell_id]
             return True
@@ -69,15 +70,11 @@ class MemoryCells:
             raise violated("cells_external_id_key")
         self._fabric.cells[cell.id] = cell
 
-    def _users(self, cell_id: CellId) -> list[tuple[str, str]]:
+    def _served(self, cell_id: CellId) -> list[dict[str, str]]:
         return [
-            ("dataspaceProfile", str(profile.id))
+            {"kind": "dataspaceProfile", "id": profile.id}
             for profile in self._fabric.dataspace_profiles.values()
             if any(deployment.cell_id == cell_id for deployment in profile.deployments)
-        ] + [
-            ("participantProfile", str(profile.id))
-            for profile in self._fabric.deployed_participants()
-            if any(vpa.cell_id == cell_id for vpa in profile.vpas)
         ]
 
 

@@ -26,11 +26,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class CellOption:
-    """What has to be known of a cell to deploy to it."""
+    """What has to be known of a cell to deploy to it; ``load`` counts the participants that are deployed to it now."""
 
     id: CellId
     external_id: str
     state: DeploymentState
+    load: int = 0
 
     @property
     def active(self) -> bool:

@@ -10,11 +10,11 @@ RETURNING c.version, tenant_manager.cell_json(c);
 SELECT c.version, tenant_manager.cell_json(c) FROM tenant_manager.cells c WHERE c.id = :id::uuid;
 
 -- name: lock
--- One cell, held until the commit against whoever deploys to it. Gives 0 or 1 row.
+-- One cell, held until the commit against whoever deploys a participant to it. Gives 0 or 1 row.
 SELECT id::text, external_id, state, state_at, properties, version
   FROM tenant_manager.cells
  WHERE id = :id::uuid
-   FOR UPDATE;
+   FOR NO KEY UPDATE;
 
 -- name: replace
 -- Writes a cell that is held, and counts on the dataspace profiles that show its external id. Gives its version and JSON.
@@ -30,18 +30,8 @@ UPDATE tenant_manager.cells c
  WHERE c.id = :id::uuid
 RETURNING c.version, tenant_manager.cell_json(c);
 
--- name: users
--- Some of what is deployed to a cell: kind and id.
-(SELECT 'dataspaceProfile', dataspace_profile_id::text
-   FROM tenant_manager.dataspace_deployments
-  WHERE cell_id = :id::uuid
-  LIMIT 10)
-UNION ALL
-(SELECT 'participantProfile', id::text
-   FROM tenant_manager.participant_profiles
-  WHERE vpas @> jsonb_build_array(jsonb_build_object('cellId', :id::uuid))
-    AND state <> 'disposed'
-  LIMIT 10);
-
 -- name: delete
-DELETE FROM tenant_manager.cells WHERE id = :id::uuid;
+-- Deletes a cell that nothing is deployed to, in one of the expected versions; a trigger refuses any other.
+DELETE FROM tenant_manager.cells
+ WHERE id = :id::uuid AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
+RETURNING id;

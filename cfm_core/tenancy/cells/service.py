@@ -45,11 +45,10 @@ class CellStore(Protocol):
         ...
 
     def delete(self, cell_id: CellId, expected: Expected) -> bool:
-        """Whether there was such a cell.
+        """Whether there was such a cell in an expected version.
 
         Raises:
             ConflictError: something is deployed to it; its context says what.
-            PreconditionFailedError: it is not in an expected version.
         """
         ...
 
@@ -130,7 +129,8 @@ class Cells:
             PreconditionFailedError: it is not in an expected version.
         """
         if not is_id(cell_id) or not self._store.delete(CellId(cell_id), expected):
-            raise NotFoundError("cell", cell_id)
+            expected.check(f"cell {cell_id}", self.get(cell_id).version)
+            raise RecoverableError(f"cell {cell_id} is changing just now")
 
 
 def _cell(cell_id: CellId, new: NewCell) -> Cell:

@@ -14,7 +14,6 @@ from cfm_core.store.sql import Queries
 from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import Cell, CellId
 from cfm_core.tenancy.states import DeploymentState
-from cfm_core.tenancy.usage import check_external_id, in_use
 from cfm_core.versions import Expected
 
 SQL = Queries("cfm_core.tenancy.cells")
@@ -56,21 +55,11 @@ class PostgresCells:
                 return None
             id_, external_id, state, state_at, properties, version = row
             before = Cell(id_, external_id, DeploymentState(state), state_at, properties, version)
-            after = change(before)
-            check_external_id(before, after, transaction.rows(SQL["users"], id=cell_id))
-            ((version, text),) = transaction.rows(SQL["replace"], **_params(after))
+            ((version, text),) = transaction.rows(SQL["replace"], **_params(change(before)))
         return JsonEntity(version, text)
 
     def delete(self, cell_id: CellId, expected: Expected) -> bool:
-        with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=cell_id)
-            if row is None:
-                return False
-            expected.check(f"cell {cell_id}", row[-1])
-            if users := transaction.rows(SQL["users"], id=cell_id):
-                raise in_use(f"cell {cell_id}", [(kind, user) for kind, user in users])
-            transaction.rows(SQL["delete"], id=cell_id)
-        return True
+        return self._database.row(SQL["delete"], id=cell_id, versions=expected.as_array) is not None
 
 
 def _params(cell: Cell) -> dict[str, Any]:

@@ -2,66 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.constraints import in_use
 from cfm_core.tenancy.answers import JsonEntity, json_of
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceDeployment, DataspaceProfile, DataspaceProfileId
-from cfm_core.tenancy.dataspace_profiles.store import FIELDS
-from cfm_core.tenancy.dataspace_profiles.v1alpha1 import shown
+from cfm_core.tenancy.dataspace_profiles.store import DEPLOYMENT_FIELDS, FIELDS
+from cfm_core.tenancy.dataspace_profiles.v1alpha1 import shown, shown_deployment
 from cfm_core.tenancy.memory import Fabric, page_of
 from cfm_core.tenancy.states import DeploymentState
-from cfm_core.tenancy.usage import in_use
+from cfm_core.versions import Expected
 
 
 class MemoryDataspaceProfiles:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
 
-    def insert(self, profile: DataspaceProfile) -> JsonEntity:
+    def insert(self, profile: DataspaceProfile) -> JsonEntity | None:
         with self._fabric.lock:
-            self._fabric.dataspace_profiles[profile.id] = profile
-            return JsonEntity(profile.version, json_of(self._shown(profile)))
+            if profile.id in self._fabric.dataspace_profiles:
+                return None
+            return self._keep(profile)
 
     def find(self, profile_id: DataspaceProfileId) -> JsonEntity | None:
         with self._fabric.lock:
             profile = self._fabric.dataspace_profiles.get(profile_id)
-            return JsonEntity(profile.version, json_of(self._shown(profile))) if profile else None
+            return self._entity(profile) if profile else None
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         with self._fabric.lock:
             return page_of(self._fabric.dataspace_profiles, predicate, FIELDS, page, self._shown, self._shown)
 
-    def delete(self, profile_id: DataspaceProfileId) -> bool:
+    def replace(self, profile: DataspaceProfile, check: Callable[[int], None]) -> JsonEntity | None:
         with self._fabric.lock:
-            users = [
-                ("participantProfile", str(profile.id))
-                for profile in self._fabric.deployed_participants()
-                if profile_id in profile.dataspace_profile_ids
-            ]
-            if users:
+            before = self._fabric.dataspace_profiles.get(profile.id)
+            if before is None:
+                return None
+            check(before.version)
+            return self._keep(replace(profile, version=before.version + 1, deployments=before.deployments))
+
+    def delete(self, profile_id: DataspaceProfileId, expected: Expected) -> bool:
+        with self._fabric.lock:
+            profile = self._fabric.dataspace_profiles.get(profile_id)
+            if profile is None or not expected.allows(profile.version):
+                return False
+            if users := self._fabric.users_of(None, profile_id):
                 raise in_use(f"dataspace profile {profile_id}", users)
-            return self._fabric.dataspace_profiles.pop(profile_id, None) is not None
+            del self._fabric.dataspace_profiles[profile_id]
+            return True
 
     def options(self, profile_id: DataspaceProfileId) -> Sequence[CellOption] | None:
         with self._fabric.lock:
             return self._fabric.cell_options() if profile_id in self._fabric.dataspace_profiles else None
 
-    def deploy(self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str) -> bool:
+    def deploy(
+        self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str, check: Callable[[int], None]
+    ) -> bool:
         with self._fabric.lock:
             profile = self._fabric.dataspace_profiles.get(profile_id)
+            if profile is None:
+                return False
+            check(profile.version)
             cell = self._fabric.cells.get(cell_id)
-            if profile is None or cell is None or cell.state != DeploymentState.ACTIVE:
+            if cell is None or cell.state != DeploymentState.ACTIVE:
                 return False
             if all(deployment.cell_id != cell_id for deployment in profile.deployments):
                 deployment = DataspaceDeployment(deployment_id, cell_id, self._fabric.clock())
-                self._fabric.dataspace_profiles[profile_id] = replace(
-                    profile, version=profile.version + 1, deployments=(*profile.deployments, deployment)
-                )
+                self._redeploy(profile, (*profile.deployments, deployment))
             return True
 
+    def deployments(self, profile_id: DataspaceProfileId, predicate: Predicate, page: Page) -> JsonPage:
+        with self._fabric.lock:
+            profile = self._fabric.dataspace_profiles.get(profile_id)
+            deployments = {deployment.id: deployment for deployment in profile.deployments} if profile else {}
+
+            def one(deployment: DataspaceDeployment) -> dict[str, Any]:
+                return shown_deployment(deployment, self._external_id)
+
+            def stored(deployment: DataspaceDeployment) -> dict[str, Any]:
+                return one(deployment) | {"stateTimestamp": deployment.state_at}
+
+            return page_of(deployments, predicate, DEPLOYMENT_FIELDS, page, stored, one)
+
+    def undeploy(self, profile_id: DataspaceProfileId, deployment_id: str, check: Callable[[int], None]) -> bool:
+        with self._fabric.lock:
+            profile = self._fabric.dataspace_profiles.get(profile_id)
+            if profile is None:
+                return False
+            check(profile.version)
+            left = tuple(deployment for deployment in profile.deployments if deployment.id != deployment_id)
+            if left == profile.deployments:
+                return False
+            (gone,) = set(profile.deployments) - set(left)
+            if users := self._fabric.users_of(gone.cell_id, profile_id):
+                raise in_use(f"dataspace profile {profile_id} on cell {gone.cell_id}", users)
+            self._redeploy(profile, left)
+            return True
+
+    def _redeploy(self, profile: DataspaceProfile, deployments: tuple[DataspaceDeployment, ...]) -> None:
+        self._keep(replace(profile, version=profile.version + 1, deployments=deployments))
+
+    def _keep(self, profile: DataspaceProfile) -> JsonEntity:
+        self._fabric.dataspace_profiles[profile.id] = profile
+        return self._entity(profile)
+
+    def _entity(self, profile: DataspaceProfile) -> JsonEntity:
+        return JsonEntity(profile.version, json_of(self._shown(profile)))
+
     def _shown(self, profile: DataspaceProfile) -> dict[str, Any]:
-        return shown(profile, lambda cell_id: self._fabric.cells[cell_id].external_id)
+        return shown(profile, self._external_id)
+
+    def _external_id(self, cell_id: CellId) -> str:
+        return self._fabric.cells[cell_id].external_id

@@ -49,6 +49,7 @@ class DataspaceProfileOption:
     id: DataspaceProfileId
     credential_specs: tuple[CredentialSpec, ...]
     cell_ids: frozenset[CellId]
+    artifacts: tuple[str, ...] = ()
 
 
 def cell_for(cells: Sequence[CellOption], wanted: str) -> CellOption:

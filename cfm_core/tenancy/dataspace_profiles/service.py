@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from cfm_core.errors import FieldError, NotFoundError, RecoverableError, ValidationError
@@ -12,15 +12,22 @@ from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfile, DataspaceProfileId, cell_for
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
-from cfm_core.tenancy.ids import check_key, is_id
+from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
+from cfm_core.versions import ANY, Expected
 
 _ATTEMPTS = 3
 
 
 class DataspaceProfileStore(Protocol):
-    """Keeps dataspace profiles with their deployments, and gives them as the API shows them."""
+    """Keeps dataspace profiles with their deployments, and gives them as the API shows them.
 
-    def insert(self, profile: DataspaceProfile) -> JsonEntity: ...
+    Where there is a ``check``, it is called with the profile's version while nobody else can change the profile; what it
+    raises ends the matter.
+    """
+
+    def insert(self, profile: DataspaceProfile) -> JsonEntity | None:
+        """Keep a new profile; None where its id is taken."""
+        ...
 
     def find(self, profile_id: DataspaceProfileId) -> JsonEntity | None: ...
 
@@ -28,8 +35,12 @@ class DataspaceProfileStore(Protocol):
         """Raises ValidationError: dataspace profiles have no field that the predicate names."""
         ...
 
-    def delete(self, profile_id: DataspaceProfileId) -> bool:
-        """Whether there was such a profile; its deployments go with it.
+    def replace(self, profile: DataspaceProfile, check: Callable[[int], None]) -> JsonEntity | None:
+        """Replace a profile but not its deployments; None where there is none with its id."""
+        ...
+
+    def delete(self, profile_id: DataspaceProfileId, expected: Expected) -> bool:
+        """Whether there was such a profile in an expected version; its deployments go with it.
 
         Raises:
             ConflictError: participant profiles that are not disposed use it; its context says which.
@@ -40,8 +51,22 @@ class DataspaceProfileStore(Protocol):
         """Every cell; None where there is no such profile."""
         ...
 
-    def deploy(self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str) -> bool:
+    def deploy(
+        self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str, check: Callable[[int], None]
+    ) -> bool:
         """Record the deployment unless the cell has one already; False where profile or active cell has gone."""
+        ...
+
+    def deployments(self, profile_id: DataspaceProfileId, predicate: Predicate, page: Page) -> JsonPage:
+        """Raises ValidationError: deployments have no field that the predicate names."""
+        ...
+
+    def undeploy(self, profile_id: DataspaceProfileId, deployment_id: str, check: Callable[[int], None]) -> bool:
+        """Whether there was such a deployment of the profile.
+
+        Raises:
+            ConflictError: participant profiles that are not disposed use it; its context says which.
+        """
         ...
 
 
@@ -52,17 +77,29 @@ class DataspaceProfiles:
         self._store = store
 
     def create(self, new: NewDataspaceProfile) -> tuple[DataspaceProfileId, JsonEntity]:
-        profile = DataspaceProfile(
-            DataspaceProfileId(str(uuid.uuid4())),
-            tuple(new.dataspace_spec.protocol_stack),
-            tuple(
-                CredentialSpec(spec.id, spec.type, spec.issuer, spec.format, spec.role)
-                for spec in new.dataspace_spec.credential_specs
-            ),
-            tuple(new.artifacts),
-            new.properties,
-        )
-        return profile.id, self._store.insert(profile)
+        profile_id = DataspaceProfileId(str(uuid.uuid4()))
+        profile = self._store.insert(_profile(profile_id, new))
+        assert profile is not None, "a random id is taken"
+        return profile_id, profile
+
+    def put(self, profile_id: str, new: NewDataspaceProfile, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
+        """Create the profile, or replace it; tells whether it is new.
+
+        Its deployments stay. Participants that use it get other credentials with their next deployment only.
+
+        Raises:
+            ValidationError: the id is not a UUID in lower case.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        check_chosen_id(profile_id)
+        wanted = _profile(DataspaceProfileId(profile_id), new)
+        for _ in range(_ATTEMPTS):
+            if (after := self._store.replace(wanted, _checked(profile_id, expected))) is not None:
+                return False, after
+            expected.check(f"dataspace profile {profile_id}", None)
+            if (profile := self._store.insert(wanted)) is not None:
+                return True, profile
+        raise RecoverableError(f"dataspace profile {profile_id} is coming and going just now")
 
     def get(self, profile_id: str) -> JsonEntity:
         answer = self._store.find(DataspaceProfileId(profile_id)) if is_id(profile_id) else None
@@ -79,18 +116,25 @@ class DataspaceProfiles:
         check_key(page)
         return self._store.select(parse(predicate), page)
 
-    def delete(self, profile_id: str) -> None:
-        """Raises ConflictError: a participant that is not disposed uses it."""
-        if not is_id(profile_id) or not self._store.delete(DataspaceProfileId(profile_id)):
-            raise NotFoundError("dataspace profile", profile_id)
+    def delete(self, profile_id: str, expected: Expected = ANY) -> None:
+        """Delete a dataspace profile with its deployments.
 
-    def deploy(self, profile_id: str, new: NewDataspaceProfileDeployment) -> None:
+        Raises:
+            ConflictError: a participant that is not disposed uses it.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        if not is_id(profile_id) or not self._store.delete(DataspaceProfileId(profile_id), expected):
+            expected.check(f"dataspace profile {profile_id}", self.get(profile_id).version)
+            raise RecoverableError(f"dataspace profile {profile_id} is changing just now")
+
+    def deploy(self, profile_id: str, new: NewDataspaceProfileDeployment, expected: Expected = ANY) -> None:
         """Deploy to a cell; a second time to the same cell changes nothing.
 
         Raises:
             ValidationError: the document names another profile than the path.
             NotFoundError: there is no such profile, or no such cell.
             RefusedError: the cell is not active, or none is named and there is not exactly one.
+            PreconditionFailedError: the profile is not in an expected version.
         """
         if new.profile_id not in ("", profile_id):
             problem = f"is {new.profile_id!r}, and the path says {profile_id!r}"
@@ -102,6 +146,49 @@ class DataspaceProfiles:
             cells = self._store.options(known_id) if is_id(profile_id) else None
             if cells is None:
                 raise NotFoundError("dataspace profile", profile_id)
-            if self._store.deploy(known_id, cell_for(cells, new.cell_id).id, str(uuid.uuid4())):
+            cell_id = cell_for(cells, new.cell_id).id
+            if self._store.deploy(known_id, cell_id, str(uuid.uuid4()), _checked(profile_id, expected)):
                 return
         raise RecoverableError("the cells are changing just now")
+
+    def deployments(self, profile_id: str, predicate: str, page: Page) -> JsonPage:
+        """The deployments of a profile that ``predicate`` holds for, by id.
+
+        Raises:
+            ValidationError: the predicate or the page cannot be read.
+        """
+        self.get(profile_id)
+        check_key(page)
+        return self._store.deployments(DataspaceProfileId(profile_id), parse(predicate), page)
+
+    def undeploy(self, profile_id: str, deployment_id: str, expected: Expected = ANY) -> None:
+        """Take a dataspace profile from a cell.
+
+        Raises:
+            NotFoundError: there is no such profile, or it has no such deployment.
+            ConflictError: a participant that is not disposed uses it on that cell.
+            PreconditionFailedError: the profile is not in an expected version.
+        """
+        if not (
+            is_id(profile_id)
+            and is_id(deployment_id)
+            and self._store.undeploy(DataspaceProfileId(profile_id), deployment_id, _checked(profile_id, expected))
+        ):
+            raise NotFoundError("deployment", deployment_id)
+
+
+def _checked(profile_id: str, expected: Expected) -> Callable[[int], None]:
+    return lambda version: expected.check(f"dataspace profile {profile_id}", version)
+
+
+def _profile(profile_id: DataspaceProfileId, new: NewDataspaceProfile) -> DataspaceProfile:
+    return DataspaceProfile(
+        profile_id,
+        tuple(new.dataspace_spec.protocol_stack),
+        tuple(
+            CredentialSpec(spec.id, spec.type, spec.issuer, spec.format, spec.role)
+            for spec in new.dataspace_spec.credential_specs
+        ),
+        tuple(new.artifacts),
+        new.properties,
+    )

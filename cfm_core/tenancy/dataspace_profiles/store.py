@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
@@ -15,7 +16,7 @@ from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import shown_spec
 from cfm_core.tenancy.states import DeploymentState
-from cfm_core.tenancy.usage import in_use
+from cfm_core.versions import Expected
 
 SQL = Queries("cfm_core.tenancy.dataspace_profiles")
 
@@ -36,20 +37,25 @@ LISTING = Listing(
     "octet_length((t).properties::text) + octet_length((t).spec::text)",
 )
 
+DEPLOYMENT_FIELDS = Fields(
+    {
+        "id": Column("t.id", Kind.UUID),
+        "state": Column("t.state"),
+        "stateTimestamp": Column("t.state_at", Kind.TIMESTAMP),
+        "cellId": Column("t.cell_id", Kind.UUID),
+    }
+)
+
+DEPLOYMENTS = Listing("tenant_manager.dataspace_deployments", "tenant_manager.dataspace_deployment_json(t)", "0")
+
 
 class PostgresDataspaceProfiles:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, profile: DataspaceProfile) -> JsonEntity:
-        ((version, text),) = self._database.rows(
-            SQL["insert"],
-            id=profile.id,
-            spec=json_of(shown_spec(profile)),
-            artifacts=json.dumps(profile.artifacts, ensure_ascii=False),
-            properties=json.dumps(profile.properties),
-        )
-        return JsonEntity(version, text)
+    def insert(self, profile: DataspaceProfile) -> JsonEntity | None:
+        row = self._database.row(SQL["insert"], **_params(profile))
+        return JsonEntity(*row) if row else None
 
     def find(self, profile_id: DataspaceProfileId) -> JsonEntity | None:
         row = self._database.row(SQL["find"], id=profile_id)
@@ -59,14 +65,17 @@ class PostgresDataspaceProfiles:
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
 
-    def delete(self, profile_id: DataspaceProfileId) -> bool:
+    def replace(self, profile: DataspaceProfile, check: Callable[[int], None]) -> JsonEntity | None:
         with self._database.transaction() as transaction:
-            if transaction.row(SQL["lock"], id=profile_id) is None:
-                return False
-            if users := transaction.rows(SQL["users"], id=profile_id):
-                raise in_use(f"dataspace profile {profile_id}", [(kind, user) for kind, user in users])
-            transaction.rows(SQL["delete"], id=profile_id)
-        return True
+            row = transaction.row(SQL["lock"], id=profile.id)
+            if row is None:
+                return None
+            check(row[0])
+            ((version, text),) = transaction.rows(SQL["replace"], **_params(profile))
+        return JsonEntity(version, text)
+
+    def delete(self, profile_id: DataspaceProfileId, expected: Expected) -> bool:
+        return self._database.row(SQL["delete"], id=profile_id, versions=expected.as_array) is not None
 
     def options(self, profile_id: DataspaceProfileId) -> Sequence[CellOption] | None:
         ((exists, cells),) = self._database.rows(SQL["options"], id=profile_id)
@@ -74,6 +83,35 @@ class PostgresDataspaceProfiles:
             return None
         return [CellOption(id_, external_id, DeploymentState(state)) for id_, external_id, state in json.loads(cells)]
 
-    def deploy(self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str) -> bool:
-        found: bool = self._database.value(SQL["deploy"], id=profile_id, cell_id=cell_id, deployment_id=deployment_id)
+    def deploy(
+        self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str, check: Callable[[int], None]
+    ) -> bool:
+        with self._database.transaction() as transaction:
+            row = transaction.row(SQL["lock"], id=profile_id)
+            if row is None:
+                return False
+            check(row[0])
+            found: bool = transaction.value(SQL["deploy"], id=profile_id, cell_id=cell_id, deployment_id=deployment_id)
         return found
+
+    def deployments(self, profile_id: DataspaceProfileId, predicate: Predicate, page: Page) -> JsonPage:
+        condition, params = to_sql(predicate, DEPLOYMENT_FIELDS)
+        condition = f"t.dataspace_profile_id = :profile_id::uuid AND ({condition})"
+        return paging.select(self._database, DEPLOYMENTS, page, condition, params | {"profile_id": profile_id})
+
+    def undeploy(self, profile_id: DataspaceProfileId, deployment_id: str, check: Callable[[int], None]) -> bool:
+        with self._database.transaction() as transaction:
+            row = transaction.row(SQL["lock"], id=profile_id)
+            if row is None:
+                return False
+            check(row[0])
+            return transaction.row(SQL["undeploy"], id=profile_id, deployment_id=deployment_id) is not None
+
+
+def _params(profile: DataspaceProfile) -> dict[str, Any]:
+    return {
+        "id": profile.id,
+        "spec": json_of(shown_spec(profile)),
+        "artifacts": json.dumps(profile.artifacts, ensure_ascii=False),
+        "properties": json.dumps(profile.properties),
+    }

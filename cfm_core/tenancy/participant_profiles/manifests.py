@@ -27,13 +27,19 @@ EVENT_TYPE = "cfm.orchestration.manifest"
 EVENT_SOURCE = "cfm.tmanager"
 
 
-def deploy_manifest(profile: ParticipantProfile, credentials: Sequence[CredentialSpec]) -> OrchestrationManifest:
-    """Asks for the deployment of the profile's VPAs."""
+def deploy_manifest(
+    profile: ParticipantProfile, manifest_id: str, credentials: Sequence[CredentialSpec]
+) -> OrchestrationManifest:
+    """Asks for the deployment of the profile's VPAs; for a live participant with what its deployment has left.
+
+    By that the Provision Manager knows that a failure must not be compensated: it would end what is in use.
+    """
     needed = [
         {"id": spec.id, "type": spec.type, "issuer": spec.issuer, "format": spec.format, "role": spec.role}
         for spec in credentials
     ]
-    return _manifest(profile, profile.manifest_id, DEPLOY, {VPA_CREDENTIALS: needed})
+    left = {VPA_STATE: profile.properties.get(VPA_STATE, {})} if profile.live else {}
+    return _manifest(profile, manifest_id, DEPLOY, {VPA_CREDENTIALS: needed, **left})
 
 
 def dispose_manifest(profile: ParticipantProfile, manifest_id: str) -> OrchestrationManifest:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict
+from cfm_core.errors import RefusedError
 from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.constraints import BrokenRuleError
 from cfm_core.tenancy.answers import JsonEntity, json_of
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfileOption
 from cfm_core.tenancy.memory import Awaited, Fabric, page_of, violated
@@ -19,11 +22,14 @@ from cfm_core.tenancy.participant_profiles.model import (
     ParticipantProfileId,
     Response,
     Verdict,
-    in_error,
+    given_up,
     in_state,
     respond,
+    vpas_in,
 )
-from cfm_core.tenancy.participant_profiles.service import Patience, Resent
+from cfm_core.tenancy.participant_profiles.planning import Placement, select_dataspace_profiles
+from cfm_core.tenancy.participant_profiles.selection import spread_by_load
+from cfm_core.tenancy.participant_profiles.service import Decide, Patience, Resent
 from cfm_core.tenancy.participant_profiles.store import FIELDS
 from cfm_core.tenancy.participant_profiles.v1alpha1 import shown, stored
 from cfm_core.tenancy.states import DeploymentState
@@ -37,7 +43,7 @@ class MemoryParticipantProfiles:
     def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None:
         with self._fabric.lock:
             profile = self._of(tenant_id, profile_id)
-            return JsonEntity(profile.version, json_of(shown(profile))) if profile else None
+            return _entity(profile) if profile else None
 
     def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
         with self._fabric.lock:
@@ -50,59 +56,40 @@ class MemoryParticipantProfiles:
 
     def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
         with self._fabric.lock:
-            return DeploymentBasis(
-                tenant_id in self._fabric.tenants,
-                self._fabric.cell_options(),
-                tuple(
-                    DataspaceProfileOption(
-                        profile.id,
-                        profile.credential_specs,
-                        frozenset(deployment.cell_id for deployment in profile.deployments),
-                    )
-                    for _, profile in sorted(self._fabric.dataspace_profiles.items())
-                    if not dataspace_profile_ids or profile.id in dataspace_profile_ids
-                ),
-            )
+            return self._basis(tenant_id, dataspace_profile_ids)
 
     def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
         fabric = self._fabric
         with fabric.lock:
-            cell = fabric.cells.get(profile.vpas[0].cell_id)
-            if (
-                profile.tenant_id not in fabric.tenants
-                or cell is None
-                or cell.state != DeploymentState.ACTIVE
-                or not fabric.dataspace_profiles.keys() >= set(profile.dataspace_profile_ids)
-            ):
+            if profile.tenant_id not in fabric.tenants:
                 return None
-            if any(profile.identifier == one.identifier for one in fabric.deployed_participants()):
-                raise violated("participant_profiles_identifier_key")
-            fabric.participant_profiles[profile.id] = profile
-            fabric.awaited[profile.id] = Awaited(manifest, 1, fabric.clock() + due)
-            fabric.announce([manifest_event(manifest)])
-            return JsonEntity(profile.version, json_of(shown(profile)))
+            vpas = vpas_in(profile.vpas, DeploymentState.PENDING, fabric.clock())
+            return self._keep(replace(profile, vpas=vpas), manifest, due)
 
-    def dispose(
-        self,
-        tenant_id: TenantId,
-        profile_id: ParticipantProfileId,
-        manifest_for: Callable[[ParticipantProfile], OrchestrationManifest],
-        due: timedelta,
-    ) -> bool:
+    def change(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta
+    ) -> JsonEntity | None:
         fabric = self._fabric
         with fabric.lock:
             profile = self._of(tenant_id, profile_id)
             if profile is None:
+                return None
+            change = decide(profile, functools.partial(self._basis, tenant_id))
+            if change is None:
+                return _entity(profile)
+            if change.state is None:
+                return self._keep(replace(change.profile, version=profile.version + 1), change.manifest, due)
+            return self._keep(in_state(change.profile, change.state, fabric.clock()), change.manifest, due)
+
+    def purge(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, check: Callable[[ParticipantProfile], None]
+    ) -> bool:
+        with self._fabric.lock:
+            profile = self._of(tenant_id, profile_id)
+            if profile is None:
                 return False
-            manifest = manifest_for(profile)
-            now = fabric.clock()
-            fabric.participant_profiles[profile_id] = replace(
-                in_state(profile, DeploymentState.DISPOSING, now),
-                manifest_id=manifest.id,
-                sent_manifest_ids=(*profile.sent_manifest_ids, manifest.id),
-            )
-            fabric.awaited[profile_id] = Awaited(manifest, 1, now + due)
-            fabric.announce([manifest_event(manifest)])
+            check(profile)
+            del self._fabric.participant_profiles[profile_id]
         return True
 
     def apply(self, responses: Sequence[Response]) -> list[Verdict]:
@@ -117,23 +104,69 @@ class MemoryParticipantProfiles:
                 (awaited.due_at, profile_id) for profile_id, awaited in fabric.awaited.items() if awaited.due_at <= now
             )
             events: list[EventDict] = []
-            given_up: list[ParticipantProfileId] = []
+            hopeless: list[ParticipantProfileId] = []
             for _, profile_id in overdue[: patience.batch]:
                 awaited = fabric.awaited[profile_id]
                 if awaited.sends >= patience.sends:
                     self._give_up(profile_id, now)
-                    given_up.append(profile_id)
+                    hopeless.append(profile_id)
                     continue
                 awaited.due_at = now + min(patience.first * 2 ** min(awaited.sends, 10), patience.longest)
                 awaited.sends += 1
                 event = manifest_event(awaited.manifest)
                 events.append(event | {"id": f"{awaited.manifest.id}/{awaited.sends}"})
             rows = [fabric.announce(events)] if events else []
-        return Resent(rows, tuple(given_up))
+        return Resent(rows, tuple(hopeless))
 
     def _of(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> ParticipantProfile | None:
         profile = self._fabric.participant_profiles.get(profile_id)
         return profile if profile is not None and profile.tenant_id == tenant_id else None
+
+    def _basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
+        fabric = self._fabric
+        return DeploymentBasis(
+            tenant_id in fabric.tenants,
+            fabric.cell_options(),
+            tuple(
+                DataspaceProfileOption(
+                    profile.id,
+                    profile.credential_specs,
+                    frozenset(deployment.cell_id for deployment in profile.deployments),
+                    profile.artifacts,
+                )
+                for _, profile in sorted(fabric.dataspace_profiles.items())
+                if not dataspace_profile_ids or profile.id in dataspace_profile_ids
+            ),
+        )
+
+    def _keep(self, profile: ParticipantProfile, manifest: OrchestrationManifest | None, due: timedelta) -> JsonEntity:
+        fabric = self._fabric
+        if profile.state == DeploymentState.PENDING:
+            self._check(profile)
+        if profile.state != DeploymentState.DISPOSED and any(
+            profile.identifier == one.identifier and profile.id != one.id for one in fabric.deployed_participants()
+        ):
+            raise violated("participant_profiles_identifier_key")
+        if manifest is not None:
+            sent = (*profile.sent_manifest_ids, manifest.id)
+            profile = replace(profile, manifest_id=manifest.id, sent_manifest_ids=sent)
+            fabric.awaited[profile.id] = Awaited(manifest, 1, fabric.clock() + due)
+            fabric.announce([manifest_event(manifest)])
+        fabric.participant_profiles[profile.id] = profile
+        return _entity(profile)
+
+    def _check(self, profile: ParticipantProfile) -> None:
+        """What the database's ``check_deployment`` does."""
+        basis = self._basis(profile.tenant_id, profile.dataspace_profile_ids)
+        try:
+            selected = select_dataspace_profiles(
+                basis.dataspace_profiles, profile.dataspace_profile_ids, profile.participant_roles
+            )
+            placement = Placement(basis.cells, selected, spread_by_load, needs_all=profile.names_dataspaces)
+            for index, vpa in enumerate(profile.vpas):
+                placement.named(vpa.cell_id, f"/vpas/{index}/cellId")
+        except RefusedError as error:
+            raise BrokenRuleError(str(error), error.errors) from None
 
     def _apply(self, response: Response) -> Verdict:
         profile_id = ParticipantProfileId(response.profile_id)
@@ -149,6 +182,8 @@ class MemoryParticipantProfiles:
     def _give_up(self, profile_id: ParticipantProfileId, now: datetime) -> None:
         awaited = self._fabric.awaited.pop(profile_id)
         profile = self._fabric.participant_profiles[profile_id]
-        detail = f"no response to manifest {awaited.manifest.id}, which was sent {awaited.sends} times"
-        failed = profile.deploy_failed or profile.state == DeploymentState.PENDING
-        self._fabric.participant_profiles[profile_id] = in_error(replace(profile, deploy_failed=failed), detail, now)
+        self._fabric.participant_profiles[profile_id] = given_up(profile, awaited.sends, now)
+
+
+def _entity(profile: ParticipantProfile) -> JsonEntity:
+    return JsonEntity(profile.version, json_of(shown(profile)))

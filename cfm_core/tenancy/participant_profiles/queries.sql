@@ -5,37 +5,37 @@ SELECT p.version, tenant_manager.participant_profile_json(p)
  WHERE p.id = :id::uuid AND p.tenant_id = :tenant_id::uuid;
 
 -- name: basis
--- Whether the tenant exists; every cell; the dataspace profiles, all or those given, with the cells that serve them.
+-- Whether the tenant exists; every cell with its load; the dataspace profiles, all or those given, with the cells that
+-- serve them.
 SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
-       (SELECT coalesce(json_agg(json_build_array(id, external_id, state) ORDER BY id), '[]')::text
-          FROM tenant_manager.cells),
+       (SELECT coalesce(json_agg(json_build_array(
+                 c.id, c.external_id, c.state,
+                 coalesce((SELECT sum(profiles) FROM tenant_manager.cell_loads WHERE cell_id = c.id), 0)) ORDER BY c.id),
+               '[]')::text
+          FROM tenant_manager.cells c),
        (SELECT coalesce(json_agg(json_build_object(
                  'id', d.id,
                  'credentialSpecs', d.spec->'credentialSpecs',
                  'cellIds', ARRAY(SELECT cell_id
                                     FROM tenant_manager.dataspace_deployments
-                                   WHERE dataspace_profile_id = d.id)) ORDER BY d.id), '[]')::text
+                                   WHERE dataspace_profile_id = d.id),
+                 'artifacts', d.artifacts) ORDER BY d.id), '[]')::text
           FROM tenant_manager.dataspace_profiles d
          WHERE :all::boolean OR d.id = ANY(:ids::uuid[]));
 
 -- name: insert
--- Keeps a new profile and announces its manifest, if tenant, active cell and dataspace profiles are all still there; they
--- are held until the commit. Gives the profile's version and JSON, 0 or 1 row.
+-- Keeps a new profile and announces its manifest, if its tenant is still there; a trigger looks at the rest.
+-- Gives the profile's version and JSON, 0 or 1 row.
 WITH tenant AS (
   SELECT id FROM tenant_manager.tenants WHERE id = :tenant_id::uuid FOR KEY SHARE
-), cell AS (
-  SELECT id FROM tenant_manager.cells WHERE id = :cell_id::uuid AND state = 'active' FOR KEY SHARE
-), dataspace AS (
-  SELECT id FROM tenant_manager.dataspace_profiles WHERE id = ANY(:dataspace_profile_ids::uuid[]) ORDER BY id FOR KEY SHARE
 ), inserted AS (
   INSERT INTO tenant_manager.participant_profiles AS p (
-         id, identifier, tenant_id, dataspace_profile_ids, participant_roles, vpas, properties,
+         id, identifier, tenant_id, dataspace_profile_ids, names_dataspaces, participant_roles, vpas, properties,
          manifest_id, sent_manifest_ids, manifest, due_at)
-  SELECT :id::uuid, :identifier, tenant.id, to_jsonb(:dataspace_profile_ids::uuid[]), :participant_roles::jsonb,
-         tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
+  SELECT :id::uuid, :identifier, tenant.id, to_jsonb(:dataspace_profile_ids::uuid[]), :names_dataspaces,
+         :participant_roles::jsonb, tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
          :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', clock_timestamp() + :due::interval
-    FROM tenant, cell
-   WHERE (SELECT count(*) FROM dataspace) = cardinality(:dataspace_profile_ids::uuid[])
+    FROM tenant
   RETURNING p
 ), announced AS (
   INSERT INTO eventing.outbox (subject, events)
@@ -45,24 +45,41 @@ SELECT (inserted.p).version, tenant_manager.participant_profile_json(inserted.p)
 
 -- name: lock
 -- One profile of one tenant, its row held until the commit. Gives 0 or 1 row.
-SELECT version, identifier, dataspace_profile_ids::text, participant_roles::text, vpas::text, properties::text,
-       state, deploy_failed, error, error_detail, manifest_id, sent_manifest_ids
+SELECT version, identifier, dataspace_profile_ids::text, names_dataspaces, participant_roles::text, vpas::text,
+       properties::text, state, live, failed_manifest_id, error, error_detail, manifest_id, sent_manifest_ids
   FROM tenant_manager.participant_profiles
  WHERE id = :id::uuid AND tenant_id = :tenant_id::uuid
    FOR UPDATE;
 
--- name: dispose
--- Begins the disposal of a profile that is held.
-UPDATE tenant_manager.participant_profiles
+-- name: change
+-- Writes a profile that is held; without a state its VPAs stay in theirs, without a manifest it awaits what it did.
+-- Gives the profile's version and JSON.
+UPDATE tenant_manager.participant_profiles p
    SET version = version + 1,
-       state = 'disposing',
-       vpas = tenant_manager.vpas_in(vpas, 'disposing', now()),
-       manifest_id = :manifest_id,
-       sent_manifest_ids = sent_manifest_ids || :manifest_id::text,
-       manifest = :manifest::jsonb,
-       sends = 1,
-       due_at = clock_timestamp() + :due::interval
- WHERE id = :id::uuid;
+       dataspace_profile_ids = to_jsonb(:dataspace_profile_ids::uuid[]),
+       names_dataspaces = :names_dataspaces,
+       participant_roles = :participant_roles::jsonb,
+       properties = :properties::jsonb,
+       failed_manifest_id = :failed_manifest_id,
+       state = coalesce(:state, state),
+       vpas = CASE
+                WHEN :state::text IS NULL THEN :vpas::jsonb
+                ELSE tenant_manager.vpas_in(:vpas::jsonb, :state, now())
+              END,
+       manifest_id = coalesce(:manifest_id, manifest_id),
+       sent_manifest_ids = CASE
+                             WHEN :manifest_id::text IS NULL THEN sent_manifest_ids
+                             ELSE sent_manifest_ids || :manifest_id::text
+                           END,
+       manifest = coalesce(:manifest::jsonb, manifest),
+       sends = CASE WHEN :manifest_id::text IS NULL THEN sends ELSE 1 END,
+       due_at = CASE WHEN :manifest_id::text IS NULL THEN due_at ELSE clock_timestamp() + :due::interval END
+ WHERE id = :id::uuid
+RETURNING p.version, tenant_manager.participant_profile_json(p);
+
+-- name: purge
+-- Deletes a profile that is held.
+DELETE FROM tenant_manager.participant_profiles WHERE id = :id::uuid;
 
 -- name: apply
 -- Brings profiles up to date with responses, at most one for each: what model.respond says, for many at once. Rows are
@@ -89,7 +106,10 @@ WITH response AS (
              THEN CASE WHEN r.success THEN 'disposed' ELSE 'error' END
            WHEN NOT r.deploys AND h.state = 'pending' AND r.manifest_id = h.manifest_id || :compensation_suffix
              THEN 'early'
-           WHEN NOT r.deploys AND h.state = 'error' AND h.deploy_failed AND r.manifest_id <> ALL (h.sent_manifest_ids)
+           WHEN NOT r.deploys AND h.state = 'error' AND h.failed_manifest_id <> ''
+                AND r.manifest_id <> ALL (h.sent_manifest_ids)
+                AND (right(r.manifest_id, length(:compensation_suffix)) <> :compensation_suffix
+                     OR r.manifest_id = h.failed_manifest_id || :compensation_suffix)
              THEN CASE
                     WHEN r.success THEN 'disposed'
                     WHEN right(h.error_detail, length('compensation failed: ' || r.detail))
@@ -104,7 +124,10 @@ WITH response AS (
          state = d.outcome,
          vpas = CASE WHEN p.state = d.outcome THEN p.vpas ELSE tenant_manager.vpas_in(p.vpas, d.outcome, now()) END,
          properties = CASE
-                        WHEN d.deploys THEN p.properties || jsonb_build_object(:vpa_state::text, d.properties)
+                        WHEN d.deploys THEN p.properties || jsonb_build_object(
+                          :vpa_state::text,
+                          CASE WHEN p.live THEN coalesce(p.properties->:vpa_state::text, '{}') ELSE '{}' END
+                          || d.properties)
                         ELSE p.properties
                       END,
          error = CASE WHEN d.success THEN p.error AND NOT d.deploys ELSE true END,
@@ -114,7 +137,12 @@ WITH response AS (
                           WHEN d.compensates THEN concat_ws('; ', nullif(p.error_detail, ''), d.told)
                           ELSE d.detail
                         END,
-         deploy_failed = CASE WHEN d.deploys THEN NOT d.success ELSE p.deploy_failed END,
+         live = CASE d.outcome WHEN 'active' THEN true WHEN 'disposed' THEN false ELSE p.live END,
+         failed_manifest_id = CASE
+                                WHEN d.success THEN ''
+                                WHEN d.deploys THEN d.manifest_id
+                                ELSE p.failed_manifest_id
+                              END,
          manifest = NULL,
          due_at = NULL
     FROM decided d
@@ -148,7 +176,7 @@ WITH overdue AS (
          vpas = tenant_manager.vpas_in(p.vpas, 'error', now()),
          error = true,
          error_detail = 'no response to manifest ' || p.manifest_id || ', which was sent ' || p.sends || ' times',
-         deploy_failed = p.deploy_failed OR p.state = 'pending',
+         failed_manifest_id = CASE p.state WHEN 'pending' THEN p.manifest_id ELSE p.failed_manifest_id END,
          manifest = NULL,
          due_at = NULL
     FROM overdue

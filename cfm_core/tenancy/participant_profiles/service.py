@@ -10,37 +10,54 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 
-from cfm_core.clock import Clock, system_clock
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
+from cfm_core.contracts.orchestration import (
+    DEPLOY,
+    DISPOSE,
+    VPA_STATE,
+    OrchestrationManifest,
+    OrchestrationResponse,
+)
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import NotFoundError, RecoverableError
+from cfm_core.errors import CfmError, NotFoundError, RecoverableError
 from cfm_core.query import JsonPage, Page, Predicate, parse
+from cfm_core.store.constraints import BrokenRuleError
 from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import check_key, is_id
+from cfm_core.tenancy.participant_profiles.changes import (
+    BasisOf,
+    concerns_services,
+    planned,
+    revised,
+    with_properties,
+)
 from cfm_core.tenancy.participant_profiles.manifests import deploy_manifest, dispose_manifest
 from cfm_core.tenancy.participant_profiles.model import (
-    VPA_TYPES,
+    Action,
+    Change,
     DeploymentBasis,
     ParticipantProfile,
     ParticipantProfileId,
     Response,
     Verdict,
-    VirtualParticipantAgent,
-    check_disposable,
-    choose_cell,
-    needed_credentials,
-    select_dataspace_profiles,
+    check_allowed,
 )
-from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
+from cfm_core.tenancy.participant_profiles.selection import CellSelection, spread_by_load
+from cfm_core.tenancy.participant_profiles.v1alpha1 import (
+    NewParticipantProfileDeployment,
+    ParticipantProfileDiff,
+)
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import TenantId
 from cfm_core.tenancy.texts import storable
+from cfm_core.versions import ANY, Expected
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 3
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """An id that is never given."""
+
+Decide = Callable[[ParticipantProfile, BasisOf], Change | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,23 +100,33 @@ class ParticipantProfileStore(Protocol):
         ...
 
     def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
-        """Keep a new profile and announce its manifest, both or nothing; None where something that it rests on has gone.
+        """Keep a new profile and announce its manifest, both or nothing; None where its tenant has gone.
 
         Raises:
+            BrokenRuleError: a rule of the model does not hold any more.
             ConflictError: another profile that is not disposed has the same identifier.
         """
         ...
 
-    def dispose(
-        self,
-        tenant_id: TenantId,
-        profile_id: ParticipantProfileId,
-        manifest_for: Callable[[ParticipantProfile], OrchestrationManifest],
-        due: timedelta,
-    ) -> bool:
-        """Begin to dispose a profile and announce the manifest, both or nothing. False where there is no such profile.
+    def change(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta
+    ) -> JsonEntity | None:
+        """Change a profile and announce the manifest, both or nothing. None where the tenant has no such profile.
 
-        ``manifest_for`` is asked while nobody else can change the profile; what it raises ends the matter.
+        ``decide`` is asked while nobody else can change the profile; what it raises ends the matter. It gives None where
+        nothing is to be changed.
+
+        Raises:
+            BrokenRuleError, ConflictError: as for ``insert``.
+        """
+        ...
+
+    def purge(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, check: Callable[[ParticipantProfile], None]
+    ) -> bool:
+        """Delete a profile; False where the tenant has no such profile.
+
+        ``check`` is asked while nobody else can change the profile; what it raises ends the matter.
         """
         ...
 
@@ -116,11 +143,14 @@ class ParticipantProfiles:
     """The use cases of participant profiles. An id that is none is unknown like any other."""
 
     def __init__(
-        self, store: ParticipantProfileStore, patience: Patience | None = None, clock: Clock = system_clock
+        self,
+        store: ParticipantProfileStore,
+        patience: Patience | None = None,
+        selection: CellSelection = spread_by_load,
     ) -> None:
         self._store = store
         self._patience = patience or Patience()
-        self._clock = clock
+        self._selection = selection
 
     def get(self, tenant_id: str, profile_id: str) -> JsonEntity:
         """Raises NotFoundError: the tenant has no such profile; that of another tenant counts as none."""
@@ -154,68 +184,131 @@ class ParticipantProfiles:
 
         Raises:
             NotFoundError: there is no such tenant.
-            RefusedError: the dataspace profiles or the cell do not allow it.
+            RefusedError: the dataspace profiles or the cells do not allow it.
             ConflictError: another profile that is not disposed has the same identifier.
         """
-        roles = {key: roles or [] for key, roles in new.participant_roles.items()}
         named = tuple(dict.fromkeys(new.dataspace_profile_ids))
-        for _ in range(_ATTEMPTS):
+        manifest_id = str(uuid.uuid4())
+
+        def attempt() -> JsonEntity | None:
             basis = self._store.basis(TenantId(tenant_id), named) if is_id(tenant_id) else None
             if basis is None or not basis.tenant_exists:
                 raise NotFoundError("tenant", tenant_id)
-            selected = select_dataspace_profiles(basis.dataspace_profiles, named, roles)
-            cell = choose_cell(basis.cells, selected, new.cell_id, needs_all=bool(named))
-            manifest_id = str(uuid.uuid4())
-            now = self._clock()
-            profile = ParticipantProfile(
-                id=ParticipantProfileId(str(uuid.uuid4())),
-                identifier=new.identifier,
-                tenant_id=TenantId(tenant_id),
-                dataspace_profile_ids=tuple(option.id for option in selected),
-                participant_roles=roles,
-                vpas=tuple(
-                    VirtualParticipantAgent(
-                        id=str(uuid.uuid4()),
-                        type=vpa_type,
-                        cell_id=cell.id,
-                        external_cell_id=cell.external_id,
-                        properties=new.vpa_properties.get(vpa_type) or {},
-                        state=DeploymentState.PENDING,
-                        state_at=now,
-                    )
-                    for vpa_type in VPA_TYPES
-                ),
-                properties=new.properties,
-                manifest_id=manifest_id,
-                sent_manifest_ids=(manifest_id,),
-            )
-            manifest = deploy_manifest(profile, needed_credentials(selected, roles))
-            if (kept := self._store.insert(profile, manifest, self._patience.first)) is not None:
-                return manifest_id, replace(kept, text=f'{kept.text[:-1]},"orchestrationId":"{manifest_id}"}}')
-        raise RecoverableError("the cells or dataspace profiles are changing just now")
+            profile, credentials = planned(TenantId(tenant_id), new, named, basis, self._selection)
+            manifest = deploy_manifest(profile, manifest_id, credentials)
+            return self._store.insert(profile, manifest, self._patience.first)
 
-    def dispose(self, tenant_id: str, profile_id: str) -> str:
-        """Ask for the disposal of the profile's VPAs; gives the id of the orchestration to follow.
+        return manifest_id, _with_orchestration(_in_peace(attempt), manifest_id)
+
+    def deploy_again(
+        self, tenant_id: str, profile_id: str, diff: ParticipantProfileDiff, expected: Expected = ANY
+    ) -> tuple[str, JsonEntity]:
+        """Ask for the deployment of a profile that is in error or disposed, after ``diff``.
+
+        Returns:
+            The id of the orchestration to follow, and the profile, which names it as well.
+
+        Raises:
+            NotFoundError: the tenant has no such profile; that of another tenant counts as none.
+            ConflictError: it is in another state, or its identifier has been taken meanwhile.
+            RefusedError: the dataspace profiles or the cells do not allow it.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        manifest_id = str(uuid.uuid4())
+
+        def decide(profile: ParticipantProfile, basis_of: BasisOf) -> Change:
+            expected.check(f"participant profile {profile_id}", profile.version)
+            check_allowed(profile, Action.DEPLOY)
+            if not profile.live:
+                # What an earlier deployment has left is history.
+                left = {key: value for key, value in profile.properties.items() if key != VPA_STATE}
+                profile = replace(profile, properties=left)
+            after, credentials = revised(with_properties(profile, diff), diff, basis_of, self._selection, again=True)
+            manifest = deploy_manifest(after, manifest_id, credentials)
+            return Change(replace(after, failed_manifest_id=""), DeploymentState.PENDING, manifest)
+
+        return manifest_id, _with_orchestration(self._change(tenant_id, profile_id, decide), manifest_id)
+
+    def change(
+        self, tenant_id: str, profile_id: str, diff: ParticipantProfileDiff, expected: Expected = ANY
+    ) -> tuple[str | None, JsonEntity]:
+        """Change a profile, and ask for its deployment where its services have to follow.
+
+        Returns:
+            The id of the orchestration to follow, None where no service is concerned; and the profile.
+
+        Raises:
+            NotFoundError: the tenant has no such profile; that of another tenant counts as none.
+            ConflictError: services are concerned, and it is not active.
+            RefusedError: the dataspace profiles or the cells do not allow it.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        manifest_id = str(uuid.uuid4())
+        started = False
+
+        def decide(profile: ParticipantProfile, basis_of: BasisOf) -> Change | None:
+            nonlocal started
+            expected.check(f"participant profile {profile_id}", profile.version)
+            after = plain = with_properties(profile, diff)
+            if concerns_services(profile, diff):
+                check_allowed(profile, Action.CHANGE)
+                after, credentials = revised(plain, diff, basis_of, self._selection, again=False)
+            if started := after != plain:
+                return Change(after, DeploymentState.PENDING, deploy_manifest(after, manifest_id, credentials))
+            return None if after == profile else Change(after)
+
+        entity = self._change(tenant_id, profile_id, decide)
+        return (manifest_id, _with_orchestration(entity, manifest_id)) if started else (None, entity)
+
+    def dispose(self, tenant_id: str, profile_id: str, expected: Expected = ANY) -> tuple[str, JsonEntity]:
+        """Ask for the disposal of the profile's VPAs; gives the id of the orchestration to follow, and the profile.
 
         Raises:
             NotFoundError: the tenant has no such profile; that of another tenant counts as none.
             ConflictError: it is neither active nor in error.
+            PreconditionFailedError: it is not in an expected version.
         """
         manifest_id = str(uuid.uuid4())
 
-        def manifest_for(profile: ParticipantProfile) -> OrchestrationManifest:
-            check_disposable(profile)
-            return dispose_manifest(profile, manifest_id)
+        def decide(profile: ParticipantProfile, _: BasisOf) -> Change:
+            expected.check(f"participant profile {profile_id}", profile.version)
+            check_allowed(profile, Action.DISPOSE)
+            return Change(profile, DeploymentState.DISPOSING, dispose_manifest(profile, manifest_id))
+
+        return manifest_id, self._change(tenant_id, profile_id, decide)
+
+    def purge(self, tenant_id: str, profile_id: str, expected: Expected = ANY) -> None:
+        """Delete a disposed profile for good.
+
+        Raises:
+            NotFoundError: the tenant has no such profile; that of another tenant counts as none.
+            ConflictError: it is not disposed.
+            PreconditionFailedError: it is not in an expected version.
+        """
+
+        def check(profile: ParticipantProfile) -> None:
+            expected.check(f"participant profile {profile_id}", profile.version)
+            check_allowed(profile, Action.PURGE)
 
         if not (
             is_id(tenant_id)
             and is_id(profile_id)
-            and self._store.dispose(
-                TenantId(tenant_id), ParticipantProfileId(profile_id), manifest_for, self._patience.first
-            )
+            and self._store.purge(TenantId(tenant_id), ParticipantProfileId(profile_id), check)
         ):
             raise NotFoundError("participant profile", profile_id)
-        return manifest_id
+
+    def _change(self, tenant_id: str, profile_id: str, decide: Decide) -> JsonEntity:
+        def attempt() -> JsonEntity:
+            changed = None
+            if is_id(tenant_id) and is_id(profile_id):
+                changed = self._store.change(
+                    TenantId(tenant_id), ParticipantProfileId(profile_id), decide, self._patience.first
+                )
+            if changed is None:
+                raise NotFoundError("participant profile", profile_id)
+            return changed
+
+        return _in_peace(attempt)
 
     def apply(self, responses: Sequence[OrchestrationResponse]) -> list[Verdict]:
         """Bring profiles up to date, and tell for each response what became of it.
@@ -246,6 +339,28 @@ class ParticipantProfiles:
         for profile_id in resent.given_up:
             log.error("no response for participant profile %s after %d sends", profile_id, self._patience.sends)
         return resent.rows
+
+
+def _in_peace(attempt: Callable[[], JsonEntity | None]) -> JsonEntity:
+    """What ``attempt`` gives, once nobody changes at the same time what it rests on.
+
+    Raises:
+        RefusedError: a rule of the model refuses it.
+        RecoverableError: it gave nothing, time and again.
+    """
+    refused: CfmError = RecoverableError("the cells or dataspace profiles are changing just now")
+    for _ in range(_ATTEMPTS):
+        try:
+            if (entity := attempt()) is not None:
+                return entity
+        except BrokenRuleError as error:
+            # Looked at again, the reason is told exactly.
+            refused = error
+    raise refused
+
+
+def _with_orchestration(profile: JsonEntity, orchestration_id: str) -> JsonEntity:
+    return replace(profile, text=f'{profile.text[:-1]},"orchestrationId":"{orchestration_id}"}}')
 
 
 def _read(response: OrchestrationResponse) -> Response:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from cfm_core.contracts.orchestration import DEPLOY, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
 from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import outbox, paging
-from cfm_core.store.database import Database, Row
+from cfm_core.store.database import Database, Row, Transaction
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
 from cfm_core.tenancy.answers import JsonEntity
@@ -21,6 +23,7 @@ from cfm_core.tenancy.ids import is_id
 from cfm_core.tenancy.instants import read_instant
 from cfm_core.tenancy.participant_profiles.manifests import EVENT_SOURCE, EVENT_TYPE, manifest_event
 from cfm_core.tenancy.participant_profiles.model import (
+    NEW,
     DeploymentBasis,
     ParticipantProfile,
     ParticipantProfileId,
@@ -28,7 +31,8 @@ from cfm_core.tenancy.participant_profiles.model import (
     Verdict,
     VirtualParticipantAgent,
 )
-from cfm_core.tenancy.participant_profiles.service import Patience, Resent
+from cfm_core.tenancy.participant_profiles.service import Decide, Patience, Resent
+from cfm_core.tenancy.participant_profiles.v1alpha1 import stored_vpa
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import TenantId
 
@@ -67,43 +71,14 @@ class PostgresParticipantProfiles:
         return paging.select(self._database, LISTING, page, condition, params)
 
     def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
-        ((tenant_exists, cells, profiles),) = self._database.rows(
-            SQL["basis"],
-            tenant_id=tenant_id,
-            all=not dataspace_profile_ids,
-            ids=[name for name in dataspace_profile_ids if is_id(name)],
-        )
-        return DeploymentBasis(
-            tenant_exists,
-            tuple(
-                CellOption(id_, external_id, DeploymentState(state)) for id_, external_id, state in json.loads(cells)
-            ),
-            tuple(
-                DataspaceProfileOption(
-                    DataspaceProfileId(profile["id"]),
-                    tuple(CredentialSpec(**spec) for spec in profile["credentialSpecs"] or ()),
-                    frozenset(map(CellId, profile["cellIds"])),
-                )
-                for profile in json.loads(profiles)
-            ),
-        )
+        return _basis(self._database, tenant_id, dataspace_profile_ids)
 
     def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
-        vpas = [
-            {"id": vpa.id, "type": vpa.type, "cellId": vpa.cell_id, "externalCellId": vpa.external_cell_id}
-            | ({"properties": vpa.properties} if vpa.properties else {})
-            for vpa in profile.vpas
-        ]
         row = self._database.row(
             SQL["insert"],
-            id=profile.id,
+            **_params(profile),
             identifier=profile.identifier,
             tenant_id=profile.tenant_id,
-            cell_id=profile.vpas[0].cell_id,
-            dataspace_profile_ids=list(profile.dataspace_profile_ids),
-            participant_roles=json.dumps(profile.participant_roles),
-            vpas=json.dumps(vpas),
-            properties=json.dumps(profile.properties),
             manifest_id=manifest.id,
             event=json.dumps(manifest_event(manifest)),
             due=due,
@@ -114,26 +89,41 @@ class PostgresParticipantProfiles:
         self._database.announce()
         return JsonEntity(*row)
 
-    def dispose(
-        self,
-        tenant_id: TenantId,
-        profile_id: ParticipantProfileId,
-        manifest_for: Callable[[ParticipantProfile], OrchestrationManifest],
-        due: timedelta,
+    def change(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta
+    ) -> JsonEntity | None:
+        with self._database.transaction() as transaction:
+            row = transaction.row(SQL["lock"], id=profile_id, tenant_id=tenant_id)
+            if row is None:
+                return None
+            before = _profile_from(tenant_id, profile_id, row)
+            change = decide(before, functools.partial(_basis, transaction, tenant_id))
+            if change is None:
+                ((version, text),) = transaction.rows(SQL["find"], id=profile_id, tenant_id=tenant_id)
+                return JsonEntity(version, text)
+            manifest = change.manifest
+            ((version, text),) = transaction.rows(
+                SQL["change"],
+                **_params(change.profile),
+                failed_manifest_id=change.profile.failed_manifest_id,
+                state=change.state,
+                manifest_id=manifest.id if manifest else None,
+                manifest=json.dumps(manifest.to_json()) if manifest else None,
+                due=due,
+            )
+            if manifest is not None:
+                outbox.put(transaction, MANIFESTS, [manifest_event(manifest)])
+        return JsonEntity(version, text)
+
+    def purge(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, check: Callable[[ParticipantProfile], None]
     ) -> bool:
         with self._database.transaction() as transaction:
             row = transaction.row(SQL["lock"], id=profile_id, tenant_id=tenant_id)
             if row is None:
                 return False
-            manifest = manifest_for(_profile_from(tenant_id, profile_id, row))
-            transaction.rows(
-                SQL["dispose"],
-                id=profile_id,
-                manifest_id=manifest.id,
-                manifest=json.dumps(manifest.to_json()),
-                due=due,
-            )
-            outbox.put(transaction, MANIFESTS, [manifest_event(manifest)])
+            check(_profile_from(tenant_id, profile_id, row))
+            transaction.rows(SQL["purge"], id=profile_id)
         return True
 
     def apply(self, responses: Sequence[Response]) -> list[Verdict]:
@@ -174,8 +164,55 @@ class PostgresParticipantProfiles:
         return Resent(rows, tuple(map(ParticipantProfileId, given_up)))
 
 
+def _basis(
+    database: Database | Transaction, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]
+) -> DeploymentBasis:
+    ((tenant_exists, cells, profiles),) = database.rows(
+        SQL["basis"],
+        tenant_id=tenant_id,
+        all=not dataspace_profile_ids,
+        ids=[name for name in dataspace_profile_ids if is_id(name)],
+    )
+    return DeploymentBasis(
+        tenant_exists,
+        tuple(
+            CellOption(id_, external_id, DeploymentState(state), load)
+            for id_, external_id, state, load in json.loads(cells)
+        ),
+        tuple(
+            DataspaceProfileOption(
+                DataspaceProfileId(profile["id"]),
+                tuple(CredentialSpec(**spec) for spec in profile["credentialSpecs"] or ()),
+                frozenset(map(CellId, profile["cellIds"])),
+                tuple(profile["artifacts"]),
+            )
+            for profile in json.loads(profiles)
+        ),
+    )
+
+
+def _params(profile: ParticipantProfile) -> dict[str, Any]:
+    return {
+        "id": profile.id,
+        "dataspace_profile_ids": list(profile.dataspace_profile_ids),
+        "names_dataspaces": profile.names_dataspaces,
+        "participant_roles": json.dumps(profile.participant_roles),
+        "vpas": json.dumps([_kept(vpa) for vpa in profile.vpas]),
+        "properties": json.dumps(profile.properties),
+    }
+
+
+def _kept(vpa: VirtualParticipantAgent) -> dict[str, Any]:
+    """``vpa`` for the database, which adds state, time and version to one that is new."""
+    document = stored_vpa(vpa)
+    if vpa.version == NEW:
+        for name in ("version", "state", "stateTimestamp"):
+            del document[name]
+    return document
+
+
 def _profile_from(tenant_id: TenantId, profile_id: ParticipantProfileId, row: Row) -> ParticipantProfile:
-    version, identifier, dataspaces, roles, vpas, properties, state, deploy_failed, error, detail, manifest_id, sent = (
+    version, identifier, dataspaces, names, roles, vpas, properties, state, live, failed, error, detail, last, sent = (
         row
     )
     return ParticipantProfile(
@@ -183,6 +220,7 @@ def _profile_from(tenant_id: TenantId, profile_id: ParticipantProfileId, row: Ro
         identifier=identifier,
         tenant_id=tenant_id,
         dataspace_profile_ids=tuple(map(DataspaceProfileId, json.loads(dataspaces))),
+        names_dataspaces=names,
         participant_roles=json.loads(roles),
         vpas=tuple(
             VirtualParticipantAgent(
@@ -198,10 +236,11 @@ def _profile_from(tenant_id: TenantId, profile_id: ParticipantProfileId, row: Ro
             for vpa in json.loads(vpas)
         ),
         properties=json.loads(properties),
-        manifest_id=manifest_id,
+        manifest_id=last,
         sent_manifest_ids=tuple(sent),
         state=DeploymentState(state),
-        deploy_failed=deploy_failed,
+        live=live,
+        failed_manifest_id=failed,
         error=error,
         error_detail=detail,
         version=version,

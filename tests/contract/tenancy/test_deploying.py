@@ -45,9 +45,11 @@ def test_a_deployed_profile_is_shown_in_the_order_of_the_contract(world: World) 
         "vpas": vpas,
         "properties": {"pp": "v"},
         "error": False,
+        "dataspaceProfileIds": [dataspace],
     }
     assert list(answer) == [
         *("id", "version", "identifier", "tenantId", "participantRoles", "vpas", "properties", "error"),
+        "dataspaceProfileIds",
     ]
     types = ["cfm.connector", "cfm.credentialservice", "cfm.dataplane", "cfm.issuer"]
     assert [vpa["type"] for vpa in vpas] == types
@@ -257,11 +259,11 @@ def test_a_profile_in_error_can_be_disposed(world: World) -> None:
 def test_a_profile_in_any_other_state_cannot_be_disposed(world: World) -> None:
     tenant, profile, manifest = world.participant()
 
-    def refused(state: str) -> None:
+    def refused(state: str, *allowed: str) -> None:
         before = world.profile(tenant, profile), world.sent()
         with pytest.raises(ConflictError, match=state) as caught:
             world.participant_profiles.dispose(tenant, profile)
-        assert caught.value.context == {"state": state, "allowedActions": []}
+        assert caught.value.context == {"state": state, "allowedActions": list(allowed)}
         assert (world.profile(tenant, profile), world.sent()) == before
 
     refused("pending")
@@ -269,7 +271,7 @@ def test_a_profile_in_any_other_state_cannot_be_disposed(world: World) -> None:
     world.participant_profiles.dispose(tenant, profile)
     refused("disposing")
     world.respond(disposed(profile, world.manifests()[-1]["id"]))
-    refused("disposed")
+    refused("disposed", "deploy", "purge")
 
 
 def test_of_disposals_at_the_same_time_one_wins(world: World) -> None:
