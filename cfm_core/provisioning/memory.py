@@ -19,7 +19,7 @@ from cfm_core.contracts.activity import (
     ActivityTypeAnnouncement,
     OutcomeKind,
 )
-from cfm_core.contracts.orchestration import DISPOSE, OrchestrationManifest, compensation_id
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import NotFoundError, ValidationError
 from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationDefinition
@@ -506,7 +506,10 @@ def _fail(runs: Runs, run: Run, reason: str, now: datetime) -> None:
     dispose = runs.definitions.get(DISPOSE)
     current = runs.definitions.get(run.definition.type)
     templates = {run.definition.template_ref} | ({current.template_ref} if current else set())
-    compensable = run.definition.type != DISPOSE and dispose is not None and dispose.template_ref in templates
+    # A live participant, whose state goes along, must not end because of a change that failed.
+    is_live = run.definition.type == DEPLOY and VPA_STATE in run.manifest.payload
+    can_dispose = dispose is not None and dispose.template_ref in templates
+    compensable = run.definition.type != DISPOSE and can_dispose and not is_live
     run.enter(OrchestrationState.COMPENSATING if compensable else OrchestrationState.ERRORED, now)
 
 

@@ -475,7 +475,12 @@ BEGIN
        ORDER BY m.orch_id, m.pos, m.ord
     ), out_now AS (
       SELECT f.orch_id, f.reason, out_there.n,
-             o.type <> 'cfm.orchestration.vpa.dispose' AND EXISTS (
+             o.type <> 'cfm.orchestration.vpa.dispose'
+             -- A live participant, whose state goes along, must not end because of a change that failed.
+             AND NOT (o.type = 'cfm.orchestration.vpa.deploy' AND EXISTS (
+               SELECT FROM provision_manager.orchestration_data i
+                WHERE i.orch_id = o.id AND i.input ? 'cfm.vpa.state'))
+             AND EXISTS (
                -- The dispose definition of the template that the run came from, or that its type belongs to now.
                SELECT FROM provision_manager.definition x
                  JOIN provision_manager.definition d ON d.template_ref = x.template_ref

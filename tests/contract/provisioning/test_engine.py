@@ -6,7 +6,7 @@ import pytest
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityTypeAnnouncement, OutcomeKind
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, RetryPolicy
 from tests.contract.provisioning.world import (
     DIAMOND,
@@ -597,6 +597,18 @@ def test_a_failed_dispose_is_not_compensated(world: World, driver: Driver) -> No
     progress = driver.record(driver.outcome("o", "a", OutcomeKind.FATAL))
     assert [row.subject for row in progress.outbox] == [subjects.RESPONSES]
     assert world.state("o") == "ERRORED"
+
+
+def test_a_failed_change_of_a_live_participant_is_not_compensated(world: World, driver: Driver) -> None:
+    define(world, deploy=ONE, dispose=ONE)
+    driver.start(manifest("o", DEPLOY, **{VPA_STATE: {}}))
+    driver.start(manifest("p", DEPLOY))
+    progress = driver.record(driver.outcome("o", "a", OutcomeKind.FATAL))
+    assert [row.subject for row in progress.outbox] == [subjects.RESPONSES]
+    assert world.state("o") == "ERRORED"
+    # A value of that name which an activity has set is another matter.
+    progress = driver.record(driver.outcome("p", "a", OutcomeKind.FATAL, values={VPA_STATE: {}}))
+    assert [row.subject for row in progress.outbox] == [subjects.RESPONSES, subjects.MANIFESTS]
 
 
 def test_a_failed_run_stays_failed_whatever_is_heard_afterwards(world: World, driver: Driver) -> None:
