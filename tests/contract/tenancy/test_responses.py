@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import random
@@ -283,13 +282,28 @@ def test_of_looks_at_the_same_time_one_sends_again(world: World) -> None:
 
 
 def sequences() -> list[list[OrchestrationResponse | str]]:
-    """Random stories of one profile: responses of all kinds, in batches of one, and disposals asked for."""
+    """Random stories of one profile: responses of all kinds, in batches of one, and actions asked for."""
     dice = random.Random(7)
-    manifests = ["<deploy>", "<deploy>.compensate", "<last>", "elsewhere"]
+    manifests = ["<deploy>", "<deploy>.compensate", "<last>", "<last>", "<last>.compensate", "elsewhere"]
     makers = [deployed, deploy_failed, disposed, dispose_failed]
-    choices: list[OrchestrationResponse | str] = ["dispose", "dispose"]
+    choices: list[OrchestrationResponse | str] = ["dispose", "deploy", "change", "touch", "purge"] * 2
     choices += [make("<profile>", manifest) for make, manifest in itertools.product(makers, manifests)]
-    return [dice.choices(choices, k=dice.randint(3, 9)) for _ in range(40)]
+    choices += [deployed("<profile>", "<last>", a=1), deploy_failed("<profile>", "<last>")] * 2
+    return [dice.choices(choices, k=dice.randint(3, 14)) for _ in range(80)]
+
+
+def act(world: World, tenant: str, profile: str, action: str, number: int) -> None:
+    match action:
+        case "dispose":
+            world.participant_profiles.dispose(tenant, profile)
+        case "deploy":
+            world.deploy_again(tenant, profile)
+        case "change":
+            world.change(tenant, profile, vpaProperties={"cfm.dataplane": {"n": number}}, properties={"n": number})
+        case "touch":
+            world.change(tenant, profile, properties={"touched": number}, removed=["n", "cfm.vpa.state"])
+        case "purge":
+            world.participant_profiles.purge(tenant, profile)
 
 
 def play(world: World, story: list[OrchestrationResponse | str], number: int) -> list[Any]:
@@ -299,17 +313,23 @@ def play(world: World, story: list[OrchestrationResponse | str], number: int) ->
         world.dataspace(world.cell())
     profile = world.deploy(tenant, f"did:{number}")
     seen: list[Any] = []
-    for step in story:
+    for turn, step in enumerate(story):
         if isinstance(step, str):
-            with contextlib.suppress(ConflictError):
-                world.participant_profiles.dispose(tenant, profile["id"])
+            try:
+                act(world, tenant, profile["id"], step, turn)
+            except ConflictError as error:
+                seen.append(error.context)
+            else:
+                if step == "purge":
+                    return [*seen, "purged"]
         else:
             manifest = step.manifest_id.replace("<deploy>", profile["orchestrationId"])
             manifest = manifest.replace("<last>", world.manifests()[-1]["id"])
             seen += world.respond(step.model_copy(update={"correlation_id": profile["id"], "manifest_id": manifest}))
         shown = world.profile(tenant, profile["id"])
         seen.append({key: shown.get(key) for key in ("version", "error", "errorDetail", "properties")})
-        seen.append([(vpa["state"], vpa["version"]) for vpa in shown["vpas"]])
+        seen.append([(vpa["state"], vpa["version"], vpa.get("properties")) for vpa in shown["vpas"]])
+        seen.append({**world.manifests()[-1]["payload"], "cfm.vpa.data": None, "cfm.tenant.id": None})
     return seen
 
 

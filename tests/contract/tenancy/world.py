@@ -24,7 +24,10 @@ from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfil
 from cfm_core.tenancy.participant_profiles.model import Verdict
 from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles, ParticipantProfileStore, Patience
 from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
-from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
+from cfm_core.tenancy.participant_profiles.v1alpha1 import (
+    NewParticipantProfileDeployment,
+    ParticipantProfileDiff,
+)
 from cfm_core.tenancy.tenants.memory import MemoryTenants
 from cfm_core.tenancy.tenants.service import Tenants
 from cfm_core.tenancy.tenants.store import PostgresTenants
@@ -57,8 +60,13 @@ class World:
     def cell(self, state: str = "active", external_id: str = "") -> str:
         return self.cells.create(NewCell.model_validate({"state": state, "externalId": external_id}))[0]
 
-    def dataspace(self, *cells: str, credentials: list[dict[str, str]] | None = None) -> str:
-        document = {"dataspaceSpec": {"protocolStack": ["dsp"], "credentialSpecs": credentials or []}}
+    def dataspace(
+        self, *cells: str, credentials: list[dict[str, str]] | None = None, artifacts: list[str] | None = None
+    ) -> str:
+        document = {
+            "dataspaceSpec": {"protocolStack": ["dsp"], "credentialSpecs": credentials or []},
+            "artifacts": artifacts or [],
+        }
         profile_id, _ = self.dataspace_profiles.create(NewDataspaceProfile.model_validate(document))
         for cell in cells:
             self.dataspace_profiles.deploy(profile_id, NewDataspaceProfileDeployment(cell_id=cell))
@@ -68,6 +76,29 @@ class World:
         document = {"identifier": identifier} | fields
         _, answer = self.participant_profiles.deploy(tenant, NewParticipantProfileDeployment.model_validate(document))
         return dict(json.loads(answer.text))
+
+    def deploy_again(self, tenant: str, profile: str, **fields: Any) -> dict[str, Any]:
+        diff = ParticipantProfileDiff.model_validate(fields)
+        _, answer = self.participant_profiles.deploy_again(tenant, profile, diff)
+        return dict(json.loads(answer.text))
+
+    def change(self, tenant: str, profile: str, **fields: Any) -> dict[str, Any]:
+        """The answer names an orchestration where one has been started."""
+        diff = ParticipantProfileDiff.model_validate(fields)
+        _, answer = self.participant_profiles.change(tenant, profile, diff)
+        return dict(json.loads(answer.text))
+
+    def live_participant(self, **fields: Any) -> tuple[str, str]:
+        """An active participant profile whose deployment has left ``context``: the ids of its tenant and itself."""
+        tenant = self.tenant()
+        profile = self.deploy(tenant, **fields)
+        self.respond(deployed(profile["id"], profile["orchestrationId"], context="pc-1"))
+        return tenant, profile["id"]
+
+    def dispose(self, tenant: str, profile: str) -> None:
+        """Dispose a participant profile, with success."""
+        manifest, _ = self.participant_profiles.dispose(tenant, profile)
+        self.respond(disposed(profile, manifest))
 
     def participant(self) -> tuple[str, str, str]:
         """A pending participant profile: the ids of its tenant, itself and its deploy manifest."""
