@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cfm_core.store.constraints import error_for
+from cfm_core.store.constraints import RULES, USES, error_for
 from cfm_core.store.database import Database
 from cfm_core.tenancy.states import DeploymentState
 
@@ -32,5 +32,14 @@ def test_a_constraint_that_has_an_error_exists(database: Database, name: str) ->
     assert database.value(
         "SELECT count(*) FROM (SELECT conname::text AS name FROM pg_constraint"
         " UNION ALL SELECT relname::text FROM pg_class) known WHERE known.name = :name",
+        name=name,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(RULES | USES))
+def test_a_rule_that_has_an_error_is_raised_by_a_trigger(database: Database, name: str) -> None:
+    assert database.value(
+        "SELECT count(*) FROM pg_proc WHERE pronamespace = 'tenant_manager'::regnamespace"
+        "   AND prorettype = 'trigger'::regtype AND strpos(prosrc, quote_literal(:name)) > 0",
         name=name,
     )
