@@ -199,7 +199,8 @@ BEGIN
        FROM unnest(dataspaces) WITH ORDINALITY AS named (id, n)
       WHERE id <> ALL (known);
   END IF;
-  IF NEW.participant_roles - ARRAY(SELECT jsonb_array_elements_text(NEW.dataspace_profile_ids)) <> '{}' THEN
+  IF NEW.participant_roles <> '{}'
+     AND NEW.participant_roles - ARRAY(SELECT jsonb_array_elements_text(NEW.dataspace_profile_ids)) <> '{}' THEN
     PERFORM tenant_manager.refuse('participant_profiles_roles', '/participantRoles/' || id,
       format('roles are given for ''%s'', which is not among the dataspace profiles', id))
        FROM jsonb_object_keys(NEW.participant_roles) AS named (id)
@@ -355,41 +356,52 @@ CREATE TABLE tenant_manager.cell_loads (
 CREATE INDEX cell_loads_cell ON tenant_manager.cell_loads (cell_id);
 
 -- Counts on a row that nobody holds, and begins a new one where all are held: deployments never wait for each other.
-CREATE FUNCTION tenant_manager.count_participant(cells jsonb, change integer) RETURNS void
+CREATE FUNCTION tenant_manager.count_participants(cell uuid, change integer) RETURNS void
 LANGUAGE plpgsql
 AS $$
-DECLARE
-  cell uuid;
 BEGIN
-  FOR cell IN SELECT DISTINCT jsonb_array_elements_text(cells)::uuid LOOP
-    UPDATE tenant_manager.cell_loads
-       SET profiles = profiles + change
-     WHERE id = (SELECT id FROM tenant_manager.cell_loads WHERE cell_id = cell LIMIT 1 FOR UPDATE SKIP LOCKED);
-    IF NOT FOUND THEN
-      INSERT INTO tenant_manager.cell_loads (cell_id, profiles) VALUES (cell, change);
-    END IF;
-  END LOOP;
+  UPDATE tenant_manager.cell_loads
+     SET profiles = profiles + change
+   WHERE id = (SELECT id FROM tenant_manager.cell_loads WHERE cell_id = cell LIMIT 1 FOR UPDATE SKIP LOCKED);
+  IF NOT FOUND THEN
+    INSERT INTO tenant_manager.cell_loads (cell_id, profiles) VALUES (cell, change);
+  END IF;
 END
 $$;
 
-CREATE FUNCTION tenant_manager.count_participants() RETURNS trigger
+-- Once for a statement: who loads many profiles at once would otherwise leave as many versions of a row.
+CREATE FUNCTION tenant_manager.count_new_participants() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
-  IF TG_OP <> 'INSERT' AND OLD.state <> 'disposed' THEN
-    PERFORM tenant_manager.count_participant(tenant_manager.cells_of(OLD.vpas), -1);
-  END IF;
-  IF TG_OP <> 'DELETE' AND NEW.state <> 'disposed' THEN
-    PERFORM tenant_manager.count_participant(tenant_manager.cells_of(NEW.vpas), 1);
-  END IF;
+  PERFORM tenant_manager.count_participants(cell::uuid, count(DISTINCT id)::integer)
+     FROM added CROSS JOIN LATERAL jsonb_array_elements_text(tenant_manager.cells_of(vpas)) AS used (cell)
+    WHERE state <> 'disposed'
+    GROUP BY cell;
   RETURN NULL;
 END
 $$;
 
 CREATE TRIGGER participant_profiles_count AFTER INSERT ON tenant_manager.participant_profiles
-FOR EACH ROW WHEN (NEW.state <> 'disposed') EXECUTE FUNCTION tenant_manager.count_participants();
+REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION tenant_manager.count_new_participants();
+
+CREATE FUNCTION tenant_manager.count_changed_participant() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF OLD.state <> 'disposed' THEN
+    PERFORM tenant_manager.count_participants(cell, -1)
+       FROM (SELECT DISTINCT jsonb_array_elements_text(tenant_manager.cells_of(OLD.vpas))::uuid) AS used (cell);
+  END IF;
+  IF NEW.state <> 'disposed' THEN
+    PERFORM tenant_manager.count_participants(cell, 1)
+       FROM (SELECT DISTINCT jsonb_array_elements_text(tenant_manager.cells_of(NEW.vpas))::uuid) AS used (cell);
+  END IF;
+  RETURN NULL;
+END
+$$;
 
 CREATE TRIGGER participant_profiles_recount AFTER UPDATE ON tenant_manager.participant_profiles
 FOR EACH ROW WHEN ((OLD.state = 'disposed') <> (NEW.state = 'disposed')
                    OR tenant_manager.cells_of(OLD.vpas) <> tenant_manager.cells_of(NEW.vpas))
-EXECUTE FUNCTION tenant_manager.count_participants();
+EXECUTE FUNCTION tenant_manager.count_changed_participant();

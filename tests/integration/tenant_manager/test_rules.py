@@ -166,6 +166,26 @@ def test_at_most_ten_users_of_a_kind_are_named(world: World) -> None:
     assert [user["kind"] for user in users] == ["dataspaceProfile"] * 10 + ["participantProfile"] * 10
 
 
+def test_profiles_are_counted_where_they_are_however_they_are_written(world: World, database: Database) -> None:
+    cells, tenant = [world.cell(), world.cell()], world.tenant()
+    dataspace = world.dataspace(*cells)
+    insert(database, tenant, dataspaces=[dataspace], vpas=[vpa(cells[0]), vpa(cells[1]), vpa(cells[0])])
+    assert broken_rules(database) == []
+    others = (
+        "vpas = jsonb_build_array(vpas->1)",
+        "state = 'disposed', manifest = NULL, due_at = NULL",
+        f"vpas = jsonb_set(vpas, '{{0,cellId}}', '\"{cells[0]}\"')",
+        "state = 'active'",
+    )
+    for change in others:
+        database.rows(f"UPDATE tenant_manager.participant_profiles SET {change}")  # noqa: S608
+        assert broken_rules(database) == []
+    assert (
+        database.value("SELECT sum(profiles) FROM tenant_manager.cell_loads WHERE cell_id = :id::uuid", id=cells[0])
+        == 1
+    )
+
+
 # At the same time -------------------------------------------------------------------------------------------------------
 
 
