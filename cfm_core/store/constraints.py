@@ -6,7 +6,7 @@ Some are rules of the virtualization model, which triggers raise under such a na
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 
 from cfm_core.errors import CfmError, ConflictError, FieldError, RefusedError, ValidationError
 
@@ -41,8 +41,8 @@ def error_for(constraint: str, message: str = "", detail: str = "") -> CfmError 
     return make() if make else None
 
 
-def in_use(what: str, users: Iterable[Mapping[str, str]]) -> ConflictError:
-    """``what`` cannot go because of ``users``, each with its ``kind`` and ``id``."""
-    used_by = [{"kind": user["kind"], "id": user["id"]} for user in users]
+def in_use(what: str, users: Iterable[Sequence[str]]) -> ConflictError:
+    """``what`` cannot go because of ``users``, each a kind and an id."""
+    used_by = [{"kind": kind, "id": user} for kind, user in users]
     named = ", ".join(f"{user['kind']} {user['id']}" for user in used_by)
     return ConflictError(f"{what} is in use by {named}", {"usedBy": used_by})

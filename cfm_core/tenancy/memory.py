@@ -57,10 +57,10 @@ class Fabric:
     def deployed_participants(self) -> list[ParticipantProfile]:
         return [profile for profile in self.participant_profiles.values() if profile.state != DeploymentState.DISPOSED]
 
-    def users_of(self, cell: CellId | None, dataspace: DataspaceProfileId | None) -> list[dict[str, str]]:
-        """Participant profiles with a VPA on a cell and in a dataspace; None stands for any."""
+    def users_of(self, cell: CellId | None, dataspace: DataspaceProfileId | None) -> list[tuple[str, str]]:
+        """Participant profiles with a VPA on a cell and in a dataspace, kind and id; None stands for any."""
         return [
-            {"kind": "participantProfile", "id": profile.id}
+            ("participantProfile", profile.id)
             for profile in self.deployed_participants()
             if cell is None or any(vpa.cell_id == cell for vpa in profile.vpas)
             if dataspace is None or dataspace in profile.dataspace_profile_ids

@@ -283,7 +283,7 @@ DECLARE
   in_dataspace jsonb := jsonb_build_array(dataspace);
 BEGIN
   -- Each with a condition of its own, so that an index serves it.
-  RETURN coalesce(jsonb_agg(jsonb_build_object('kind', 'participantProfile', 'id', id)), '[]')
+  RETURN coalesce(jsonb_agg(jsonb_build_array('participantProfile', id)), '[]')
     FROM ((SELECT id FROM tenant_manager.participant_profiles
             WHERE dataspace IS NULL AND vpas @> on_cell AND state <> 'disposed' LIMIT 10)
           UNION ALL
@@ -305,7 +305,7 @@ BEGIN
     RETURN NEW;
   END IF;
   PERFORM tenant_manager.refuse_if_used('cells_in_use', 'cell ' || OLD.id, (
-    SELECT coalesce(jsonb_agg(jsonb_build_object('kind', 'dataspaceProfile', 'id', dataspace_profile_id)), '[]')
+    SELECT coalesce(jsonb_agg(jsonb_build_array('dataspaceProfile', dataspace_profile_id)), '[]')
       FROM (SELECT dataspace_profile_id FROM tenant_manager.dataspace_deployments WHERE cell_id = OLD.id LIMIT 10) AS served)
     || tenant_manager.users_of(OLD.id, NULL));
   RETURN OLD;

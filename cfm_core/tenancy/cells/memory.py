@@ -70,9 +70,9 @@ class MemoryCells:
             raise violated("cells_external_id_key")
         self._fabric.cells[cell.id] = cell
 
-    def _served(self, cell_id: CellId) -> list[dict[str, str]]:
+    def _served(self, cell_id: CellId) -> list[tuple[str, str]]:
         return [
-            {"kind": "dataspaceProfile", "id": profile.id}
+            ("dataspaceProfile", profile.id)
             for profile in self._fabric.dataspace_profiles.values()
             if any(deployment.cell_id == cell_id for deployment in profile.deployments)
         ]
