@@ -12,8 +12,16 @@ from typing import Any
 
 import pytest
 
-from cfm_core.errors import CfmError, ConflictError, FatalError, NotFoundError, RefusedError, ValidationError
-from cfm_core.store.database import Database
+from cfm_core.errors import (
+    CfmError,
+    ConflictError,
+    FatalError,
+    NotFoundError,
+    RecoverableError,
+    RefusedError,
+    ValidationError,
+)
+from cfm_core.store.database import Database, Transaction
 from cfm_core.tenancy.cells.v1alpha1 import CellDiff
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfileDeployment
 from cfm_core.tenancy.participant_profiles.v1alpha1 import ParticipantProfileDiff
@@ -40,7 +48,7 @@ def vpa(cell: str, external_id: str = "") -> dict[str, str]:
     return {"id": ABSENT, "type": "x", "cellId": cell, "externalCellId": external_id}
 
 
-def insert(database: Database, tenant: str, **changes: Any) -> None:
+def insert(database: Database | Transaction, tenant: str, **changes: Any) -> None:
     """Write a profile as the Tenant Manager does, without any of its checks."""
     row = {"dataspaces": [], "names": True, "roles": {}, "vpas": []} | changes
     encoded = {key: value if isinstance(value, bool) else json.dumps(value) for key, value in row.items()}
@@ -187,6 +195,48 @@ def test_profiles_are_counted_where_they_are_however_they_are_written(world: Wor
 
 
 # At the same time -------------------------------------------------------------------------------------------------------
+
+
+def while_deploying(world: World, database: Database, statement: str) -> bool:
+    """Whether ``statement`` can be done while a deployment has not been committed yet."""
+    cell, tenant = world.cell(), world.tenant()
+    dataspace = world.dataspace(cell)
+    with database.transaction() as deployment:
+        insert(deployment, tenant, dataspaces=[dataspace], vpas=[vpa(cell)])
+        try:
+            with database.transaction() as other:
+                other.simple("SET LOCAL lock_timeout = '100ms'")
+                other.rows(statement.format(cell=cell, dataspace=dataspace, tenant=tenant))
+        except RecoverableError:
+            return False
+        return True
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tenant_manager.cells SET state = 'offline' WHERE id = '{cell}'",
+        "DELETE FROM tenant_manager.cells WHERE id = '{cell}'",
+        "DELETE FROM tenant_manager.dataspace_deployments WHERE cell_id = '{cell}'",
+        "DELETE FROM tenant_manager.dataspace_profiles WHERE id = '{dataspace}'",
+        "DELETE FROM tenant_manager.tenants WHERE id = '{tenant}'",
+    ],
+)
+def test_what_a_deployment_rests_on_is_held_until_its_commit(world: World, database: Database, statement: str) -> None:
+    assert not while_deploying(world, database, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE tenant_manager.dataspace_profiles SET artifacts = '[]' WHERE id = '{dataspace}'",
+        "UPDATE tenant_manager.tenants SET properties = '{{}}' WHERE id = '{tenant}'",
+        "SELECT FROM tenant_manager.cells WHERE id = '{cell}' FOR SHARE",
+        "SELECT tenant_manager.count_participants('{cell}', 1)",
+    ],
+)
+def test_a_deployment_holds_up_nothing_else(world: World, database: Database, statement: str) -> None:
+    assert while_deploying(world, database, statement)
 
 
 _REFUSALS = (NotFoundError, ConflictError, RefusedError, ValidationError)
