@@ -200,13 +200,13 @@ def test_profiles_are_counted_where_they_are_however_they_are_written(world: Wor
 def while_deploying(world: World, database: Database, statement: str) -> bool:
     """Whether ``statement`` can be done while a deployment has not been committed yet."""
     cell, tenant = world.cell(), world.tenant()
-    dataspace = world.dataspace(cell)
+    dataspace, unserved = world.dataspace(cell), world.dataspace()
     with database.transaction() as deployment:
-        insert(deployment, tenant, dataspaces=[dataspace], vpas=[vpa(cell)])
+        insert(deployment, tenant, dataspaces=[dataspace, unserved], names=False, vpas=[vpa(cell)])
         try:
             with database.transaction() as other:
                 other.simple("SET LOCAL lock_timeout = '100ms'")
-                other.rows(statement.format(cell=cell, dataspace=dataspace, tenant=tenant))
+                other.rows(statement.format(cell=cell, dataspace=dataspace, unserved=unserved, tenant=tenant))
         except RecoverableError:
             return False
         return True
@@ -219,6 +219,7 @@ def while_deploying(world: World, database: Database, statement: str) -> bool:
         "DELETE FROM tenant_manager.cells WHERE id = '{cell}'",
         "DELETE FROM tenant_manager.dataspace_deployments WHERE cell_id = '{cell}'",
         "DELETE FROM tenant_manager.dataspace_profiles WHERE id = '{dataspace}'",
+        "DELETE FROM tenant_manager.dataspace_profiles WHERE id = '{unserved}'",
         "DELETE FROM tenant_manager.tenants WHERE id = '{tenant}'",
     ],
 )
