@@ -141,7 +141,7 @@ class MemoryParticipantProfiles:
 
     def _keep(self, profile: ParticipantProfile, manifest: OrchestrationManifest | None, due: timedelta) -> JsonEntity:
         fabric = self._fabric
-        if profile.state == DeploymentState.PENDING:
+        if manifest is not None and profile.state == DeploymentState.PENDING:
             self._check(profile)
         if profile.state != DeploymentState.DISPOSED and any(
             profile.identifier == one.identifier and profile.id != one.id for one in fabric.deployed_participants()

@@ -438,6 +438,8 @@ def test_a_change_that_is_never_answered_ends_in_error_that_says_so(world: World
 
 def test_other_properties_do_not_disturb_what_is_awaited(world: World) -> None:
     tenant, profile, manifest = world.participant()
+    (cell, *_) = cells_of(world.profile(tenant, profile))
+    world.cells.change(cell, CellDiff.model_validate({"state": "offline"}))
     world.change(tenant, profile, properties={"k": 1})
     assert world.respond(deployed(profile, manifest, a=1)) == [APPLIED]
     assert world.profile(tenant, profile)["properties"] == {"k": 1, "cfm.vpa.state": {"a": 1}}

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, RefusedError
+from cfm_core.tenancy.cells.model import CellOption
 from cfm_core.tenancy.cells.v1alpha1 import CellDiff, NewCell
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
 from cfm_core.tenancy.ids import is_id
+from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment
 from cfm_core.versions import Expected
 from tests.contract.tenancy.world import ABSENT, ALL, World, deployed
 
@@ -153,6 +156,46 @@ def test_participants_are_spread_over_the_cells_by_their_load(world: World) -> N
     assert placed(8, cellId=cells[0]) == cells[0]
     world.deploy_again(tenant, profiles[4])
     assert [placed(number) for number in range(9, 11)] == [cells[2], cells[1]]
+
+
+def test_another_selection_may_choose_the_cells(world: World) -> None:
+    tenant, cells = world.tenant(), sorted(world.cell() for _ in range(3))
+    world.dataspace(*cells)
+    profiles = world.selecting(lambda fit: fit[-1])
+    for number in range(2):
+        _, answer = profiles.deploy(tenant, NewParticipantProfileDeployment(identifier=f"did:{number}"))
+        assert {vpa["cellId"] for vpa in json.loads(answer.text)["vpas"]} == {cells[-1]}
+
+
+def test_what_has_changed_since_it_was_looked_at_is_looked_at_again(world: World) -> None:
+    tenant, cells = world.tenant(), sorted(world.cell() for _ in range(2))
+    world.dataspace(*cells)
+
+    def goes_offline(fit: Sequence[CellOption]) -> CellOption:
+        """Takes a cell just as it is being moved offline, as long as there are several."""
+        if len(fit) > 1:
+            world.cells.change(fit[0].id, CellDiff.model_validate({"state": "offline"}))
+        return fit[0]
+
+    profiles = world.selecting(goes_offline)
+    _, answer = profiles.deploy(tenant, NewParticipantProfileDeployment(identifier="did:1"))
+    assert {vpa["cellId"] for vpa in json.loads(answer.text)["vpas"]} == {cells[1]}
+    assert len(world.manifests()) == 1
+
+
+def test_what_does_not_hold_any_more_is_told_exactly(world: World) -> None:
+    tenant, cell = world.tenant(), world.cell()
+    dataspace = world.dataspace(cell)
+
+    def ends(fit: Sequence[CellOption]) -> CellOption:
+        world.dataspace_profiles.delete(dataspace)
+        return fit[0]
+
+    wanted = NewParticipantProfileDeployment(identifier="did:1", dataspace_profile_ids=[dataspace])
+    with pytest.raises(RefusedError, match="there is no dataspace profile") as caught:
+        world.selecting(ends).deploy(tenant, wanted)
+    assert [error.pointer for error in caught.value.errors] == ["/dataspaceProfileIds/0"]
+    assert world.sent() == []
 
 
 def test_the_load_of_a_cell_counts_participants_and_not_their_agents(world: World) -> None:

@@ -22,6 +22,7 @@ from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, Ne
 from cfm_core.tenancy.memory import Fabric
 from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfiles
 from cfm_core.tenancy.participant_profiles.model import Verdict
+from cfm_core.tenancy.participant_profiles.selection import CellSelection
 from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles, ParticipantProfileStore, Patience
 from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
 from cfm_core.tenancy.participant_profiles.v1alpha1 import (
@@ -50,6 +51,10 @@ class World:
     def patient(self, patience: Patience) -> ParticipantProfiles:
         """The use cases with another patience."""
         return ParticipantProfiles(self.participant_profile_store, patience)
+
+    def selecting(self, selection: CellSelection) -> ParticipantProfiles:
+        """The use cases with another selection of cells."""
+        return ParticipantProfiles(self.participant_profile_store, selection=selection)
 
     def manifests(self) -> list[dict[str, Any]]:
         return [event["data"] for event in self.sent()]
