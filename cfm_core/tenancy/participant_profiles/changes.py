@@ -76,11 +76,12 @@ def with_properties(profile: ParticipantProfile, diff: ParticipantProfileDiff) -
 def concerns_services(profile: ParticipantProfile, diff: ParticipantProfileDiff) -> bool:
     """Whether ``diff`` asks for more than other properties of the profile."""
     dataspaces, roles, properties = diff.dataspace_profile_ids, diff.participant_roles, _vpa_properties(diff)
+    ids = {vpa.id for vpa in profile.vpas}
     return any(
         (
             dataspaces is not None and set(dataspaces) != set(profile.dataspace_profile_ids),
             roles is not None and _roles(roles) != profile.participant_roles,
-            any(not vpa.id for vpa in diff.vpas),
+            any(vpa.id not in ids for vpa in diff.vpas),
             any(properties.get(vpa.type, vpa.properties) != vpa.properties for vpa in profile.vpas),
         )
     )

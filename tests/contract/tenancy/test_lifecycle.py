@@ -357,7 +357,7 @@ def test_vpas_are_added_to_those_that_are_there(world: World) -> None:
         ({"dataspaceProfileIds": ["{elsewhere}"]}, "/vpas/0/cellId", "not deployed to cell"),
         ({"vpas": [{"type": "x", "cellId": "{offline}"}]}, "/vpas/0/cellId", "not active"),
         ({"vpas": [{"type": "x", "cellId": "no-uuid"}]}, "/vpas/0/cellId", "there is no cell"),
-        ({"vpas": [{"type": "x", "id": ABSENT}, {"type": "x"}]}, "/vpas/0/id", "has no VPA"),
+        ({"vpas": [{"type": "x", "id": ABSENT}]}, "/vpas/0/id", "has no VPA"),
         ({"vpas": [{"type": "x"}] * 61}, "/vpas", "at most 64 VPAs, and not 65"),
     ],
 )
