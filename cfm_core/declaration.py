@@ -45,6 +45,15 @@ class HttpFunction:
     """The shape of the entries, for a function that answers with a page of a list; else None."""
     gives: Mapping[int, Any] = field(default_factory=dict, compare=False)
     """The shape of the answer for each status of a success; None for an empty one."""
+    media: str = "application/json"
+    """The content type of an answer of success."""
+    query: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What the handler reads from the URL by itself: the shape of each parameter. None of them is required."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it answers: HEAD beside GET."""
+        return ("GET", "HEAD") if self.method == "GET" else (self.method,)
 
     def match(self, path: str) -> dict[str, str] | None:
         """The path's variables, or None where this function does not answer that path. A trailing slash is no matter."""

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import flask
@@ -46,6 +47,8 @@ def http_function(
     body_is_optional: bool = False,
     lists: Any = None,
     gives: Mapping[int, Any] | None = None,
+    media: str = "application/json",
+    query: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[Callable[..., flask.Response]], Target]:
     """Declare a function that answers ``method`` on ``path``.
 
@@ -56,6 +59,8 @@ def http_function(
         body_is_optional: no body at all stands for ``{}``.
         lists: the shape of the entries of a list. It is asked for by the URL, or in a POST by a ``QueryRequest``.
         gives: the shape of the answer for each status of a success, None for an empty one; a list's is known.
+        media: the content type of an answer of success.
+        query: the shapes of what the handler itself reads from the URL, by name; none of them is required.
     """
 
     def declare(handler: Callable[..., flask.Response]) -> Target:
@@ -74,6 +79,8 @@ def http_function(
                 body_is_optional,
                 lists,
                 gives if gives is not None else {200: list[lists] if lists is not None else None},
+                media,
+                query,
             )
         )
 

@@ -10,7 +10,9 @@ import contextlib
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
@@ -41,8 +43,25 @@ class Telemetry:
 TELEMETRY: ServiceType[Telemetry] = ServiceType("telemetry")
 
 
+_logged: ContextVar[Mapping[str, str]] = ContextVar("logged", default=MappingProxyType({}))
+
+
+@contextlib.contextmanager
+def logged(**fields: str) -> Iterator[None]:
+    """Add ``fields`` to every record that is logged in the block."""
+    token = _logged.set({**_logged.get(), **fields})
+    try:
+        yield
+    finally:
+        _logged.reset(token)
+
+
+def _add_logged(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {**event, **_logged.get()}
+
+
 def json_handler() -> logging.Handler:
-    """A handler that writes each record as one line of JSON, with whatever the record carries in ``extra``."""
+    """A handler that writes each record as one line of JSON, with what it carries in ``extra`` and what ``logged`` adds."""
     import structlog
 
     handler = logging.StreamHandler()
@@ -54,7 +73,7 @@ def json_handler() -> logging.Handler:
                 structlog.processors.JSONRenderer(default=str, ensure_ascii=False),
             ],
             foreign_pre_chain=[
-                structlog.contextvars.merge_contextvars,
+                _add_logged,
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
                 structlog.stdlib.ExtraAdder(),

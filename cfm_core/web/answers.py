@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import flask
@@ -61,3 +62,15 @@ def accepted(request: flask.Request, text: str, monitor: str, version: int | Non
 def empty(status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
     """A JSON answer of zero bytes, as the contract has them."""
     return json_text("", status, headers)
+
+
+def no_such_page() -> flask.Response:
+    """404 for a path that nobody answers, as the contract has it."""
+    return flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
+
+
+def not_allowed(methods: Iterable[str]) -> flask.Response:
+    """405 for a method that the path does not answer, as the contract has it: without a body."""
+    response = flask.Response(status=405, headers={"Allow": ", ".join(methods)})
+    del response.headers["Content-Type"]
+    return response

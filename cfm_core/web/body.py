@@ -29,6 +29,12 @@ DEEPEST = 34
 """Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
 
+_MOST_NAMED = 10
+"""So many fields at most are named that do not fit, and that nobody knows."""
+_MOST_LISTED = 1000
+_LONGEST_NAME = 200
+
+
 @dataclass(frozen=True, slots=True)
 class Unknown:
     """A field that nobody asks for; ``meant`` is the one whose name is most like it, or empty."""
@@ -41,7 +47,7 @@ class Unknown:
 
 
 def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
-    """Read ``raw`` as ``model``, and name the fields that it has besides.
+    """Read ``raw`` as ``model``, and name the first fields that it has besides.
 
     Raises:
         ValidationError: it is not JSON, not an object, or does not fit; says where.
@@ -65,12 +71,32 @@ def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
     try:
         return model.model_validate(_named_as_declared(document, model, "", unknown)), tuple(unknown)
     except pydantic.ValidationError as error:
-        errors = [
-            FieldError("".join(f"/{_escaped(part)}" for part in item["loc"]), item["msg"]) for item in error.errors()
-        ]
-        kind = "Invalid JSON" if any(item["type"].endswith("_type") for item in error.errors()) else "Invalid payload"
-        detail = "; ".join(f"{item.pointer or 'the body'}: {item.detail}" for item in errors)
-        raise ValidationError(f"{kind}: {detail}", errors) from None
+        raise _misfit(error) from None
+
+
+def _misfit(error: pydantic.ValidationError) -> ValidationError:
+    """What does not fit, and where; of very many things only their number, because to list them takes too long."""
+    if (count := error.error_count()) > _MOST_LISTED:
+        return ValidationError(f"Invalid payload: {count} values do not fit")
+    items = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = [
+        FieldError(_shortened("".join(f"/{_escaped(part)}" for part in item["loc"])), _told(item["msg"]))
+        for item in items[:_MOST_NAMED]
+    ]
+    kind = "Invalid JSON" if any(item["type"].endswith("_type") for item in items) else "Invalid payload"
+    details = [f"{item.pointer or 'the body'}: {item.detail}" for item in errors]
+    if count > _MOST_NAMED:
+        details.append(f"and {count - _MOST_NAMED} more")
+    return ValidationError(f"{kind}: {'; '.join(details)}", errors)
+
+
+def _told(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def _shortened(text: str) -> str:
+    """``text`` as an answer may repeat it: what a caller sends can be as long as a whole body."""
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
 
 
 def content(request: flask.Request) -> bytes:
@@ -125,6 +151,7 @@ def _check_text(text: str, pointer: str) -> None:
 
 
 def _invalid(pointer: str, detail: str) -> ValidationError:
+    pointer = _shortened(pointer)
     return ValidationError(f"Invalid JSON: {pointer or 'the body'}: {detail}", [FieldError(pointer, detail)])
 
 
@@ -143,8 +170,9 @@ def _named_as_declared(
     for key, value in document.items():
         at = f"{pointer}/{_escaped(key)}"
         if (known := fields.get(key.lower())) is None:
-            alike = difflib.get_close_matches(key.lower(), fields, n=1)
-            unknown.append(Unknown(at, fields[alike[0]][0] if alike else ""))
+            if len(unknown) < _MOST_NAMED:
+                alike = difflib.get_close_matches(_shortened(key).lower(), fields, n=1)
+                unknown.append(Unknown(_shortened(at), fields[alike[0]][0] if alike else ""))
         elif value is not None:
             alias, annotation = known
             named[alias] = _value_named_as_declared(value, annotation, at, unknown)

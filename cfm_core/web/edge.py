@@ -13,9 +13,10 @@ import flask
 
 from cfm_core import deployment
 from cfm_core.assembly.auth import AUTHENTICATOR
+from cfm_core.assembly.telemetry import logged
 from cfm_core.declaration import HttpFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ValidationError
-from cfm_core.web import body, idempotency, paging
+from cfm_core.web import answers, body, idempotency, paging
 from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,11 @@ log = logging.getLogger(__name__)
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
 
-_MOST_WARNINGS = 10
-_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
+"""Headers of every answer that has none of its own. An answer may be kept by whoever asked, and used again after the server
+has said that it still holds."""
 
 
 def request_id_of(request: flask.Request) -> str:
@@ -36,20 +40,27 @@ def request_id_of(request: flask.Request) -> str:
 
 def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     """Answer a request: authenticate, authorize, call the handler, turn what it raises into an answer."""
-    request_id = request_id_of(request)
+    told = {"X-Request-Id": request_id_of(request)}
+    fields = {"request_id": told["X-Request-Id"]}
+    if _TRACEPARENT.fullmatch(traceparent := request.environ.get("HTTP_TRACEPARENT", "")):
+        told["traceparent"] = fields["traceparent"] = traceparent
+    with logged(**fields):
+        response = _caught(function, request, told["X-Request-Id"])
+    for name, value in (_ALWAYS | told).items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _caught(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
     try:
-        response = _answer(function, request, request_id)
+        return _answer(function, request, request_id)
     except CfmError as error:
         if not isinstance(error, ClientError):
             log.error("%s failed [%s]: %s", function.name, request_id, error, exc_info=error)
-        response = problem(error, request, request_id)
+        return problem(error, request, request_id)
     except Exception as error:
         log.exception("%s crashed [%s]", function.name, request_id)
-        response = problem(FatalError(str(error)), request, request_id)
-    response.headers["X-Request-Id"] = request_id
-    if (traceparent := request.environ.get("HTTP_TRACEPARENT")) is not None:
-        response.headers["traceparent"] = traceparent
-    return response
+        return problem(FatalError(str(error)), request, request_id)
 
 
 def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
@@ -63,9 +74,9 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     if variables is None:
         variables = function.match(request.path)
         if variables is None:
-            return flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
-        if request.method not in {function.method, "HEAD" if function.method == "GET" else function.method}:
-            return flask.Response(status=405, headers={"Allow": function.method})
+            return answers.no_such_page()
+        if request.method not in function.methods:
+            return answers.not_allowed(function.methods)
     if principal is not None and function.scope is not None:
         principal.require(function.scope)
     # A handler without a declared body reads it itself, if at all.
@@ -102,5 +113,5 @@ def _call(
     response = function.handler(request, *services, *arguments, **variables)
     if unknown:
         # As JSON a text is a quoted string of ASCII, whatever a field is called.
-        response.headers["Warning"] = ", ".join(f"299 - {json.dumps(str(one))}" for one in unknown[:_MOST_WARNINGS])
+        response.headers["Warning"] = ", ".join(f"299 - {json.dumps(str(one))}" for one in unknown)
     return response

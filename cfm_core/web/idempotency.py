@@ -18,7 +18,8 @@ KEY = "HTTP_IDEMPOTENCY_KEY"
 """Where the WSGI environment has the key."""
 _REPLAYED = "Idempotency-Replayed"
 
-_PATTERN = re.compile(r"[\x21-\x7e]{1,255}")
+PATTERN = r"^[!-~]{1,255}$"
+"""What a key is: visible ASCII characters."""
 
 
 def answer(
@@ -34,7 +35,7 @@ def answer(
     key = request.environ.get(KEY)
     if key is None:
         return call()
-    if not _PATTERN.fullmatch(key):
+    if not re.fullmatch(PATTERN, key):
         raise ValidationError("Invalid Idempotency-Key: it has 1 to 255 visible ASCII characters")
     (answers,) = deployment.services((IDEMPOTENT_ANSWERS,))
     fingerprint = hashlib.sha256(request.query_string + b"\n" + raw).hexdigest()

@@ -5,6 +5,7 @@ Source: CFM wire contract, section 7.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from cfm_core.web import urls
 
 __all__ = ["MOST", "Asked", "Page", "QueryRequest", "asked_by_document", "asked_by_url", "headers"]
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4000}")
 LONGEST_LINKED = 1024
 """Characters of a predicate that links repeat; a list with a longer one has none, so that headers stay small."""
 
@@ -43,17 +45,14 @@ def asked_by_url(request: flask.Request) -> Asked:
     """What the URL says: ``q``, ``offset``, ``limit`` and ``after``; without ``q``, everything.
 
     Raises:
-        ValidationError: ``offset`` or ``limit`` is not an integer, or negative.
+        ValidationError: ``offset`` or ``limit`` is not an integer, negative, or out of range.
     """
     numbers = {}
     for name in ("offset", "limit"):
         raw = request.args.get(name, "")
-        try:
-            numbers[name] = int(raw) if raw else 0
-        except ValueError:
-            raise ValidationError(
-                f"Invalid {name}: {raw!r} is not an integer", [FieldError(f"/{name}", "integer")]
-            ) from None
+        if raw and not _INTEGER.fullmatch(raw):
+            raise ValidationError(f"Invalid {name}: not an integer", [FieldError(f"/{name}", "must be an integer")])
+        numbers[name] = int(raw or 0)
     predicate = request.args.get("q", "true")
     return Asked(predicate, _page(request, numbers["offset"], numbers["limit"], request.args.get("after", "")))
 
@@ -62,19 +61,19 @@ def asked_by_document(request: flask.Request, document: QueryRequest) -> Asked:
     """What the document says.
 
     Raises:
-        ValidationError: ``offset`` or ``limit`` is negative.
+        ValidationError: ``offset`` or ``limit`` is negative, or out of range.
     """
     return Asked(document.predicate, _page(request, document.offset, document.limit, document.after))
 
 
 def _page(request: flask.Request, offset: int, limit: int, after: str) -> Page:
     for name, value in (("offset", offset), ("limit", limit)):
+        if not -(2**63) <= value < 2**63:
+            raise ValidationError(f"Invalid {name}: it is out of range", [FieldError(f"/{name}", "out of range")])
         if value < 0:
             raise ValidationError(
                 f"Invalid {name}: {value} is negative", [FieldError(f"/{name}", "must not be negative")]
             )
-        if value >= 2**63:
-            raise ValidationError(f"Invalid {name}: {value} is too large", [FieldError(f"/{name}", "too large")])
     return Page(offset, min(limit, MOST) or MOST, after, counted=not _count_is_unwanted(request))
 
 

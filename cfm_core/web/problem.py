@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from http import HTTPStatus
 from typing import Any
 
 import flask
 
+from cfm_core.contracts.documents import Document
 from cfm_core.errors import (
     CfmError,
     ConflictError,
@@ -21,41 +21,67 @@ from cfm_core.errors import (
     RefusedError,
     ValidationError,
 )
+from cfm_core.web import urls
+from cfm_core.web.problems import PATH, by_status
 
-PROBLEM = "application/problem+json"
+MEDIA = "application/problem+json"
+
+
+class ErrorDocument(Document):
+    """One thing that is wrong with the request's body or URL: a JSON pointer to it, and what it is."""
+
+    pointer: str
+    detail: str
+
+
+class ProblemDocument(Document):
+    """Why a request had no success. A conflict tells more, in fields of its own: ``usedBy``, ``allowedActions``."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    retryable: bool
+    request_id: str
+    error: str
+    message: str
+    code: int
+    errors: list[ErrorDocument] | None = None
 
 
 def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.Response:
     """Answer with ``error``; nothing internal goes out with one that the caller cannot mend."""
-    status = error.status
-    phrase = HTTPStatus(status).phrase
+    known = by_status(error.status)
     message = _message(error, request_id)
+    errors = error.errors if isinstance(error, ValidationError | RefusedError) else ()
     document: dict[str, Any] = {
-        "type": f"/problems/{phrase.lower().replace(' ', '-')}",
-        "title": phrase,
-        "status": status,
+        "type": urls.local(request, f"{PATH}/{known.name}"),
+        "title": known.title,
+        "status": error.status,
         "detail": message,
-        "instance": request.path,
+        "instance": urls.local(request, request.path),
         "retryable": isinstance(error, RecoverableError),
         "requestId": request_id,
-        "error": phrase,
+        "error": known.title,
         "message": message,
-        "code": status,
+        "code": error.status,
     }
-    if isinstance(error, ValidationError | RefusedError) and error.errors:
-        document["errors"] = [{"pointer": item.pointer, "detail": item.detail} for item in error.errors]
+    if errors:
+        document["errors"] = [{"pointer": item.pointer, "detail": item.detail} for item in errors]
     if isinstance(error, ConflictError):
         document |= error.context
-    wants_problem = PROBLEM in request.headers.get("Accept", "")
+    wants_problem = MEDIA in request.headers.get("Accept", "")
     response = flask.Response(
         json.dumps(document, separators=(",", ":")),
-        status,
-        content_type=PROBLEM if wants_problem else "application/json",
+        error.status,
+        content_type=MEDIA if wants_problem else "application/json",
     )
-    if status == HTTPStatus.UNAUTHORIZED:
+    if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, RecoverableError):
-        response.headers["Retry-After"] = str(math.ceil(error.retry_after or 1))
+    if document["retryable"]:
+        seconds = error.retry_after if isinstance(error, RecoverableError) else None
+        response.headers["Retry-After"] = str(math.ceil(seconds or 1))
     return response
 
 

@@ -41,7 +41,7 @@ class Router:
                 self._patterns.setdefault(function.path.count("/"), []).append(function)
             elif (other := self._exact.setdefault((function.method, function.path), function)) is not function:
                 raise FatalError(f"{other.name} and {function.name} both answer {function.method} {function.path}")
-            self._methods.setdefault(function.path, set()).add(function.method)
+            self._methods.setdefault(function.path, set()).update(function.methods)
         for functions_of_length in self._patterns.values():
             seen: dict[tuple[str, str], HttpFunction] = {}
             for function in functions_of_length:
@@ -62,5 +62,5 @@ class Router:
                 continue
             if function.method == method:
                 return Match(function, variables)
-            allowed.add(function.method)
+            allowed.update(function.methods)
         return Match(None, {}, tuple(sorted(allowed)))

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import flask
 
 _HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
+_UNQUOTED = "/:@!$&'()*+,;=~"
+"""What may stand in a path as it is."""
 _PREFIX = re.compile(r"(/[\w.~%-]+){0,16}/?", re.ASCII)
 
 
 def local(request: flask.Request, path: str) -> str:
-    """``path`` below the prefix that a proxy has taken off (``X-Forwarded-Prefix``)."""
+    """``path``, encoded as URLs want it, below the prefix that a proxy has taken off (``X-Forwarded-Prefix``)."""
     prefix = _first(request, "HTTP_X_FORWARDED_PREFIX")
-    return (prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else "") + path
+    return (prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else "") + quote(path, safe=_UNQUOTED)
 
 
 def absolute(request: flask.Request, path: str) -> str:
-    """``path`` with scheme and host, as the first proxy was asked for it (``X-Forwarded-Proto``, ``X-Forwarded-Host``)."""
+    """``path`` with scheme and host, as the first proxy was asked for it (``X-Forwarded-Proto``, ``X-Forwarded-Host``).
+
+    Without them where nobody has named a usable host: such an address is relative.
+    """
     scheme = _first(request, "HTTP_X_FORWARDED_PROTO")
-    host = _first(request, "HTTP_X_FORWARDED_HOST")
     scheme = scheme if scheme in {"http", "https"} else request.scheme
-    host = host if _HOST.fullmatch(host) else request.host
-    return f"{scheme}://{host}{local(request, path)}"
+    for host in (_first(request, "HTTP_X_FORWARDED_HOST"), request.host):
+        if _HOST.fullmatch(host):
+            return f"{scheme}://{host}{local(request, path)}"
+    return local(request, path)
 
 
 def _first(request: flask.Request, header: str) -> str:

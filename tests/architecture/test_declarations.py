@@ -16,8 +16,11 @@ EVENTS = [one for one in DECLARED if isinstance(one, EventFunction)]
 BASE = "/api/v1alpha1"
 
 BY_TOKEN = f"{BASE}/orchestrations/{{orchestration_id}}/activities/{{activity_id}}/complete"
-OPEN = {"/health", "/livez", "/readyz", BY_TOKEN}
-"""What needs no scope: health, and what a token of its own allows."""
+OPEN = {
+    *("/health", "/livez", "/readyz", BY_TOKEN),
+    *("/openapi.json", "/docs", "/docs/{name}", "/problems/{name}"),
+}
+"""What needs no scope: health, what a token of its own allows, and the documentation."""
 
 
 def name_of(declaration: Declaration) -> str:

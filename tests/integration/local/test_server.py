@@ -123,7 +123,7 @@ def test_an_unknown_path_is_404_in_plain_text(gateway: Client, issuer: Issuer) -
 
 
 def test_an_unknown_method_is_405_without_a_body(gateway: Client, issuer: Issuer) -> None:
-    for path, who, allowed in (("/api/v1alpha1/things", issuer, "POST"), ("/open", None, "GET")):
+    for path, who, allowed in (("/api/v1alpha1/things", issuer, "POST"), ("/open", None, "GET, HEAD")):
         answer = ask(gateway, "PUT", path, who)
         assert (answer.status_code, answer.headers["Allow"], answer.data) == (405, allowed, b"")
         assert "Content-Type" not in answer.headers
