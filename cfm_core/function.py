@@ -64,7 +64,7 @@ def http_function(
     """
 
     def declare(handler: Callable[..., flask.Response]) -> Target:
-        pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path).rstrip("/")) + "/?")
+        pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/\n]+)", re.escape(path).rstrip("/")) + "/?")
         return target_of(
             HttpFunction(
                 handler.__name__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +23,7 @@ class RequestKey:
     key: str
 
     def __str__(self) -> str:
-        return "\n".join((self.subject, self.method, self.path, self.key))
+        return json.dumps([self.subject, self.method, self.path, self.key])
 
 
 @dataclass(frozen=True, slots=True)

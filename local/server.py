@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from cfm_core.web.router import Router
 
 INTERNAL = "/-/functions"
-API = "/api/v1alpha1"
 
 GATEWAY_THREADS = 3
 """How many of a gateway's requests are worked on at a time."""
@@ -114,34 +113,12 @@ class Gateway:
 
 
 def unmatched(environ: WSGIEnvironment, allowed: Sequence[str]) -> flask.Response:
-    """What a request is told that no function answers; below the API only to those who show a token.
-
-    Source: CFM wire contract, sections 1.1 and 2.
-    """
+    """What a request is told that no function answers."""
     import flask
 
-    from cfm_core import deployment
-    from cfm_core.assembly.auth import AUTHENTICATOR
-    from cfm_core.errors import CfmError
-    from cfm_core.web.edge import request_id_of
-    from cfm_core.web.problem import problem
+    from cfm_core.web import edge
 
-    request = flask.Request(environ)
-    request_id = request_id_of(request)
-    try:
-        if request.path == API or request.path.startswith(API + "/"):
-            (authenticator,) = deployment.services((AUTHENTICATOR,))
-            authenticator.authenticate(request.headers.get("Authorization"))
-    except CfmError as error:
-        response = problem(error, request, request_id)
-    else:
-        if allowed:
-            response = flask.Response(status=405, headers={"Allow": ", ".join(allowed)})
-            del response.headers["Content-Type"]
-        else:
-            response = flask.Response("404 page not found\n", 404, content_type="text/plain; charset=utf-8")
-    response.headers["X-Request-Id"] = request_id
-    return response
+    return edge.unmatched(flask.Request(environ), allowed)
 
 
 class Named:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flask
@@ -21,12 +21,14 @@ from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)
 
+API = "/api/v1alpha1"
+
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache"}
+_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache", "Server": "cfm"}
 """Headers of every answer that has none of its own. An answer may be kept by whoever asked, and used again after the server
 has said that it still holds."""
 
@@ -40,27 +42,47 @@ def request_id_of(request: flask.Request) -> str:
 
 def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     """Answer a request: authenticate, authorize, call the handler, turn what it raises into an answer."""
-    told = {"X-Request-Id": request_id_of(request)}
-    fields = {"request_id": told["X-Request-Id"]}
+    return _told(request, function.name, lambda request_id: _answer(function, request, request_id))
+
+
+def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
+    """Answer a request that no function answers: 405 where others have its path; below the API only to those with a token.
+
+    Args:
+        allowed: the methods that the path answers; none where nobody knows it.
+
+    Source: CFM wire contract, sections 1.1 and 2.
+    """
+
+    def work(request_id: str) -> flask.Response:
+        if f"{request.path}/".startswith(API + "/"):
+            (authenticator,) = deployment.services((AUTHENTICATOR,))
+            authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
+        return answers.not_allowed(allowed) if allowed else answers.no_such_page()
+
+    return _told(request, "the route table", work)
+
+
+def _told(request: flask.Request, who: str, work: Callable[[str], flask.Response]) -> flask.Response:
+    """What ``work`` gives for the request's id, or the problem that it raises, with the headers of every answer."""
+    request_id = request_id_of(request)
+    headers = _ALWAYS | {"X-Request-Id": request_id}
+    fields = {"request_id": request_id}
     if _TRACEPARENT.fullmatch(traceparent := request.environ.get("HTTP_TRACEPARENT", "")):
-        told["traceparent"] = fields["traceparent"] = traceparent
+        headers["traceparent"] = fields["traceparent"] = traceparent
     with logged(**fields):
-        response = _caught(function, request, told["X-Request-Id"])
-    for name, value in (_ALWAYS | told).items():
+        try:
+            response = work(request_id)
+        except CfmError as error:
+            if not isinstance(error, ClientError):
+                log.error("%s failed [%s]: %s", who, request_id, error, exc_info=error)
+            response = problem(error, request, request_id)
+        except Exception as error:
+            log.exception("%s crashed [%s]", who, request_id)
+            response = problem(FatalError(str(error)), request, request_id)
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     return response
-
-
-def _caught(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
-    try:
-        return _answer(function, request, request_id)
-    except CfmError as error:
-        if not isinstance(error, ClientError):
-            log.error("%s failed [%s]: %s", function.name, request_id, error, exc_info=error)
-        return problem(error, request, request_id)
-    except Exception as error:
-        log.exception("%s crashed [%s]", function.name, request_id)
-        return problem(FatalError(str(error)), request, request_id)
 
 
 def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:

@@ -52,7 +52,7 @@ class Router:
     def match(self, method: str, path: str) -> Match:
         """Find who answers. HEAD is answered by whoever answers GET; a trailing slash is no matter."""
         method = "GET" if method == "HEAD" else method
-        path = path.rstrip("/") or "/"
+        path = path.removesuffix("/") or "/"
         if (exact := self._exact.get((method, path))) is not None:
             return Match(exact, {})
         allowed: set[str] = set(self._methods.get(path, ()))
