@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import flask
 
-_HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
+_HOST = re.compile(r"([\w.-]{1,255}|\[[0-9a-fA-F:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
 _UNQUOTED = "/:@!$&'()*+,;=~"
 """What may stand in a path as it is."""
 _PREFIX = re.compile(r"(/[\w.~%-]+){0,16}/?", re.ASCII)
