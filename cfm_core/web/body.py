@@ -59,7 +59,10 @@ def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
     except UnicodeDecodeError as error:
         raise ValidationError(f"Invalid JSON: byte {error.start} is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise ValidationError(f"Invalid JSON: {error}" if raw else "Invalid JSON: the body is empty") from None
+        detail = (
+            f"{error.msg.partition(' (')[0]}: line {error.lineno} column {error.colno}" if raw else "the body is empty"
+        )
+        raise ValidationError(f"Invalid JSON: {detail}") from None
     except ValueError:
         raise ValidationError("Invalid JSON: a number has too many digits") from None
     _check(document, "", 1)

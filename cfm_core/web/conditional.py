@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import flask
 
 from cfm_core.versions import ANY, Expected
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+_VERSION = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def tag(version: int) -> str:
@@ -14,17 +19,18 @@ def tag(version: int) -> str:
 
 def expected(request: flask.Request) -> Expected:
     """What ``If-Match`` and ``If-None-Match`` say of the entity that is to be changed."""
-    if "HTTP_IF_MATCH" in request.environ:
-        if request.if_match.star_tag:
+    if (header := request.environ.get("HTTP_IF_MATCH")) is not None:
+        if header.strip() == "*":
             return Expected(exists=True)
-        # Weak tags and tags that never were a version's match nothing.
-        numbers = (int(tag) for tag in request.if_match.as_set() if tag.isascii() and tag.isdigit() and len(tag) < 10)
-        return Expected(frozenset(numbers), exists=True)
-    if "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.star_tag:
+        # Weak tags, and what never was a version's tag, match nothing.
+        tags = (text for weak, text in _TAG.findall(header) if not weak)
+        return Expected(frozenset(int(text) for text in tags if _VERSION.fullmatch(text)), exists=True)
+    if request.environ.get("HTTP_IF_NONE_MATCH", "").strip() == "*":
         return Expected(exists=False)
     return ANY
 
 
 def is_known(request: flask.Request, version: int) -> bool:
     """Whether whoever reads has this version already."""
-    return "HTTP_IF_NONE_MATCH" in request.environ and request.if_none_match.contains_weak(str(version))
+    header = request.environ.get("HTTP_IF_NONE_MATCH", "")
+    return header.strip() == "*" or any(text == str(version) for _, text in _TAG.findall(header))

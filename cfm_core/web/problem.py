@@ -26,6 +26,9 @@ from cfm_core.web.problems import PATH, by_status
 
 MEDIA = "application/problem+json"
 
+_MOST_ERRORS = 20
+_LONGEST = 1000
+
 
 class ErrorDocument(Document):
     """One thing that is wrong with the request's body or URL: a JSON pointer to it, and what it is."""
@@ -53,7 +56,7 @@ class ProblemDocument(Document):
 def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.Response:
     """Answer with ``error``; nothing internal goes out with one that the caller cannot mend."""
     known = by_status(error.status)
-    message = _message(error, request_id)
+    message = _shortened(_message(error, request_id))
     errors = error.errors if isinstance(error, ValidationError | RefusedError) else ()
     document: dict[str, Any] = {
         "type": urls.local(request, f"{PATH}/{known.name}"),
@@ -68,7 +71,9 @@ def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.R
         "code": error.status,
     }
     if errors:
-        document["errors"] = [{"pointer": item.pointer, "detail": item.detail} for item in errors]
+        document["errors"] = [
+            {"pointer": _shortened(item.pointer), "detail": _shortened(item.detail)} for item in errors[:_MOST_ERRORS]
+        ]
     if isinstance(error, ConflictError):
         document |= error.context
     wants_problem = MEDIA in request.headers.get("Accept", "")
@@ -83,6 +88,11 @@ def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.R
         seconds = error.retry_after if isinstance(error, RecoverableError) else None
         response.headers["Retry-After"] = str(math.ceil(seconds or 1))
     return response
+
+
+def _shortened(text: str) -> str:
+    """``text`` as an answer may have it: what it repeats of a request can be as long as a whole body."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _message(error: CfmError, request_id: str) -> str:
