@@ -236,6 +236,11 @@ def _failures(function: HttpFunction) -> Iterable[int]:
         yield 400
     if function.scope is not None:
         yield from (401, 403)
+    elif function.requires:
+        # What needs no scope is allowed by a token of its own.
+        yield 403
+    if not function.gives:
+        yield 405
     if "{" in function.path:
         yield 404
     if changes:

@@ -45,12 +45,12 @@ class Api:
     """A client of the gateway; ``headers`` go with every request. Paths are below the API's, or whole ones after ``//``."""
 
     def __init__(self, headers: Mapping[str, str] | None = None) -> None:
-        self._headers = dict(headers or {})
+        self.headers = dict(headers or {})
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Send a request; bytes as they are. A header's name is written with underscores: ``if_match='"1"'``."""
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        sent = self._headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
         whole = path[1:] if path.startswith("//") else BASE + path
         response = Client(GATEWAY).open(whole, method=method, data=data, headers=sent)
         return Answer(response.status_code, dict(response.headers), response.data.decode("utf-8", "replace"))
@@ -106,7 +106,7 @@ def fabric(api: Api) -> Fabric:
     assert api.post("/orchestration-definitions", definition).status == 201
     started = api.post("/orchestrations", {"id": manifest, "correlationId": "c", "orchestrationType": "some.type"})
     assert started.status == 202, started
-    deployed = api.post(f"/tenants/{tenant}/participant-profiles", {"identifier": "did:web:foo"})
+    deployed = api.post(f"/tenants/{tenant}/participant-profiles", {"identifier": f"did:web:{tenant}"})
     assert deployed.status == 202, deployed
     return Fabric(
         api,
