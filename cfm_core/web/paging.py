@@ -92,7 +92,7 @@ def headers(request: flask.Request, asked: Asked, found: JsonPage) -> dict[str, 
     told = {"Preference-Applied": "count=none"} if not page.counted else {"X-Total-Count": str(found.total)}
     if len(asked.predicate) > LONGEST_LINKED:
         return told
-    path = request.path.rstrip("/").removesuffix("/query")
+    path = urls.path_of(request).rstrip("/").removesuffix("/query")
     base = urls.absolute(request, path)
     kept = {name: value for name, value in request.args.items() if name not in {"offset", "limit", "after", "q"}}
     if asked.predicate != "true":

@@ -63,7 +63,7 @@ def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.R
         "title": known.title,
         "status": error.status,
         "detail": message,
-        "instance": urls.local(request, request.path),
+        "instance": urls.local(request, urls.path_of(request)),
         "retryable": isinstance(error, RecoverableError),
         "requestId": request_id,
         "error": known.title,

@@ -8,13 +8,16 @@ from urllib.parse import quote
 import flask
 
 _HOST = re.compile(r"([\w.-]{1,255}|\[[0-9a-fA-F:.]{2,45}\])(:[0-9]{1,5})?", re.ASCII)
-_UNQUOTED = "/:@!$&'()*+,;=~"
-"""What may stand in a path as it is."""
+_UNQUOTED = "%/:@!$&'()*+,;=~"
+"""What may stand in a path as it is, an encoded character included."""
 _PREFIX = re.compile(r"(/[\w.~%-]+){0,16}/?", re.ASCII)
 
 
 def local(request: flask.Request, path: str) -> str:
-    """``path``, encoded as URLs want it, below the prefix that a proxy has taken off (``X-Forwarded-Prefix``)."""
+    """``path`` below the prefix that a proxy has taken off (``X-Forwarded-Prefix``).
+
+    What no URL may hold is encoded; a path made of texts that may hold ``%`` or ``/`` has them encoded already.
+    """
     prefix = _first(request, "HTTP_X_FORWARDED_PREFIX")
     return (prefix.rstrip("/") if _PREFIX.fullmatch(prefix) else "") + quote(path, safe=_UNQUOTED)
 
@@ -35,3 +38,8 @@ def absolute(request: flask.Request, path: str) -> str:
 def _first(request: flask.Request, header: str) -> str:
     value: str = request.environ.get(header, "")
     return value.split(",")[0].strip()
+
+
+def path_of(request: flask.Request) -> str:
+    """The request's path as it may stand in a URL."""
+    return quote(request.path, safe=_UNQUOTED.replace("%", ""))
