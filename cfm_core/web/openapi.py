@@ -84,6 +84,7 @@ _HEADERS: dict[str, Json] = {
     "WWW-Authenticate": {"schema": _TEXT, "description": "How to authenticate."},
 }
 
+_VARIABLE_SCHEMA: Json = {"type": "string", "pattern": r"^[^/\n]+$"}
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _RESULTS = {200: "Done.", 201: "Created.", 202: "Accepted: the work goes on.", 204: "Done."}
 
@@ -169,7 +170,7 @@ def _operation(function: HttpFunction, schemas: Mapping[Key, Json]) -> Json:
 
 def _parameters(function: HttpFunction) -> list[Json]:
     parameters: list[Json] = [
-        {"name": to_camel(name), "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        {"name": to_camel(name), "in": "path", "required": True, "schema": _VARIABLE_SCHEMA}
         for name in _VARIABLE.findall(function.path)
     ]
     parameters += [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -97,3 +98,25 @@ def test_every_mistake_is_pointed_at() -> None:
 )
 def test_fields_that_nobody_asks_for_are_named(raw: bytes, unknown: list[str]) -> None:
     assert [str(one) for one in parse(raw, Whole)[1]] == unknown
+
+
+def test_of_very_many_unknown_fields_the_first_are_named_and_long_names_are_cut() -> None:
+    raw = json.dumps({"x" * 1_000_000: 1} | {f"k{number}": 1 for number in range(100)}).encode()
+    _, unknown = parse(raw, Whole)
+    assert len(unknown) == 10
+    assert len(unknown[0].pointer) == 200
+
+
+@pytest.mark.parametrize(
+    ("count", "errors", "message"),
+    [
+        (11, 10, "; and 1 more"),
+        (1000, 10, "; and 990 more"),
+        (1001, 0, "Invalid payload: 1001 values do not fit"),
+    ],
+)
+def test_of_very_many_mistakes_the_first_are_told(count: int, errors: int, message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parse(json.dumps({"parts": [1] * count}).encode(), Whole)
+    assert len(caught.value.errors) == errors
+    assert str(caught.value).endswith(message)
