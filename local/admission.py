@@ -84,9 +84,8 @@ def _whole(body: Iterable[bytes]) -> list[bytes]:
 def _too_slow(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     import flask
 
-    from cfm_core.web.edge import request_id_of
-    from cfm_core.web.problem import problem
+    from cfm_core.web import edge
 
     request = flask.Request(environ)
     error = TooSlowError("the request has not come to its end in time")
-    return _whole(problem(error, request, request_id_of(request))(environ, start_response))
+    return _whole(edge.refused(request, error)(environ, start_response))

@@ -72,9 +72,8 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
 def _away(name: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     import flask
 
-    from cfm_core.web.edge import request_id_of
-    from cfm_core.web.problem import problem
+    from cfm_core.web import edge
 
     request = flask.Request(environ)
     error = RecoverableError(f"the function {name} does not answer now", retry_after=1)
-    return problem(error, request, request_id_of(request))(environ, start_response)
+    return edge.refused(request, error)(environ, start_response)

@@ -28,7 +28,7 @@ PATH_VARIABLES = "cfm.path_variables"
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-cache", "Server": "cfm"}
+_ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "private, no-cache"), ("Server", "cfm"))
 """Headers of every answer that has none of its own. An answer may be kept by whoever asked, and used again after the server
 has said that it still holds."""
 
@@ -63,14 +63,16 @@ def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
     return _told(request, "the route table", work)
 
 
-def _told(request: flask.Request, who: str, work: Callable[[str], flask.Response]) -> flask.Response:
-    """What ``work`` gives for the request's id, or the problem that it raises, with the headers of every answer."""
+def refused(request: flask.Request, error: CfmError) -> flask.Response:
+    """Answer a request that comes to no function, because of ``error``."""
     request_id = request_id_of(request)
-    headers = _ALWAYS | {"X-Request-Id": request_id}
-    fields = {"request_id": request_id}
-    if _TRACEPARENT.fullmatch(traceparent := request.environ.get("HTTP_TRACEPARENT", "")):
-        headers["traceparent"] = fields["traceparent"] = traceparent
-    with logged(**fields):
+    return _with_headers(problem(error, request, request_id), request_id, _traceparent(request))
+
+
+def _told(request: flask.Request, who: str, work: Callable[[str], flask.Response]) -> flask.Response:
+    """What ``work`` gives for the request's id, or the problem that it raises."""
+    request_id, traceparent = request_id_of(request), _traceparent(request)
+    with logged(request_id=request_id, **({"traceparent": traceparent} if traceparent else {})):
         try:
             response = work(request_id)
         except CfmError as error:
@@ -80,8 +82,19 @@ def _told(request: flask.Request, who: str, work: Callable[[str], flask.Response
         except Exception as error:
             log.exception("%s crashed [%s]", who, request_id)
             response = problem(FatalError(str(error)), request, request_id)
-    for name, value in headers.items():
+    return _with_headers(response, request_id, traceparent)
+
+
+def _traceparent(request: flask.Request) -> str:
+    given: str = request.environ.get("HTTP_TRACEPARENT", "")
+    return given if _TRACEPARENT.fullmatch(given) else ""
+
+
+def _with_headers(response: flask.Response, request_id: str, traceparent: str) -> flask.Response:
+    for name, value in (*_ALWAYS, ("X-Request-Id", request_id)):
         response.headers.setdefault(name, value)
+    if traceparent:
+        response.headers["traceparent"] = traceparent
     return response
 
 

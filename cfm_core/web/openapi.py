@@ -93,6 +93,7 @@ def document(functions: Iterable[HttpFunction]) -> Json:
     """The document (OpenAPI 3.1) of ``functions``; operations in the order of their paths."""
     listed = sorted(functions, key=lambda one: (one.path, one.method))
     schemas, definitions = _schemas(listed)
+    failures = {status for function in listed for status in _failures(function)}
     paths: dict[str, Json] = {}
     for function in listed:
         path = _VARIABLE.sub(lambda found: f"{{{to_camel(found[1])}}}", function.path)
@@ -106,7 +107,9 @@ def document(functions: Iterable[HttpFunction]) -> Json:
             "parameters": _PARAMETERS,
             "headers": _HEADERS,
             "responses": {
-                problem.name: _problem(problem.status, f"{problem.title}. {problem.meaning}") for problem in PROBLEMS
+                problem.name: _problem(problem.status, f"{problem.title}. {problem.meaning}")
+                for problem in PROBLEMS
+                if problem.status in failures
             }
             | {"problem": _problem(0, "Another failure.")},
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},

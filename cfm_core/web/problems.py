@@ -48,6 +48,11 @@ PROBLEMS = (
         "Use one of the methods of the answer's header 'Allow'.",
     ),
     Problem(
+        *("request-timeout", 408, "Request Timeout"),
+        "The request has not arrived as a whole in time.",
+        "Send it again, without a pause.",
+    ),
+    Problem(
         *("conflict", 409, "Conflict"),
         "The request contradicts what is stored: a duplicate, a state in which this cannot be done, something that is in "
         "use, or a request with this Idempotency-Key that is still being worked on.",

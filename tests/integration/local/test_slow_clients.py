@@ -241,7 +241,7 @@ def test_a_body_that_is_announced_as_too_large_is_not_awaited(server: Server) ->
 
 def assert_is_too_large(answer: bytes) -> None:
     assert answer.startswith(b"HTTP/1.1 413 "), answer
-    assert b'"type":"/problems/request-entity-too-large"' in answer
+    assert b'"type":"/problems/content-too-large"' in answer
 
 
 def test_who_waits_for_a_function_that_takes_long_is_answered(server: Server) -> None:
