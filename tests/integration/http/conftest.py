@@ -7,8 +7,11 @@ import pytest
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
 from cfm_core.settings import Settings
+from cfm_core.store.database import Database, connect
+from local.servers.postgres import EmbeddedPostgres
 from tests.integration.http.api import Api, Fabric
 from tests.integration.http.api import fabric as make_fabric
+from tests.support.tokens import Issuer
 
 
 @pytest.fixture
@@ -35,3 +38,40 @@ def api(serve: Callable[[Settings], None], database_url: str) -> Api:
 @pytest.fixture
 def fabric(api: Api) -> Fabric:
     return make_fabric(api)
+
+
+@pytest.fixture(scope="module")
+def shared_database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
+    """A database for all tests of a module."""
+    name = request.module.__name__.rpartition(".")[2]
+    connection = connect(postgres.url("postgres"))
+    connection.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    database = Database(postgres.url(name))
+    yield database
+    database.close()
+    connection.run(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
+
+
+@pytest.fixture(scope="module")
+def shared_api(
+    request: pytest.FixtureRequest,
+    shared_database: Database,
+    postgres: EmbeddedPostgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Api]:
+    """A client with all scopes, of functions that work on ``shared_database`` and ask for tokens."""
+    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
+    url = postgres.url(request.module.__name__.rpartition(".")[2])
+    settings = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": url})
+    assembler = ServiceAssembler(deployment.assemblies(settings), settings)
+    deployment.use(assembler)
+    yield Api({"Authorization": f"Bearer {issuer.token()}"})
+    deployment.use(None)
+    assembler.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_fabric(shared_api: Api) -> Fabric:
+    """One of everything, for tests that leave it there."""
+    return make_fabric(shared_api)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,16 +21,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from cfm_core import deployment
-from cfm_core.assembly import ServiceAssembler
-from cfm_core.settings import Settings
-from cfm_core.store.database import connect
 from cfm_core.web.openapi import document
-from local.servers.postgres import EmbeddedPostgres
 from tests.integration.http.api import FUNCTIONS, GATEWAY, Api, fabric
-from tests.support.tokens import Issuer
 
-NAME = "conformance"
 CHECKS = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),
     *(response_headers_conformance, response_schema_conformance),
@@ -52,25 +44,10 @@ def strict_schema() -> Any:
 OPERATIONS = {found.ok().label: found.ok() for found in strict_schema().get_all_operations()}
 
 
-@pytest.fixture(scope="module")
-def api(postgres: EmbeddedPostgres, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    connection = connect(postgres.url("postgres"))
-    connection.run(f"CREATE DATABASE {NAME} TEMPLATE {template} STRATEGY file_copy")
-    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
-    environ = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": postgres.url(NAME)})
-    assembler = ServiceAssembler(deployment.assemblies(environ), environ)
-    deployment.use(assembler)
-    yield Api({"Authorization": f"Bearer {issuer.token()}"})
-    deployment.use(None)
-    assembler.stop()
-    connection.run(f"DROP DATABASE {NAME} WITH (FORCE)")
-    connection.close()
-
-
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_an_operation_answers_as_it_is_described(api: Api, label: str) -> None:
+def test_an_operation_answers_as_it_is_described(shared_api: Api, label: str) -> None:
     operation = OPERATIONS[label]
-    parts = fabric(api).fill(operation.path).split("/")
+    parts = fabric(shared_api).fill(operation.path).split("/")
     names = operation.path.split("/")
     known = {name[1:-1]: part for name, part in zip(names, parts, strict=True) if name.startswith("{")}
     cases = st.one_of(
@@ -80,7 +57,7 @@ def test_an_operation_answers_as_it_is_described(api: Api, label: str) -> None:
     )
 
     @settings(
-        max_examples=int(os.environ.get("CFM_EXAMPLES", "15")),
+        max_examples=int(os.environ.get("CFM_EXAMPLES", "40")),
         derandomize="CFM_EXAMPLES" not in os.environ,
         database=None,
         deadline=None,
@@ -89,6 +66,6 @@ def test_an_operation_answers_as_it_is_described(api: Api, label: str) -> None:
     )
     @given(case=cases)
     def conforms(case: schemathesis.Case[Any]) -> None:
-        case.call_and_validate(headers=dict(api.headers), checks=CHECKS)
+        case.call_and_validate(headers=dict(shared_api.headers), checks=CHECKS)
 
     conforms()
