@@ -100,6 +100,7 @@ def fabric(api: Api) -> Fabric:
     cell = api.post("/cells", {"state": "active"}).json["id"]
     dataspace = api.post("/dataspace-profiles", {}).json["id"]
     assert api.post(f"/dataspace-profiles/{dataspace}/deployments", {"cellId": cell}).status == 202
+    (deployment,) = api.get(f"/dataspace-profiles/{dataspace}").json["deployments"]
     assert api.post("/activity-definitions", {"type": "none"}).status == 201
     template, manifest = str(uuid.uuid4()), str(uuid.uuid4())
     definition = {"id": template, "activities": {"some.type": [{"id": "a", "type": "none"}]}}
@@ -114,6 +115,7 @@ def fabric(api: Api) -> Fabric:
             "tenants": tenant,
             "cells": cell,
             "dataspace-profiles": dataspace,
+            "deployments": deployment["id"],
             "participant-profiles": deployed.json["id"],
             "activity-definitions": "none",
             "orchestration-definitions": template,
