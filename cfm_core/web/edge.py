@@ -28,9 +28,6 @@ PATH_VARIABLES = "cfm.path_variables"
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "private, no-cache"), ("Server", "cfm"))
-"""Headers of every answer that has none of its own. An answer may be kept by whoever asked, and used again after the server
-has said that it still holds."""
 
 
 def request_id_of(request: flask.Request) -> str:
@@ -91,10 +88,15 @@ def _traceparent(request: flask.Request) -> str:
 
 
 def _with_headers(response: flask.Response, request_id: str, traceparent: str) -> flask.Response:
-    for name, value in (*_ALWAYS, ("X-Request-Id", request_id)):
-        response.headers.setdefault(name, value)
+    headers = response.headers
+    headers.add("X-Request-Id", request_id)
+    headers.add("X-Content-Type-Options", "nosniff")
+    headers.add("Server", "cfm")
+    if "Cache-Control" not in headers:
+        # Whoever asked may keep it, and use it again after the server has said that it still holds.
+        headers.add("Cache-Control", "private, no-cache")
     if traceparent:
-        response.headers["traceparent"] = traceparent
+        headers.add("traceparent", traceparent)
     return response
 
 
