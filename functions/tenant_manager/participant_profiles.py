@@ -95,7 +95,13 @@ def deploy_participant_profile_again(
     return _accepted(request, *profiles.deploy_again(tenant_id, profile_id, diff, expected(request)))
 
 
-@http_function("DELETE", PROFILE, scope=TM_WRITE, requires=[PARTICIPANT_PROFILES], gives={200: None, 202: None})
+@http_function(
+    *("DELETE", PROFILE),
+    scope=TM_WRITE,
+    requires=[PARTICIPANT_PROFILES],
+    gives={200: None, 202: None},
+    query={"purge": bool},
+)
 def dispose_participant_profile(
     request: Request, profiles: ParticipantProfiles, tenant_id: str, profile_id: str
 ) -> Response:

@@ -60,6 +60,12 @@ def test_an_operation_says_what_its_declaration_says(function: HttpFunction) -> 
     assert ("401" in found["responses"]) == (function.scope is not None)
 
 
+@pytest.mark.parametrize("function", [one for one in HTTP if one.method == "GET"], ids=lambda function: function.name)
+def test_whoever_reads_is_told_the_shape_of_what_comes(function: HttpFunction) -> None:
+    assert function.lists is not dict
+    assert None not in function.gives.values()
+
+
 def test_whatever_is_named_in_the_document_is_used() -> None:
     text = json.dumps(DOCUMENT)
     unused = [
