@@ -8,12 +8,10 @@ from cfm_core.query.memory import to_test
 from cfm_core.query.page import JsonPage, Page
 from cfm_core.query.parser import parse
 from cfm_core.query.sql import to_sql
-from cfm_core.query.tree import All, Equals, Everything, Predicate, Scalar
+from cfm_core.query.tree import Everything, Predicate
 
 __all__ = [
-    "All",
     "Column",
-    "Equals",
     "Everything",
     "Fields",
     "Json",
@@ -22,7 +20,6 @@ __all__ = [
     "Kind",
     "Page",
     "Predicate",
-    "Scalar",
     "parse",
     "to_sql",
     "to_test",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from cfm_core.query.parser import parse_error
-from cfm_core.query.tree import Equals
+from cfm_core.query.tree import Path
 
 
 class Kind(Enum):
@@ -30,10 +31,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """A free-form object; paths lead into it. A key that holds an array is equal to each of the array's elements.
-
-    ``sql`` is a jsonb column, best one with a GIN index of ``jsonb_path_ops``.
-    """
+    """A free-form object; paths lead into it. ``sql`` is a jsonb column, best one with a GIN index of ``jsonb_path_ops``."""
 
     sql: str
 
@@ -42,7 +40,7 @@ class Json:
 class JsonArray:
     """An array whose elements are objects, into which paths lead, or values, which the bare field is compared with.
 
-    The predicate holds where some element satisfies it. ``sql`` is a jsonb column, as for ``Json``.
+    ``sql`` is a jsonb column, as for ``Json``.
     """
 
     sql: str
@@ -57,20 +55,24 @@ class Fields:
     def __init__(self, roots: Mapping[str, Field]) -> None:
         self._roots = {name.lower(): (name, field) for name, field in roots.items()}
 
-    def find(self, term: Equals) -> tuple[str, Field]:
-        """The field that ``term`` begins with, and its name as declared.
+    def find(self, path: Path) -> tuple[str, Field]:
+        """The field that ``path`` begins with, and its name as declared.
 
         Raises:
             ValidationError: there is no such field, or it has nothing below it, or needs a key below it.
         """
-        root, *below = term.path
-        found = self._roots.get(root.lower())
+        found = self._roots.get(path.root.lower())
         if found is None:
-            known = ", ".join(name for name, _ in self._roots.values())
-            raise parse_error(term.position, f"there is no field {root!r}; there are {known}")
+            raise parse_error(path.position, self._unknown(path.root))
         name, field = found
-        if isinstance(field, Column) and below:
-            raise parse_error(term.position, f"the field {name!r} has no fields of its own")
-        if isinstance(field, Json) and not below:
-            raise parse_error(term.position, f"the field {name!r} is an object: name a key of it, as in {name}.key")
+        if isinstance(field, Column) and path.keys:
+            raise parse_error(path.position, f"the field {name!r} has no fields of its own")
+        if isinstance(field, Json) and not path.keys:
+            raise parse_error(path.position, f"the field {name!r} is an object: name a key of it, as in {name}.key")
         return found
+
+    def _unknown(self, written: str) -> str:
+        known = ", ".join(name for name, _ in self._roots.values())
+        near = difflib.get_close_matches(written.lower(), self._roots, n=1, cutoff=0.7)
+        hint = f" (did you mean {self._roots[near[0]][0]}?)" if near else ""
+        return f"there is no field {written!r}{hint}; there are {known}"
