@@ -8,7 +8,7 @@ import re
 from collections.abc import Set
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cfm_core.errors import FieldError, ValidationError
 from cfm_core.query.patterns import ending_with, like, starting_with
@@ -84,6 +84,23 @@ def parse(text: str) -> Predicate:
     Raises:
         ValidationError: it is not a predicate; says at which position, and what was expected there.
     """
+    predicate: Predicate = _read(text, "start")
+    _check_size(predicate)
+    return predicate
+
+
+def parse_path(text: str) -> Path:
+    """Read ``text`` as a path alone.
+
+    Raises:
+        ValidationError: it is no path; says at which position.
+    """
+    path: Path = _read(text, "path")
+    return path
+
+
+def _read(text: str, what: str) -> Any:
+    """What the grammar's rule ``what`` makes of ``text``."""
     if len(text) > LONGEST:
         raise parse_error(LONGEST + 1, f"a predicate has at most {LONGEST} characters")
     for position, character in enumerate(text, 1):
@@ -92,14 +109,11 @@ def parse(text: str) -> Predicate:
     from lark import UnexpectedInput
 
     try:
-        predicate: Any = _language().parse(text)
+        return _language().parse(text, start=what)
     except UnexpectedInput as error:
         # The token of the end is empty, and borrows the place of the one before.
         position = len(text) if getattr(error, "token", None) == "" else error.pos_in_stream or 0
-    else:
-        _check_size(predicate)
-        return cast(Predicate, predicate)
-    raise parse_error(position + 1, f"expected {_expected(text, position)}, found {_found(text, position)}")
+    raise parse_error(position + 1, f"expected {_expected(text, position, what)}, found {_found(text, position)}")
 
 
 @cache
@@ -108,14 +122,14 @@ def _language() -> Lark:
     from lark import Lark
 
     grammar = resources.files(__package__).joinpath("grammar.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", transformer=_Builder())
+    return Lark(grammar, parser="lalr", start=["start", "path"], transformer=_Builder())
 
 
-def _expected(text: str, position: int) -> str:
+def _expected(text: str, position: int, what: str) -> str:
     """What could stand at ``position``, where something else does, in words."""
     from lark import UnexpectedInput
 
-    reading: Any = _language().parse_interactive(text)
+    reading: Any = _language().parse_interactive(text, start=what)
     with contextlib.suppress(UnexpectedInput):
         for token in reading.iter_parse():
             # Not fed, because the parser forgets what else it could have taken.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from cfm_core.query.declared import DeclaredPath, hints
 from cfm_core.query.fields import Column, Fields, Json, JsonArray, Kind
 from cfm_core.query.instants import instant_of, moment_of
 from cfm_core.query.tree import (
@@ -24,6 +25,7 @@ from cfm_core.query.tree import (
     OneOf,
     Or,
     Ordered,
+    Path,
     Predicate,
     Present,
     Scalar,
@@ -41,17 +43,20 @@ _TYPES: Mapping[Kind, str] = {
 }
 
 
-def to_sql(predicate: Predicate, fields: Fields) -> tuple[str, dict[str, Any]]:
+def to_sql(predicate: Predicate, fields: Fields, declared: Collection[DeclaredPath] = ()) -> tuple[str, dict[str, Any]]:
     """The condition and its parameters, named ``q0``, ``q1`` and so on.
 
     The text is put together from the fields' expressions and fixed words; whatever the predicate holds is a parameter.
     Where the predicate does not hold, the condition is false or null.
 
+    Args:
+        declared: the paths that have an index of their own; they change what is fast, never what is found.
+
     Raises:
         ValidationError: the predicate names a field that ``fields`` lacks.
     """
     params = _Parameters()
-    return _condition(predicate, fields, params), params.values
+    return _condition(predicate, fields, declared, params), params.values
 
 
 class _Parameters:
@@ -65,21 +70,45 @@ class _Parameters:
         return f":{name}::{type_}"
 
 
-def _condition(predicate: Predicate, fields: Fields, params: _Parameters) -> str:
+def _condition(predicate: Predicate, fields: Fields, declared: Collection[DeclaredPath], params: _Parameters) -> str:
     match predicate:
         case Everything():
             return "true"
         case And():
-            return f"({' AND '.join(_condition(term, fields, params) for term in predicate.terms)})"
+            parts = [_exact(term, fields, declared, params) for term in predicate.terms]
+            parts += _hints(predicate.terms, fields, declared, params)
+            return f"({' AND '.join(parts)})"
         case Or():
-            return f"({' OR '.join(_condition(term, fields, params) for term in predicate.terms)})"
+            return f"({' OR '.join(_condition(term, fields, declared, params) for term in predicate.terms)})"
         case Not():
-            return f"({_condition(predicate.term, fields, params)} IS NOT TRUE)"
+            # Whatever an index says of the term, it says nothing of the negation.
+            return f"({_condition(predicate.term, fields, (), params)} IS NOT TRUE)"
         case _:
-            _, field = fields.find(predicate.path)
-            if isinstance(field, Column):
-                return _of_column(predicate, field, params)
-            return _of_json(predicate, field, params)
+            parts = [_exact(predicate, fields, declared, params), *_hints([predicate], fields, declared, params)]
+            return parts[0] if len(parts) == 1 else f"({' AND '.join(parts)})"
+
+
+def _exact(predicate: Predicate, fields: Fields, declared: Collection[DeclaredPath], params: _Parameters) -> str:
+    """The condition of a conjunction's part; of a single term without what indexes are told of it."""
+    if isinstance(predicate, Everything | And | Or | Not):
+        return _condition(predicate, fields, declared, params)
+    _, field = fields.find(predicate.path)
+    if isinstance(field, Column):
+        return _of_column(predicate, field, params)
+    return _of_json(predicate, field, params)
+
+
+def _hints(
+    terms: Sequence[Predicate], fields: Fields, declared: Collection[DeclaredPath], params: _Parameters
+) -> list[str]:
+    def column_of(path: Path) -> tuple[str, str]:
+        name, field = fields.find(path)
+        return name, field.sql
+
+    def parameter(value: Any, type_: str) -> str:
+        return params.add(_array(value) if isinstance(value, list) else value, type_)
+
+    return hints(terms, declared, column_of, parameter)
 
 
 def _of_column(term: Term, column: Column, params: _Parameters) -> str:

@@ -6,12 +6,15 @@ A term holds where some candidate satisfies it. What is absent and what is null 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cfm_core.query.patterns import Pattern
 
 Scalar = str | int | float | bool
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Order(StrEnum):
@@ -28,6 +31,12 @@ class Path:
     root: str
     keys: tuple[str, ...] = ()
     position: int = field(default=1, compare=False)
+
+    def __str__(self) -> str:
+        """As a predicate writes it; keys that are no names in back quotes."""
+        return ".".join(
+            [self.root, *(key if _NAME.fullmatch(key) else f"`{key.replace('`', '``')}`" for key in self.keys)]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,10 @@ def _socket(host: str, port: int, answer_seconds: int) -> socket.socket:
 class _Connection:
     """One connection with its prepared statements, the least recently used dropped first."""
 
-    def __init__(self, url: str) -> None:
-        self._raw = connect(url)
-        self._raw.run(_SESSION)
+    def __init__(self, url: str, session: str = _SESSION, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> None:
+        self._raw = connect(url, answer_seconds)
+        if session:
+            self._raw.run(session)
         self.is_closed = False
         self._statements: OrderedDict[str, Any] = OrderedDict()
 
@@ -317,6 +318,15 @@ class Database:
         """Run one statement that gives one value, as a transaction of its own; None where it gives no row."""
         row = self.row(sql, **params)
         return row[0] if row else None
+
+    @contextlib.contextmanager
+    def maintenance(self) -> Iterator[Transaction]:
+        """A connection of its own, without limits of time, on which every statement is a transaction of its own."""
+        connection = _Connection(self._url, session="", answer_seconds=0)
+        try:
+            yield Transaction(connection)
+        finally:
+            connection.close()
 
     def announce(self) -> None:
         """Wake the relay: a statement of its own has left rows in the outbox."""

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from cfm_core.tenancy.cells.service import Cells
     from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
     from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+    from cfm_core.tenancy.query_indexes.service import QueryIndexes
     from cfm_core.tenancy.tenants.service import Tenants
 
 TENANTS: ServiceType[Tenants] = ServiceType("tenants")
 CELLS: ServiceType[Cells] = ServiceType("cells")
 DATASPACE_PROFILES: ServiceType[DataspaceProfiles] = ServiceType("dataspace-profiles")
 PARTICIPANT_PROFILES: ServiceType[ParticipantProfiles] = ServiceType("participant-profiles")
+QUERY_INDEXES: ServiceType[QueryIndexes] = ServiceType("query-indexes")
 
-_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES)
+_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES, QUERY_INDEXES)
 
 
 class PostgresTenancyAssembly(ServiceAssembly):
@@ -37,6 +39,8 @@ class PostgresTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.dataspace_profiles.store import PostgresDataspaceProfiles
         from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
         from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
+        from cfm_core.tenancy.query_indexes.service import QueryIndexes
+        from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
         from cfm_core.tenancy.tenants.service import Tenants
         from cfm_core.tenancy.tenants.store import PostgresTenants
 
@@ -45,6 +49,7 @@ class PostgresTenancyAssembly(ServiceAssembly):
         context.registry.register(CELLS, Cells(PostgresCells(database)))
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(PostgresDataspaceProfiles(database)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(PostgresParticipantProfiles(database)))
+        context.registry.register(QUERY_INDEXES, QueryIndexes(PostgresQueryIndexes(database)))
 
 
 class MemoryTenancyAssembly(ServiceAssembly):
@@ -61,6 +66,8 @@ class MemoryTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.memory import Fabric
         from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfiles
         from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
+        from cfm_core.tenancy.query_indexes.memory import MemoryQueryIndexes
+        from cfm_core.tenancy.query_indexes.service import QueryIndexes
         from cfm_core.tenancy.tenants.memory import MemoryTenants
         from cfm_core.tenancy.tenants.service import Tenants
 
@@ -69,6 +76,7 @@ class MemoryTenancyAssembly(ServiceAssembly):
         context.registry.register(CELLS, Cells(MemoryCells(fabric)))
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(MemoryParticipantProfiles(fabric)))
+        context.registry.register(QUERY_INDEXES, QueryIndexes(MemoryQueryIndexes(fabric)))
 
 
 def tenancy_assembly(settings: Settings) -> ServiceAssembly:

@@ -17,6 +17,7 @@ from cfm_core.store.memory import page_of as page_of
 from cfm_core.tenancy.cells.model import Cell, CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.participant_profiles.model import ParticipantProfile, ParticipantProfileId
+from cfm_core.tenancy.query_indexes.model import QueryIndex, QueryIndexId
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
 
@@ -32,7 +33,7 @@ class Awaited:
 
 @dataclass(slots=True)
 class Fabric:
-    """What the four stores share. Whoever reads or writes holds ``lock``."""
+    """What the stores share. Whoever reads or writes holds ``lock``."""
 
     clock: Clock = system_clock
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -40,6 +41,7 @@ class Fabric:
     cells: dict[CellId, Cell] = field(default_factory=dict)
     dataspace_profiles: dict[DataspaceProfileId, DataspaceProfile] = field(default_factory=dict)
     participant_profiles: dict[ParticipantProfileId, ParticipantProfile] = field(default_factory=dict)
+    query_indexes: dict[QueryIndexId, QueryIndex] = field(default_factory=dict)
     awaited: dict[ParticipantProfileId, Awaited] = field(default_factory=dict)
     outbox: list[OutboxRow] = field(default_factory=list)
 

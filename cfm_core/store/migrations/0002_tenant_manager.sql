@@ -405,3 +405,27 @@ CREATE TRIGGER participant_profiles_recount AFTER UPDATE ON tenant_manager.parti
 FOR EACH ROW WHEN ((OLD.state = 'disposed') <> (NEW.state = 'disposed')
                    OR tenant_manager.cells_of(OLD.vpas) <> tenant_manager.cells_of(NEW.vpas))
 EXECUTE FUNCTION tenant_manager.count_changed_participant();
+
+-- Declared indexes -----------------------------------------------------------------------------------------------------
+
+-- Paths below an entity's properties that an operator has declared as indexed. What makes the indexes, and drops them,
+-- is cfm_core.tenancy.query_indexes; their names follow from the ids.
+CREATE TABLE tenant_manager.query_indexes (
+  id         uuid PRIMARY KEY,
+  version    integer NOT NULL DEFAULT 0,
+  entity     text NOT NULL CONSTRAINT query_indexes_entity CHECK (entity IN ('tenants', 'participant-profiles')),
+  path       text NOT NULL,                       -- as a predicate writes it
+  keys       text[] NOT NULL,                     -- below the properties
+  kind       text NOT NULL CONSTRAINT query_indexes_kind CHECK (kind IN ('number', 'time', 'text')),
+  state      text NOT NULL DEFAULT 'building'
+    CONSTRAINT query_indexes_state CHECK (state IN ('building', 'ready', 'failed', 'dropping')),
+  reason     text NOT NULL DEFAULT '',            -- why it has failed
+  created_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT query_indexes_once UNIQUE (entity, keys, kind)
+);
+
+CREATE FUNCTION tenant_manager.query_index_json(q tenant_manager.query_indexes) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":"' || q.id || '","version":' || q.version || ',"entity":"' || q.entity || '","path":' || to_json(q.path)::text
+    || ',"kind":"' || q.kind || '","state":"' || q.state || '"'
+    || CASE WHEN q.reason = '' THEN '' ELSE ',"reason":' || to_json(q.reason)::text END || '}';

@@ -43,3 +43,35 @@ BEGIN
   RETURN NULL;
 END
 $$;
+
+-- What an index of a path holds -----------------------------------------------------------------------------------------
+--
+-- Each function gives the one value at a path, null where there is none of its type, and a mark of its own, which is no value,
+-- where an array lies on the path: then there may be several, and the condition itself has to look. Keys that read as
+-- integers are not for these functions, because an array has them.
+
+CREATE FUNCTION query.has_array(document jsonb, path text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN EXISTS (SELECT FROM generate_series(1, cardinality(path)) n WHERE jsonb_typeof(document #> path[1:n]) = 'array');
+
+CREATE FUNCTION query.number_at(document jsonb, path text[]) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE jsonb_typeof(document #> path)
+         WHEN 'number' THEN (document #> path)::numeric
+         ELSE CASE WHEN query.has_array(document, path) THEN 'NaN'::numeric END
+       END;
+
+CREATE FUNCTION query.time_at(document jsonb, path text[]) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE jsonb_typeof(document #> path)
+         WHEN 'string' THEN query.instant_of(document #>> path)
+         ELSE CASE WHEN query.has_array(document, path) THEN 'infinity'::timestamptz END
+       END;
+
+-- The first 256 characters, so that no text is too long for an index.
+CREATE FUNCTION query.text_at(document jsonb, path text[]) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE jsonb_typeof(document #> path)
+         WHEN 'string' THEN left(document #>> path, 256)
+         ELSE CASE WHEN query.has_array(document, path) THEN repeat('!', 257) END
+       END;

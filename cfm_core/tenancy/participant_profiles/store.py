@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
 from cfm_core.contracts.orchestration import DEPLOY, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
-from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
+from cfm_core.query import Column, DeclaredPath, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import outbox, paging
 from cfm_core.store.database import Database, Row, Transaction
 from cfm_core.store.paging import Listing
@@ -33,6 +33,8 @@ from cfm_core.tenancy.participant_profiles.model import (
 )
 from cfm_core.tenancy.participant_profiles.service import Decide, Patience, Resent
 from cfm_core.tenancy.participant_profiles.v1alpha1 import stored_vpa
+from cfm_core.tenancy.query_indexes.model import IndexedEntity
+from cfm_core.tenancy.query_indexes.ready import ReadyIndexes
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import TenantId
 
@@ -59,13 +61,18 @@ LISTING = Listing("tenant_manager.participant_profiles", "tenant_manager.partici
 class PostgresParticipantProfiles:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._indexes = ReadyIndexes(database, IndexedEntity.PARTICIPANT_PROFILES)
 
     def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None:
         row = self._database.row(SQL["find"], id=profile_id, tenant_id=tenant_id)
         return JsonEntity(*row) if row else None
 
+    def declared(self) -> Collection[DeclaredPath]:
+        """The paths whose declared index is ready."""
+        return self._indexes.paths()
+
     def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
-        condition, params = to_sql(predicate, FIELDS)
+        condition, params = to_sql(predicate, FIELDS, self.declared())
         if tenant_id is not None:
             condition, params = f"t.tenant_id = :tenant_id::uuid AND ({condition})", params | {"tenant_id": tenant_id}
         return paging.select(self._database, LISTING, page, condition, params)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
-from cfm_core.query import Column, Fields, Json, JsonPage, Kind, Page, Predicate, to_sql
+from cfm_core.query import Column, DeclaredPath, Fields, Json, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
 from cfm_core.tenancy.answers import JsonEntity
+from cfm_core.tenancy.query_indexes.model import IndexedEntity
+from cfm_core.tenancy.query_indexes.ready import ReadyIndexes
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
 from cfm_core.tenancy.tenants.v1alpha1 import TenantPropertiesDiff
 from cfm_core.versions import Expected
@@ -30,6 +33,7 @@ LISTING = Listing("tenant_manager.tenants", "tenant_manager.tenant_json(t)", "(t
 class PostgresTenants:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._indexes = ReadyIndexes(database, IndexedEntity.TENANTS)
 
     def insert(self, tenant: Tenant) -> JsonEntity:
         ((version, text),) = self._database.rows(SQL["insert"], id=tenant.id, properties=json.dumps(tenant.properties))
@@ -39,8 +43,12 @@ class PostgresTenants:
         row = self._database.row(SQL["find"], id=tenant_id)
         return JsonEntity(*row) if row else None
 
+    def declared(self) -> Collection[DeclaredPath]:
+        """The paths whose declared index is ready."""
+        return self._indexes.paths()
+
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
-        condition, params = to_sql(predicate, FIELDS)
+        condition, params = to_sql(predicate, FIELDS, self.declared())
         return paging.select(self._database, LISTING, page, condition, params)
 
     def change(self, tenant_id: TenantId, diff: TenantPropertiesDiff, expected: Expected) -> JsonEntity | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfm_core.query import parse, to_sql, to_test
+from cfm_core.query import DeclaredPath, IndexKind, parse, to_sql, to_test
 from cfm_core.query.instants import instant_of
 from cfm_core.store.database import Database, Transaction
 from tests.support.predicates import FIELDS, TIMES, questions
@@ -40,12 +40,14 @@ def fill(transaction: Transaction, documents: Sequence[dict[str, Any]]) -> None:
     transaction.rows(_FILL, entities=json.dumps(numbered, default=lambda at: at.isoformat()))
 
 
-def in_postgres(transaction: Transaction, texts: Sequence[str]) -> list[list[int]]:
+def in_postgres(
+    transaction: Transaction, texts: Sequence[str], declared: Collection[DeclaredPath] = ()
+) -> list[list[int]]:
     """The numbers of the entities that satisfy each predicate; all of them asked at once."""
     selects: list[str] = []
     params: dict[str, Any] = {}
     for number, text in enumerate(texts):
-        condition, values = to_sql(parse(text), FIELDS)
+        condition, values = to_sql(parse(text), FIELDS, declared)
         condition = re.sub(r":q(\d+)", rf":p{number}_\1", condition)
         params |= {f"p{number}_{name[1:]}": value for name, value in values.items()}
         selects.append(f"ARRAY(SELECT n FROM entities t WHERE {condition} ORDER BY n)")  # noqa: S608
@@ -69,6 +71,23 @@ def test_both_find_the_same_entities(
         transaction.rows(f"SET LOCAL {way} = off")
         fill(transaction, documents)
         found = in_postgres(transaction, texts)
+    assert dict(zip(texts, found, strict=True)) == {text: in_memory(documents, text) for text in texts}
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(question=questions())
+def test_what_indexes_are_told_changes_nothing(
+    store: Database, question: tuple[list[dict[str, Any]], list[str]]
+) -> None:
+    documents, texts = question
+    declared = [
+        DeclaredPath("properties", keys, kind)
+        for keys in (("a",), ("b",), ("a", "a"), ("a", "b"), ("c d",))
+        for kind in IndexKind
+    ]
+    with store.transaction() as transaction:
+        fill(transaction, documents)
+        found = in_postgres(transaction, texts, declared)
     assert dict(zip(texts, found, strict=True)) == {text: in_memory(documents, text) for text in texts}
 
 

@@ -1,0 +1,122 @@
+"""Which index the planner takes for the important shapes of queries, with rows enough that it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from cfm_core.query import IndexKind, Page, parse, to_sql
+from cfm_core.store import paging
+from cfm_core.store.database import Database, connect
+from cfm_core.store.paging import Listing
+from cfm_core.tenancy.participant_profiles import store as profiles
+from cfm_core.tenancy.query_indexes.model import IndexedEntity, QueryIndex, QueryIndexId
+from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
+from cfm_core.tenancy.tenants import store as tenants
+from local.bench.crowd import DATASPACE, fill
+from local.servers.postgres import EmbeddedPostgres
+
+NAME = "query_plans"
+PAGE = Page(0, 50)
+
+Shown = tuple[str, str]
+"""A predicate, and what the plan has to name."""
+
+
+@pytest.fixture(scope="module")
+def crowd(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
+    """50,000 tenants and 20,000 participant profiles, their declared indexes ready."""
+    admin = connect(postgres.url("postgres"))
+    admin.run(f"CREATE DATABASE {NAME} TEMPLATE {template} STRATEGY file_copy")
+    fill(postgres.url(NAME), tenants=50_000, profiles=20_000)
+    database = Database(postgres.url(NAME))
+    indexes = PostgresQueryIndexes(database)
+    for number, (entity, key, kind) in enumerate(
+        [
+            (IndexedEntity.TENANTS, "size", IndexKind.NUMBER),
+            (IndexedEntity.TENANTS, "since", IndexKind.TIME),
+            (IndexedEntity.TENANTS, "name", IndexKind.TEXT),
+            (IndexedEntity.PARTICIPANT_PROFILES, "seats", IndexKind.NUMBER),
+        ]
+    ):
+        indexes.declare(QueryIndex(QueryIndexId(f"00000000-0000-4000-8000-{number:012}"), entity, (key,), kind))
+    indexes.work()
+    yield database
+    database.close()
+    admin.run(f"DROP DATABASE {NAME} WITH (FORCE)")
+    admin.close()
+
+
+def plan(database: Database, listing: Listing, page: Page, condition: str, params: dict[str, object]) -> str:
+    sql, place = paging.statement(listing, page, condition)
+    return "\n".join(text for (text,) in database.query(f"EXPLAIN {sql}", **params, **place))
+
+
+@pytest.mark.parametrize(
+    ("predicate", "parts"),
+    [
+        ("properties.name = 'tenant-777'", ["tenants_properties"]),
+        ("properties.address.geo.code = 777", ["tenants_properties"]),
+        ("properties.group = 'oems' AND properties.name = 'tenant-778'", ["tenants_properties"]),
+        ("properties.name IN ('tenant-1', 'tenant-2')", ["tenants_properties"]),
+        ("properties.name = 'tenant-1' OR properties.address.geo.code = 5", ["BitmapOr", "tenants_properties"]),
+        ("properties.name = 'tenant-1' AND properties.size > 5", ["tenants_properties"]),
+        ("properties.name = 'tenant-1' AND NOT properties.size > 5", ["tenants_properties"]),
+        ("properties.size >= 500 AND properties.size < 510", ["query_index_00000000000040008000000000000000"]),
+        (
+            "properties.since >= '2020-01-05T00:00:00Z' AND properties.since < '2020-01-05T00:30:00Z'",
+            ["query_index_00000000000040008000000000000001"],
+        ),
+        ("properties.name STARTS_WITH 'tenant-1234'", ["query_index_00000000000040008000000000000002"]),
+    ],
+)
+def test_a_selective_query_of_tenants_begins_with_an_index(
+    crowd: Database, predicate: str, parts: Sequence[str]
+) -> None:
+    condition, params = to_sql(parse(predicate), tenants.FIELDS, tenants.PostgresTenants(crowd).declared())
+    for page in (PAGE, Page()):
+        shown = plan(crowd, tenants.LISTING, page, condition, params)
+        assert all(part in shown for part in parts), shown
+        assert "Seq Scan" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("predicate", "index"),
+    [
+        ("identifier = 'did:web:participant-77.example'", "participant_profiles_identifier"),
+        ("tenantId = '00000000-0000-4000-8000-000000000000'", "participant_profiles_tenant"),
+        ("vpas.properties.region = 'region-77'", "participant_profiles_json"),
+        ("vpas.state = 'error'", "participant_profiles_json"),
+        ("dataspaceProfileIds = '00000000-0000-4000-8000-000000000000'", "participant_profiles_json"),
+        (f"participantRoles.`{DATASPACE}` = 'role-77'", "participant_profiles_json"),
+        (f"participantRoles.`{DATASPACE}` = 'role-77' AND vpas.state = 'active'", "participant_profiles_json"),
+        ("properties.seats > 19990", "query_index_00000000000040008000000000000003"),
+    ],
+)
+def test_a_selective_query_of_participant_profiles_begins_with_an_index(
+    crowd: Database, predicate: str, index: str
+) -> None:
+    store = profiles.PostgresParticipantProfiles(crowd)
+    condition, params = to_sql(parse(predicate), profiles.FIELDS, store.declared())
+    shown = plan(crowd, profiles.LISTING, PAGE, condition, params)
+    assert index in shown, shown
+    assert "Seq Scan" not in shown, shown
+
+
+def test_what_nearly_all_have_is_read_in_the_order_of_the_list(crowd: Database) -> None:
+    condition, params = to_sql(parse("properties.group = 'oems'"), tenants.FIELDS)
+    shown = plan(crowd, tenants.LISTING, Page(0, 50, counted=False), condition, params)
+    assert "Index Scan using tenants_pkey" in shown, shown
+
+
+@pytest.mark.parametrize("after", ["", "80000000-0000-4000-8000-000000000000"])
+def test_a_page_of_everything_is_read_in_the_order_of_the_list(crowd: Database, after: str) -> None:
+    shown = plan(crowd, tenants.LISTING, Page(0, 50, after, counted=False), "true", {})
+    assert "Index Scan using tenants_pkey" in shown, shown
+    assert ("Index Cond: (id > " in shown) is bool(after), shown
+
+
+def test_everything_is_counted_by_an_index_alone(crowd: Database) -> None:
+    shown = plan(crowd, tenants.LISTING, PAGE, "true", {})
+    assert "Index Only Scan using " in shown, shown
