@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 FAILED, TIMED_OUT, NOT_ALLOWED, NOT_FOUND, CONFLICT, UNREACHABLE = 1, 3, 4, 5, 6, 7
 """Exit codes beside 0 (done) and 2 (usage, click's own)."""
 
-_ELSEWHERE = {"demo": "local.demo", "bench": "local.bench"}
+_ELSEWHERE = {
+    "demo": "local.demo:demo",
+    "bench": "local.bench:bench",
+    "query-index": "local.query_indexes:query_index",
+}
 
 
 class _Commands(click.Group):
@@ -28,12 +32,13 @@ class _Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _ELSEWHERE:
-            command: click.Command = getattr(importlib.import_module(_ELSEWHERE[cmd_name]), cmd_name)
+            module, _, name = _ELSEWHERE[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
             return command
         return super().get_command(ctx, cmd_name)
 
 
-_data = click.option(
+data_option = click.option(
     "--data",
     type=click.Path(path_type=Path, readable=False),
     default=default_directory,
@@ -53,7 +58,7 @@ def main() -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address of the API.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Its port; 0: a free one.")
-@_data
+@data_option
 @click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
 @click.option("--no-auth", is_flag=True, help="Let everybody in, without a token.")
 @click.option("--seed", is_flag=True, help="Apply the demonstration fabric: definitions, a cell, a dataspace profile.")
@@ -97,7 +102,7 @@ def up(
 
 
 @main.command()
-@_data
+@data_option
 def down(data: Path) -> None:
     """Stop the stack, and return when it has ended."""
     from local import state
@@ -106,16 +111,16 @@ def down(data: Path) -> None:
     try:
         stopped = state.stop(data)
     except TimeoutError as error:
-        _fail(str(error), TIMED_OUT)
+        fail(str(error), TIMED_OUT)
     except (PermissionError, state.DirectoryError) as error:
-        _fail(str(error), NOT_ALLOWED)
+        fail(str(error), NOT_ALLOWED)
     except state.RunningError as error:
-        _fail(str(error), CONFLICT)
+        fail(str(error), CONFLICT)
     click.echo(f"stopped the stack in {data}" if stopped else f"nothing runs in {data}", err=True)
 
 
 @main.command()
-@_data
+@data_option
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(data: Path, output: str) -> None:
     """Tell what runs and whether it is healthy: exit code 0 if all is, 1 if not, 7 if nothing runs."""
@@ -129,7 +134,7 @@ def status(data: Path, output: str) -> None:
 
 @main.command()
 @click.argument("name", required=False)
-@_data
+@data_option
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is added, until the stack ends.")
 def logs(name: str | None, data: Path, follow: bool) -> None:
     """Print the log of the process NAME, or all of them, each line with its process's name."""
@@ -138,9 +143,9 @@ def logs(name: str | None, data: Path, follow: bool) -> None:
     data = data.expanduser().resolve()
     found = reports.log_files(data)
     if not found:
-        _fail(f"there are no logs in {data}", UNREACHABLE)
+        fail(f"there are no logs in {data}", UNREACHABLE)
     if name is not None and name not in found:
-        _fail(f"there is no process {name!r}; there are {', '.join(found)}", NOT_FOUND)
+        fail(f"there is no process {name!r}; there are {', '.join(found)}", NOT_FOUND)
     try:
         for line in reports.log_lines(data, name, (lambda: state.running(data) is not None) if follow else None):
             click.echo(line)
@@ -149,7 +154,7 @@ def logs(name: str | None, data: Path, follow: bool) -> None:
 
 
 @main.command()
-@_data
+@data_option
 def env(data: Path) -> None:
     """Print the variables of the stack for a shell: eval "$(cfm env)"."""
     found = _ready(data)
@@ -165,7 +170,7 @@ def env(data: Path) -> None:
 
 
 @main.command()
-@_data
+@data_option
 @click.option(
     "--scope", help='The scopes, for example "tenant-manager-api:read provision-manager-api:read"; all if not given.'
 )
@@ -191,15 +196,21 @@ def _running(data: Path) -> StackState:
     data = data.expanduser().resolve()
     found = state.running(data)
     if found is None:
-        _fail(f"nothing runs in {data}; start it with 'cfm up'", UNREACHABLE)
+        fail(f"nothing runs in {data}; start it with 'cfm up'", UNREACHABLE)
     return found
 
 
 def _ready(data: Path) -> StackState:
     found = _running(data)
     if not found.ready:
-        _fail(f"the stack in {data} is still starting", UNREACHABLE)
+        fail(f"the stack in {data} is still starting", UNREACHABLE)
     return found
+
+
+def api_of(data: Path) -> tuple[str, str]:
+    """The API's address and a token with all scopes, empty where none is needed; ends the command if nothing runs."""
+    found = _ready(data)
+    return found.url, _token(data) if found.auth else ""
 
 
 def _token(data: Path, scope: str | None = None, subject: str = "cfm") -> str:
@@ -209,6 +220,7 @@ def _token(data: Path, scope: str | None = None, subject: str = "cfm") -> str:
     return issuer.token(SCOPES if scope is None else scope.split(), subject)
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def fail(text: str, code: int) -> NoReturn:
+    """End the command with an exit code, and say why."""
     click.echo(f"cfm: {text}", err=True)
     sys.exit(code)

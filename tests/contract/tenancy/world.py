@@ -29,6 +29,9 @@ from cfm_core.tenancy.participant_profiles.v1alpha1 import (
     NewParticipantProfileDeployment,
     ParticipantProfileDiff,
 )
+from cfm_core.tenancy.query_indexes.memory import MemoryQueryIndexes
+from cfm_core.tenancy.query_indexes.service import QueryIndexes
+from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
 from cfm_core.tenancy.tenants.memory import MemoryTenants
 from cfm_core.tenancy.tenants.service import Tenants
 from cfm_core.tenancy.tenants.store import PostgresTenants
@@ -45,6 +48,7 @@ class World:
     dataspace_profiles: DataspaceProfiles
     participant_profiles: ParticipantProfiles
     participant_profile_store: ParticipantProfileStore
+    query_indexes: QueryIndexes
     sent: Callable[[], list[dict[str, Any]]]
     """The events in the outbox, in the order of their rows."""
 
@@ -163,6 +167,7 @@ def in_memory() -> World:
         DataspaceProfiles(MemoryDataspaceProfiles(fabric)),
         ParticipantProfiles(store),
         store,
+        QueryIndexes(MemoryQueryIndexes(fabric)),
         lambda: [event for row in fabric.outbox for event in row.events],
     )
 
@@ -179,6 +184,7 @@ def in_postgres(database: Database) -> World:
         DataspaceProfiles(PostgresDataspaceProfiles(database)),
         ParticipantProfiles(store),
         store,
+        QueryIndexes(PostgresQueryIndexes(database)),
         sent,
     )
 

@@ -109,6 +109,8 @@ def fabric(api: Api) -> Fabric:
     assert started.status == 202, started
     deployed = api.post(f"/tenants/{tenant}/participant-profiles", {"identifier": f"did:web:{tenant}"})
     assert deployed.status == 202, deployed
+    index = api.post("/query-indexes", {"entity": "tenants", "path": "properties.n", "kind": "number"})
+    assert index.status == 202, index
     return Fabric(
         api,
         {
@@ -121,6 +123,7 @@ def fabric(api: Api) -> Fabric:
             "orchestration-definitions": template,
             "orchestrations": manifest,
             "activities": "a",
+            "query-indexes": index.json["id"],
         },
     )
 
