@@ -18,6 +18,8 @@ _BY_NAME: dict[str, Callable[[], CfmError]] = {
     "participant_profiles_tenant_id_fkey": lambda: ValidationError(
         "Bad request: cannot delete tenant with participants"
     ),
+    "roles_name_key": lambda: ConflictError("a role with this name exists already"),
+    "users_subject_key": lambda: ConflictError("a user with this subject exists already"),
 }
 RULES = frozenset({"participant_profiles_dataspaces", "participant_profiles_roles", "participant_profiles_cells"})
 """Their message says what is wrong with a participant profile that is to be deployed, their detail points at it."""

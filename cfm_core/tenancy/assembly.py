@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
     from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
     from cfm_core.tenancy.query_indexes.service import QueryIndexes
+    from cfm_core.tenancy.roles.service import Roles
     from cfm_core.tenancy.tenants.service import Tenants
+    from cfm_core.tenancy.users.service import Users
 
 TENANTS: ServiceType[Tenants] = ServiceType("tenants")
 CELLS: ServiceType[Cells] = ServiceType("cells")
 DATASPACE_PROFILES: ServiceType[DataspaceProfiles] = ServiceType("dataspace-profiles")
 PARTICIPANT_PROFILES: ServiceType[ParticipantProfiles] = ServiceType("participant-profiles")
 QUERY_INDEXES: ServiceType[QueryIndexes] = ServiceType("query-indexes")
+ROLES: ServiceType[Roles] = ServiceType("roles")
+USERS: ServiceType[Users] = ServiceType("users")
 
-_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES, QUERY_INDEXES)
+_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES, QUERY_INDEXES, ROLES, USERS)
 
 
 class PostgresTenancyAssembly(ServiceAssembly):
@@ -41,8 +45,12 @@ class PostgresTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
         from cfm_core.tenancy.query_indexes.service import QueryIndexes
         from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
+        from cfm_core.tenancy.roles.service import Roles
+        from cfm_core.tenancy.roles.store import PostgresRoles
         from cfm_core.tenancy.tenants.service import Tenants
         from cfm_core.tenancy.tenants.store import PostgresTenants
+        from cfm_core.tenancy.users.service import Users
+        from cfm_core.tenancy.users.store import PostgresUsers
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(TENANTS, Tenants(PostgresTenants(database)))
@@ -50,6 +58,8 @@ class PostgresTenancyAssembly(ServiceAssembly):
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(PostgresDataspaceProfiles(database)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(PostgresParticipantProfiles(database)))
         context.registry.register(QUERY_INDEXES, QueryIndexes(PostgresQueryIndexes(database)))
+        context.registry.register(ROLES, Roles(PostgresRoles(database)))
+        context.registry.register(USERS, Users(PostgresUsers(database)))
 
 
 class MemoryTenancyAssembly(ServiceAssembly):
@@ -68,8 +78,12 @@ class MemoryTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
         from cfm_core.tenancy.query_indexes.memory import MemoryQueryIndexes
         from cfm_core.tenancy.query_indexes.service import QueryIndexes
+        from cfm_core.tenancy.roles.memory import MemoryRoles
+        from cfm_core.tenancy.roles.service import Roles
         from cfm_core.tenancy.tenants.memory import MemoryTenants
         from cfm_core.tenancy.tenants.service import Tenants
+        from cfm_core.tenancy.users.memory import MemoryUsers
+        from cfm_core.tenancy.users.service import Users
 
         fabric = Fabric()
         context.registry.register(TENANTS, Tenants(MemoryTenants(fabric)))
@@ -77,6 +91,8 @@ class MemoryTenancyAssembly(ServiceAssembly):
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(MemoryParticipantProfiles(fabric)))
         context.registry.register(QUERY_INDEXES, QueryIndexes(MemoryQueryIndexes(fabric)))
+        context.registry.register(ROLES, Roles(MemoryRoles(fabric)))
+        context.registry.register(USERS, Users(MemoryUsers(fabric)))
 
 
 def tenancy_assembly(settings: Settings) -> ServiceAssembly:

@@ -18,8 +18,10 @@ from cfm_core.tenancy.cells.model import Cell, CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.participant_profiles.model import ParticipantProfile, ParticipantProfileId
 from cfm_core.tenancy.query_indexes.model import QueryIndex, QueryIndexId
+from cfm_core.tenancy.roles.model import Role, RoleId
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
+from cfm_core.tenancy.users.model import User, UserId
 
 
 @dataclass(slots=True)
@@ -42,6 +44,8 @@ class Fabric:
     dataspace_profiles: dict[DataspaceProfileId, DataspaceProfile] = field(default_factory=dict)
     participant_profiles: dict[ParticipantProfileId, ParticipantProfile] = field(default_factory=dict)
     query_indexes: dict[QueryIndexId, QueryIndex] = field(default_factory=dict)
+    roles: dict[RoleId, Role] = field(default_factory=dict)
+    users: dict[UserId, User] = field(default_factory=dict)
     awaited: dict[ParticipantProfileId, Awaited] = field(default_factory=dict)
     outbox: list[OutboxRow] = field(default_factory=list)
 

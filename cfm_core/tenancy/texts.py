@@ -23,6 +23,15 @@ def _short(text: str) -> str:
 ShortText = Annotated[str, AfterValidator(_short)]
 
 
+def _given(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+GivenText = Annotated[ShortText, AfterValidator(_given)]
+
+
 def storable(value: Any) -> Any:
     """The JSON value with all that no database can hold replaced: NUL and half characters by U+FFFD, infinity by null."""
     try:

@@ -1,0 +1,70 @@
+-- Who may do what: users, roles and rights. Rights are values: they name what they are bounded to and may outlive it.
+CREATE TABLE tenant_manager.roles (
+  id          uuid PRIMARY KEY,
+  version     integer NOT NULL DEFAULT 0,
+  name        text NOT NULL CONSTRAINT roles_name_key UNIQUE CHECK (name <> ''),
+  description text NOT NULL DEFAULT '',
+  rights      jsonb NOT NULL CHECK (jsonb_typeof(rights) = 'array'), -- an array of objects
+  properties  jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object')
+);
+
+CREATE INDEX roles_json ON tenant_manager.roles USING gin (rights jsonb_path_ops, properties jsonb_path_ops)
+  WITH (fastupdate = off);
+
+CREATE TABLE tenant_manager.users (
+  id         uuid PRIMARY KEY,
+  version    integer NOT NULL DEFAULT 0,          -- rises also when roles are assigned or withdrawn
+  subject    text NOT NULL CONSTRAINT users_subject_key UNIQUE CHECK (subject <> ''), -- what tokens call the user
+  name       text NOT NULL DEFAULT '',
+  rights     jsonb NOT NULL CHECK (jsonb_typeof(rights) = 'array'), -- besides those of the roles
+  properties jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object')
+);
+
+CREATE INDEX users_json ON tenant_manager.users USING gin (rights jsonb_path_ops, properties jsonb_path_ops)
+  WITH (fastupdate = off);
+
+-- A user takes its roles along when it goes; a role that somebody has cannot go.
+CREATE TABLE tenant_manager.user_roles (
+  user_id uuid NOT NULL REFERENCES tenant_manager.users ON DELETE CASCADE,
+  role_id uuid NOT NULL REFERENCES tenant_manager.roles,
+  PRIMARY KEY (user_id, role_id)
+);
+
+CREATE INDEX user_roles_role ON tenant_manager.user_roles (role_id, user_id);
+
+-- The roles of a user, as a predicate may name them.
+CREATE FUNCTION tenant_manager.role_ids_of(id uuid) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT coalesce(jsonb_agg(r.role_id ORDER BY r.role_id), '[]')
+          FROM tenant_manager.user_roles r
+         WHERE r.user_id = role_ids_of.id);
+
+-- ',"name":"value"' for a text, and nothing for an empty one.
+CREATE FUNCTION tenant_manager.text_member(name text, value text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN coalesce(value, '') = '' THEN '' ELSE ',"' || name || '":' || to_json(value)::text END;
+
+CREATE FUNCTION tenant_manager.rights_json(rights jsonb) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT '[' || coalesce(string_agg(
+                 '{"action":"' || (r->>'action') || '","resource":"' || (r->>'resource') || '"'
+                 || tenant_manager.text_member('tenantId', r->>'tenantId')
+                 || tenant_manager.text_member('participantProfileId', r->>'participantProfileId')
+                 || tenant_manager.text_member('vpaId', r->>'vpaId')
+                 || tenant_manager.text_member('cellId', r->>'cellId') || '}', ',' ORDER BY n), '') || ']'
+          FROM jsonb_array_elements(rights) WITH ORDINALITY AS each_right(r, n));
+
+CREATE FUNCTION tenant_manager.role_json(r tenant_manager.roles) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":"' || r.id || '","version":' || r.version || ',"name":' || to_json(r.name)::text
+    || tenant_manager.text_member('description', r.description)
+    || ',"rights":' || tenant_manager.rights_json(r.rights)
+    || tenant_manager.object_member('properties', r.properties) || '}';
+
+CREATE FUNCTION tenant_manager.user_json(u tenant_manager.users) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":"' || u.id || '","version":' || u.version || ',"subject":' || to_json(u.subject)::text
+    || tenant_manager.text_member('name', u.name)
+    || ',"roleIds":' || tenant_manager.role_ids_of(u.id)::text
+    || ',"rights":' || tenant_manager.rights_json(u.rights)
+    || tenant_manager.object_member('properties', u.properties) || '}';

@@ -1,0 +1,1 @@
+"""Roles: rights under a name, which users are given together."""

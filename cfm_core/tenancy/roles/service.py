@@ -1,0 +1,138 @@
+"""What can be done with roles."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+from cfm_core.errors import NotFoundError
+from cfm_core.query import JsonPage, Page, Predicate, parse
+from cfm_core.tenancy.answers import JsonEntity
+from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
+from cfm_core.tenancy.putting import created_or_replaced
+from cfm_core.tenancy.roles.model import Role, RoleId, changed
+from cfm_core.tenancy.roles.v1alpha1 import NewRole, RoleDiff, rights_of
+from cfm_core.versions import ANY, Expected
+
+
+class RoleStore(Protocol):
+    """Keeps roles, and gives them as the API shows them."""
+
+    def insert(self, role: Role) -> JsonEntity | None:
+        """Keep a new role; None where its id is taken.
+
+        Raises:
+            ConflictError: another role has the same name.
+        """
+        ...
+
+    def find(self, role_id: RoleId) -> JsonEntity | None: ...
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        """Raises ValidationError: roles have no field that the predicate names."""
+        ...
+
+    def change(self, role_id: RoleId, change: Callable[[Role], Role]) -> JsonEntity | None:
+        """Replace a role by what ``change`` makes of it, which is asked while nobody else can change it.
+
+        A role that ``change`` gives back as it is, is not written.
+
+        Raises:
+            ConflictError: another role has the same name.
+        """
+        ...
+
+    def delete(self, role_id: RoleId, expected: Expected) -> bool:
+        """Whether there was such a role.
+
+        Raises:
+            ConflictError: users have it; its context says which.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        ...
+
+
+class Roles:
+    """The use cases of roles. An id that is none is unknown like any other: NotFoundError."""
+
+    def __init__(self, store: RoleStore) -> None:
+        self._store = store
+
+    def create(self, new: NewRole) -> tuple[RoleId, JsonEntity]:
+        """Raises ConflictError: another role has the same name."""
+        role_id = RoleId(str(uuid.uuid4()))
+        role = self._store.insert(_role(role_id, new))
+        assert role is not None, "a random id is taken"
+        return role_id, role
+
+    def put(self, role_id: str, new: NewRole, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
+        """Create the role, or replace it; tells whether it is new.
+
+        Raises:
+            ValidationError: the id is not a UUID in lower case.
+            ConflictError: another role has the same name.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        check_chosen_id(role_id)
+        wanted = _role(RoleId(role_id), new)
+
+        def replaced(role: Role) -> Role:
+            expected.check(f"role {role_id}", role.version)
+            return wanted
+
+        return created_or_replaced(
+            f"role {role_id}",
+            expected,
+            lambda: self._store.change(wanted.id, replaced),
+            lambda: self._store.insert(wanted),
+        )
+
+    def get(self, role_id: str) -> JsonEntity:
+        found = self._store.find(RoleId(role_id)) if is_id(role_id) else None
+        if found is None:
+            raise NotFoundError("role", role_id)
+        return found
+
+    def select(self, predicate: str, page: Page) -> JsonPage:
+        """Those that ``predicate`` holds for, by id.
+
+        Raises:
+            ValidationError: the predicate or the page cannot be read.
+        """
+        check_key(page)
+        return self._store.select(parse(predicate), page)
+
+    def change(self, role_id: str, diff: RoleDiff, expected: Expected = ANY) -> JsonEntity:
+        """Change what ``diff`` names; a diff that names nothing changes nothing.
+
+        Raises:
+            ConflictError: another role has the same name.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        rights = None if diff.rights is None else rights_of(diff.rights)
+
+        def after(role: Role) -> Role:
+            expected.check(f"role {role_id}", role.version)
+            if not diff.model_fields_set:
+                return role
+            return changed(role, diff.name, diff.description, rights, diff.properties, diff.removed)
+
+        found = self._store.change(RoleId(role_id), after) if is_id(role_id) else None
+        if found is None:
+            raise NotFoundError("role", role_id)
+        return found
+
+    def delete(self, role_id: str, expected: Expected = ANY) -> None:
+        """Delete a role.
+
+        Raises:
+            ConflictError: users have it.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        if not is_id(role_id) or not self._store.delete(RoleId(role_id), expected):
+            raise NotFoundError("role", role_id)
+
+
+def _role(role_id: RoleId, new: NewRole) -> Role:
+    return Role(role_id, new.name, new.description, rights_of(new.rights), new.properties)

@@ -1,0 +1,1 @@
+"""Users: administrators, with roles and with rights of their own."""

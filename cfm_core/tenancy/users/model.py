@@ -1,0 +1,66 @@
+"""A user, its roles and its rights.
+
+Source: CFM system architecture, "RBAC: Users, Roles, and Rights".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NewType
+
+from cfm_core.errors import FieldError, RefusedError
+from cfm_core.tenancy.roles.model import Right, RoleId
+
+UserId = NewType("UserId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """``subject``, unique, is what tokens call the user; ``rights`` are those besides the roles'."""
+
+    id: UserId
+    subject: str
+    name: str
+    role_ids: frozenset[RoleId]
+    rights: tuple[Right, ...]
+    properties: Mapping[str, Any]
+    version: int = 0
+
+
+def changed(
+    user: User,
+    subject: str | None,
+    name: str | None,
+    role_ids: Iterable[str] | None,
+    rights: Iterable[Right] | None,
+    properties: Mapping[str, Any],
+    removed: Iterable[str],
+) -> User:
+    """``user`` with all that is not None in place of its own, ``properties`` set, then without the keys ``removed``."""
+    gone = frozenset(removed)
+    return replace(
+        user,
+        subject=user.subject if subject is None else subject,
+        name=user.name if name is None else name,
+        role_ids=user.role_ids if role_ids is None else frozenset(map(RoleId, role_ids)),
+        rights=user.rights if rights is None else tuple(rights),
+        properties={key: value for key, value in {**user.properties, **properties}.items() if key not in gone},
+    )
+
+
+def with_role(user: User, role_id: RoleId) -> User:
+    """``user`` with the role; the same one where it has it."""
+    return user if role_id in user.role_ids else replace(user, role_ids=user.role_ids | {role_id})
+
+
+def without_role(user: User, role_id: RoleId) -> User:
+    """``user`` without the role; the same one where it does not have it."""
+    return replace(user, role_ids=user.role_ids - {role_id}) if role_id in user.role_ids else user
+
+
+def check_roles(user: User, known: Collection[str]) -> None:
+    """Raises RefusedError where ``user`` has roles that are not among those ``known``."""
+    if missing := sorted(user.role_ids.difference(known)):
+        problem = f"there is no role {', '.join(map(repr, missing))}"
+        raise RefusedError(problem, [FieldError("/roleIds", problem)])

@@ -1,0 +1,99 @@
+"""Users in Postgres."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
+from cfm_core.store import paging
+from cfm_core.store.database import Database, Transaction
+from cfm_core.store.paging import Listing
+from cfm_core.store.sql import Queries
+from cfm_core.tenancy.answers import JsonEntity
+from cfm_core.tenancy.ids import is_id
+from cfm_core.tenancy.roles.store import rights_text, stored_rights
+from cfm_core.tenancy.users.model import User, UserId, check_roles
+from cfm_core.versions import Expected
+
+SQL = Queries("cfm_core.tenancy.users")
+
+FIELDS = Fields(
+    {
+        "id": Column("t.id", Kind.UUID),
+        "version": Column("t.version", Kind.INTEGER),
+        "subject": Column("t.subject"),
+        "name": Column("t.name"),
+        "roleIds": JsonArray("tenant_manager.role_ids_of(t.id)"),
+        "rights": JsonArray("t.rights"),
+        "properties": Json("t.properties"),
+    }
+)
+
+LISTING = Listing(
+    "tenant_manager.users",
+    "tenant_manager.user_json(t)",
+    "octet_length((t).properties::text) + octet_length((t).rights::text) + octet_length((t).name)",
+)
+
+
+class PostgresUsers:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, user: User) -> JsonEntity | None:
+        with self._database.transaction() as transaction:
+            _hold_roles(transaction, user)
+            if transaction.row(SQL["insert"], **_params(user)) is None:
+                return None
+            return _with_roles(transaction, user)
+
+    def find(self, user_id: UserId) -> JsonEntity | None:
+        row = self._database.row(SQL["find"], id=user_id)
+        return JsonEntity(*row) if row else None
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        condition, params = to_sql(predicate, FIELDS)
+        return paging.select(self._database, LISTING, page, condition, params)
+
+    def change(self, user_id: UserId, change: Callable[[User], User]) -> JsonEntity | None:
+        with self._database.transaction() as transaction:
+            row = transaction.row(SQL["lock"], id=user_id)
+            if row is None:
+                return None
+            subject, name, roles, rights, properties, version = row
+            role_ids = frozenset(json.loads(roles))
+            before = User(user_id, subject, name, role_ids, stored_rights(rights), json.loads(properties), version)
+            after = change(before)
+            if after is before:
+                return JsonEntity(*transaction.rows(SQL["find"], id=user_id)[0])
+            _hold_roles(transaction, after)
+            transaction.rows(SQL["replace"], **_params(after))
+            return _with_roles(transaction, after)
+
+    def delete(self, user_id: UserId, expected: Expected) -> bool:
+        return self._database.row(SQL["delete"], id=user_id, versions=expected.as_array) is not None
+
+
+def _hold_roles(transaction: Transaction, user: User) -> None:
+    """Raises RefusedError: one of the user's roles is not there."""
+    rows = transaction.rows(SQL["hold_roles"], ids=[role_id for role_id in sorted(user.role_ids) if is_id(role_id)])
+    check_roles(user, [role_id for (role_id,) in rows])
+
+
+def _with_roles(transaction: Transaction, user: User) -> JsonEntity:
+    """Give the user that was written its roles, and give it as the API shows it."""
+    transaction.rows(SQL["set_roles"], id=user.id, role_ids=sorted(user.role_ids))
+    ((version, text),) = transaction.rows(SQL["find"], id=user.id)
+    return JsonEntity(version, text)
+
+
+def _params(user: User) -> dict[str, Any]:
+    return {
+        "id": user.id,
+        "subject": user.subject,
+        "name": user.name,
+        "rights": rights_text(user.rights),
+        "properties": json.dumps(user.properties),
+    }
