@@ -24,7 +24,10 @@ _BY_NAME: dict[str, Callable[[], CfmError]] = {
 RULES = frozenset({"participant_profiles_dataspaces", "participant_profiles_roles", "participant_profiles_cells"})
 """Their message says what is wrong with a participant profile that is to be deployed, their detail points at it."""
 USES = frozenset(
-    {"cells_in_use", "cells_external_id_in_use", "dataspace_profiles_in_use", "dataspace_deployments_in_use"}
+    {
+        *("cells_in_use", "cells_external_id_in_use", "dataspace_profiles_in_use", "dataspace_deployments_in_use"),
+        "roles_in_use",
+    }
 )
 """Their message names what cannot go, their detail is an array of the kinds and ids of its users."""
 

@@ -32,6 +32,20 @@ CREATE TABLE tenant_manager.user_roles (
 
 CREATE INDEX user_roles_role ON tenant_manager.user_roles (role_id, user_id);
 
+CREATE FUNCTION tenant_manager.check_role_users() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM tenant_manager.refuse_if_used('roles_in_use', 'role ' || OLD.id, (
+    SELECT coalesce(jsonb_agg(jsonb_build_array('user', user_id)), '[]')
+      FROM (SELECT user_id FROM tenant_manager.user_roles WHERE role_id = OLD.id ORDER BY user_id LIMIT 10) AS having_it));
+  RETURN OLD;
+END
+$$;
+
+CREATE TRIGGER roles_in_use BEFORE DELETE ON tenant_manager.roles
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.check_role_users();
+
 -- The roles of a user, as a predicate may name them.
 CREATE FUNCTION tenant_manager.role_ids_of(id uuid) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE

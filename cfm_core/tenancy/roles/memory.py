@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.constraints import in_use
 from cfm_core.tenancy.answers import JsonEntity, json_of
 from cfm_core.tenancy.memory import Fabric, page_of, violated
 from cfm_core.tenancy.roles.model import Role, RoleId
 from cfm_core.tenancy.roles.store import FIELDS
 from cfm_core.tenancy.roles.v1alpha1 import shown
-from cfm_core.tenancy.usage import in_use
 from cfm_core.versions import Expected
 
 _SOME = 10
@@ -49,9 +49,8 @@ class MemoryRoles:
     def delete(self, role_id: RoleId, expected: Expected) -> bool:
         with self._fabric.lock:
             role = self._fabric.roles.get(role_id)
-            if role is None:
+            if role is None or not expected.allows(role.version):
                 return False
-            expected.check(f"role {role_id}", role.version)
             users = sorted(user.id for user in self._fabric.users.values() if role_id in user.role_ids)
             if users:
                 raise in_use(f"role {role_id}", [("user", user) for user in users[:_SOME]])

@@ -10,11 +10,11 @@ RETURNING r.version, tenant_manager.role_json(r);
 SELECT r.version, tenant_manager.role_json(r) FROM tenant_manager.roles r WHERE r.id = :id::uuid;
 
 -- name: lock
--- One role, held until the commit against whoever assigns it. Gives 0 or 1 row.
+-- One role, held until the commit against whoever changes it. Gives 0 or 1 row.
 SELECT name, description, rights::text, properties::text, version
   FROM tenant_manager.roles
  WHERE id = :id::uuid
-   FOR UPDATE;
+   FOR NO KEY UPDATE;
 
 -- name: replace
 -- Writes a role that is held. Gives its version and JSON.
@@ -24,9 +24,8 @@ UPDATE tenant_manager.roles r
  WHERE r.id = :id::uuid
 RETURNING r.version, tenant_manager.role_json(r);
 
--- name: users
--- Some of the users that have a role.
-SELECT user_id::text FROM tenant_manager.user_roles WHERE role_id = :id::uuid ORDER BY user_id LIMIT 10;
-
 -- name: delete
-DELETE FROM tenant_manager.roles WHERE id = :id::uuid;
+-- Deletes a role that nobody has, in one of the expected versions; a trigger refuses any other. Gives its id, 0 or 1 row.
+DELETE FROM tenant_manager.roles
+ WHERE id = :id::uuid AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
+RETURNING id;

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
-from cfm_core.errors import NotFoundError
+from cfm_core.errors import NotFoundError, RecoverableError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
@@ -44,11 +44,10 @@ class RoleStore(Protocol):
         ...
 
     def delete(self, role_id: RoleId, expected: Expected) -> bool:
-        """Whether there was such a role.
+        """Whether there was such a role in an expected version.
 
         Raises:
             ConflictError: users have it; its context says which.
-            PreconditionFailedError: it is not in an expected version.
         """
         ...
 
@@ -131,7 +130,8 @@ class Roles:
             PreconditionFailedError: it is not in an expected version.
         """
         if not is_id(role_id) or not self._store.delete(RoleId(role_id), expected):
-            raise NotFoundError("role", role_id)
+            expected.check(f"role {role_id}", self.get(role_id).version)
+            raise RecoverableError(f"role {role_id} is changing just now")
 
 
 def _role(role_id: RoleId, new: NewRole) -> Role:

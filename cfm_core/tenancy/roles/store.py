@@ -14,7 +14,6 @@ from cfm_core.store.sql import Queries
 from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.roles.model import Right, Role, RoleId
 from cfm_core.tenancy.roles.v1alpha1 import RightDocument, rights_of, shown_right
-from cfm_core.tenancy.usage import in_use
 from cfm_core.versions import Expected
 
 SQL = Queries("cfm_core.tenancy.roles")
@@ -68,15 +67,7 @@ class PostgresRoles:
         return JsonEntity(version, text)
 
     def delete(self, role_id: RoleId, expected: Expected) -> bool:
-        with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=role_id)
-            if row is None:
-                return False
-            expected.check(f"role {role_id}", row[-1])
-            if users := transaction.rows(SQL["users"], id=role_id):
-                raise in_use(f"role {role_id}", [("user", user) for (user,) in users])
-            transaction.rows(SQL["delete"], id=role_id)
-        return True
+        return self._database.row(SQL["delete"], id=role_id, versions=expected.as_array) is not None
 
 
 def stored_rights(text: str) -> tuple[Right, ...]:

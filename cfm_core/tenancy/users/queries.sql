@@ -23,11 +23,15 @@ ON CONFLICT DO NOTHING;
 SELECT u.version, tenant_manager.user_json(u) FROM tenant_manager.users u WHERE u.id = :id::uuid;
 
 -- name: lock
--- One user with its roles, held until the commit. Gives 0 or 1 row.
-SELECT subject, name, tenant_manager.role_ids_of(id)::text, rights::text, properties::text, version
+-- One user, held until the commit. Gives 0 or 1 row.
+SELECT subject, name, rights::text, properties::text, version
   FROM tenant_manager.users
  WHERE id = :id::uuid
-   FOR UPDATE;
+   FOR NO KEY UPDATE;
+
+-- name: roles
+-- The roles of a user that is held, asked for once it is: the statement that waited would tell what they were before.
+SELECT role_id::text FROM tenant_manager.user_roles WHERE user_id = :id::uuid;
 
 -- name: replace
 -- Writes a user that is held.

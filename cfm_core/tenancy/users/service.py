@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
-from cfm_core.errors import NotFoundError, RefusedError
+from cfm_core.errors import NotFoundError, RecoverableError, RefusedError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
@@ -153,6 +153,7 @@ class Users:
         """
         if not is_id(user_id) or not self._store.delete(UserId(user_id), expected):
             expected.check(f"user {user_id}", self.get(user_id).version)
+            raise RecoverableError(f"user {user_id} is changing just now")
 
     def _change(self, user_id: str, change: Callable[[User], User], expected: Expected) -> JsonEntity:
         def checked(user: User) -> User:

@@ -13,6 +13,7 @@ from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
 from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import is_id
+from cfm_core.tenancy.roles.model import RoleId
 from cfm_core.tenancy.roles.store import rights_text, stored_rights
 from cfm_core.tenancy.users.model import User, UserId, check_roles
 from cfm_core.versions import Expected
@@ -62,8 +63,8 @@ class PostgresUsers:
             row = transaction.row(SQL["lock"], id=user_id)
             if row is None:
                 return None
-            subject, name, roles, rights, properties, version = row
-            role_ids = frozenset(json.loads(roles))
+            subject, name, rights, properties, version = row
+            role_ids = frozenset(RoleId(role_id) for (role_id,) in transaction.rows(SQL["roles"], id=user_id))
             before = User(user_id, subject, name, role_ids, stored_rights(rights), json.loads(properties), version)
             after = change(before)
             if after is before:

@@ -32,10 +32,18 @@ from cfm_core.tenancy.participant_profiles.v1alpha1 import (
 from cfm_core.tenancy.query_indexes.memory import MemoryQueryIndexes
 from cfm_core.tenancy.query_indexes.service import QueryIndexes
 from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
+from cfm_core.tenancy.roles.memory import MemoryRoles
+from cfm_core.tenancy.roles.service import Roles
+from cfm_core.tenancy.roles.store import PostgresRoles
+from cfm_core.tenancy.roles.v1alpha1 import NewRole
 from cfm_core.tenancy.tenants.memory import MemoryTenants
 from cfm_core.tenancy.tenants.service import Tenants
 from cfm_core.tenancy.tenants.store import PostgresTenants
 from cfm_core.tenancy.tenants.v1alpha1 import NewTenant
+from cfm_core.tenancy.users.memory import MemoryUsers
+from cfm_core.tenancy.users.service import Users
+from cfm_core.tenancy.users.store import PostgresUsers
+from cfm_core.tenancy.users.v1alpha1 import NewUser
 
 ALL = Page()
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -49,6 +57,8 @@ class World:
     participant_profiles: ParticipantProfiles
     participant_profile_store: ParticipantProfileStore
     query_indexes: QueryIndexes
+    roles: Roles
+    users: Users
     sent: Callable[[], list[dict[str, Any]]]
     """The events in the outbox, in the order of their rows."""
 
@@ -65,6 +75,12 @@ class World:
 
     def tenant(self, **properties: Any) -> str:
         return self.tenants.create(NewTenant(properties=properties))[0]
+
+    def role(self, name: str, **fields: Any) -> str:
+        return self.roles.create(NewRole.model_validate({"name": name} | fields))[0]
+
+    def user(self, subject: str, **fields: Any) -> str:
+        return self.users.create(NewUser.model_validate({"subject": subject} | fields))[0]
 
     def cell(self, state: str = "active", external_id: str = "") -> str:
         return self.cells.create(NewCell.model_validate({"state": state, "externalId": external_id}))[0]
@@ -168,6 +184,8 @@ def in_memory() -> World:
         ParticipantProfiles(store),
         store,
         QueryIndexes(MemoryQueryIndexes(fabric)),
+        Roles(MemoryRoles(fabric)),
+        Users(MemoryUsers(fabric)),
         lambda: [event for row in fabric.outbox for event in row.events],
     )
 
@@ -185,6 +203,8 @@ def in_postgres(database: Database) -> World:
         ParticipantProfiles(store),
         store,
         QueryIndexes(PostgresQueryIndexes(database)),
+        Roles(PostgresRoles(database)),
+        Users(PostgresUsers(database)),
         sent,
     )
 

@@ -111,6 +111,8 @@ def fabric(api: Api) -> Fabric:
     assert deployed.status == 202, deployed
     index = api.post("/query-indexes", {"entity": "tenants", "path": "properties.n", "kind": "number"})
     assert index.status == 202, index
+    role = api.post("/roles", {"name": tenant}).json["id"]
+    user = api.post("/users", {"subject": tenant, "roleIds": [role]}).json["id"]
     return Fabric(
         api,
         {
@@ -124,6 +126,8 @@ def fabric(api: Api) -> Fabric:
             "orchestrations": manifest,
             "activities": "a",
             "query-indexes": index.json["id"],
+            "roles": role,
+            "users": user,
         },
     )
 

@@ -106,7 +106,11 @@ def test_every_change_heeds_the_version_that_it_is_for(
     assert contents(database) == before
 
 
-BODIES: dict[str, object] = {"put_cell": {"state": "active"}}
+BODIES: dict[str, object] = {
+    "put_cell": {"state": "active"},
+    "put_role": {"name": "operator"},
+    "put_user": {"subject": "somebody"},
+}
 """A document that fits, for each function that takes one with fields that have to be there."""
 
 

@@ -25,7 +25,10 @@ def test_the_states_of_a_participant_profile_are_among_those_of_the_code(databas
 
 @pytest.mark.parametrize(
     "name",
-    ["cells_external_id_key", "participant_profiles_identifier_key", "participant_profiles_tenant_id_fkey"],
+    [
+        *("cells_external_id_key", "participant_profiles_identifier_key", "participant_profiles_tenant_id_fkey"),
+        *("roles_name_key", "users_subject_key"),
+    ],
 )
 def test_a_constraint_that_has_an_error_exists(database: Database, name: str) -> None:
     assert error_for(name) is not None
