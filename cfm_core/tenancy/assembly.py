@@ -12,6 +12,7 @@ from cfm_core.settings import Settings
 if TYPE_CHECKING:
     from cfm_core.tenancy.cells.service import Cells
     from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+    from cfm_core.tenancy.feed.service import Feed
     from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
     from cfm_core.tenancy.query_indexes.service import QueryIndexes
     from cfm_core.tenancy.roles.service import Roles
@@ -25,8 +26,9 @@ PARTICIPANT_PROFILES: ServiceType[ParticipantProfiles] = ServiceType("participan
 QUERY_INDEXES: ServiceType[QueryIndexes] = ServiceType("query-indexes")
 ROLES: ServiceType[Roles] = ServiceType("roles")
 USERS: ServiceType[Users] = ServiceType("users")
+FEED: ServiceType[Feed] = ServiceType("events-feed")
 
-_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES, QUERY_INDEXES, ROLES, USERS)
+_KEYS = (TENANTS, CELLS, DATASPACE_PROFILES, PARTICIPANT_PROFILES, QUERY_INDEXES, ROLES, USERS, FEED)
 
 
 class PostgresTenancyAssembly(ServiceAssembly):
@@ -41,6 +43,8 @@ class PostgresTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.cells.store import PostgresCells
         from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
         from cfm_core.tenancy.dataspace_profiles.store import PostgresDataspaceProfiles
+        from cfm_core.tenancy.feed.service import Feed
+        from cfm_core.tenancy.feed.store import PostgresFeed
         from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
         from cfm_core.tenancy.participant_profiles.store import PostgresParticipantProfiles
         from cfm_core.tenancy.query_indexes.service import QueryIndexes
@@ -60,6 +64,7 @@ class PostgresTenancyAssembly(ServiceAssembly):
         context.registry.register(QUERY_INDEXES, QueryIndexes(PostgresQueryIndexes(database)))
         context.registry.register(ROLES, Roles(PostgresRoles(database)))
         context.registry.register(USERS, Users(PostgresUsers(database)))
+        context.registry.register(FEED, Feed(PostgresFeed(database)))
 
 
 class MemoryTenancyAssembly(ServiceAssembly):
@@ -73,6 +78,7 @@ class MemoryTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.cells.service import Cells
         from cfm_core.tenancy.dataspace_profiles.memory import MemoryDataspaceProfiles
         from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
+        from cfm_core.tenancy.feed.service import Feed
         from cfm_core.tenancy.memory import Fabric
         from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfiles
         from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
@@ -93,6 +99,7 @@ class MemoryTenancyAssembly(ServiceAssembly):
         context.registry.register(QUERY_INDEXES, QueryIndexes(MemoryQueryIndexes(fabric)))
         context.registry.register(ROLES, Roles(MemoryRoles(fabric)))
         context.registry.register(USERS, Users(MemoryUsers(fabric)))
+        context.registry.register(FEED, Feed(fabric.feed))
 
 
 def tenancy_assembly(settings: Settings) -> ServiceAssembly:

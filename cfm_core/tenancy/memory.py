@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,8 @@ from cfm_core.store.constraints import error_for
 from cfm_core.store.memory import page_of as page_of
 from cfm_core.tenancy.cells.model import Cell, CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
+from cfm_core.tenancy.feed.memory import MemoryFeed, Recorded
+from cfm_core.tenancy.feed.model import Kind
 from cfm_core.tenancy.participant_profiles.model import ParticipantProfile, ParticipantProfileId
 from cfm_core.tenancy.query_indexes.model import QueryIndex, QueryIndexId
 from cfm_core.tenancy.roles.model import Role, RoleId
@@ -39,15 +41,25 @@ class Fabric:
 
     clock: Clock = system_clock
     lock: threading.Lock = field(default_factory=threading.Lock)
-    tenants: dict[TenantId, Tenant] = field(default_factory=dict)
-    cells: dict[CellId, Cell] = field(default_factory=dict)
-    dataspace_profiles: dict[DataspaceProfileId, DataspaceProfile] = field(default_factory=dict)
-    participant_profiles: dict[ParticipantProfileId, ParticipantProfile] = field(default_factory=dict)
+    feed: MemoryFeed = field(init=False)
+    tenants: MutableMapping[TenantId, Tenant] = field(init=False)
+    cells: MutableMapping[CellId, Cell] = field(init=False)
+    dataspace_profiles: MutableMapping[DataspaceProfileId, DataspaceProfile] = field(init=False)
+    participant_profiles: MutableMapping[ParticipantProfileId, ParticipantProfile] = field(init=False)
+    roles: MutableMapping[RoleId, Role] = field(init=False)
+    users: MutableMapping[UserId, User] = field(init=False)
     query_indexes: dict[QueryIndexId, QueryIndex] = field(default_factory=dict)
-    roles: dict[RoleId, Role] = field(default_factory=dict)
-    users: dict[UserId, User] = field(default_factory=dict)
     awaited: dict[ParticipantProfileId, Awaited] = field(default_factory=dict)
     outbox: list[OutboxRow] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.feed = MemoryFeed(self.clock)
+        self.tenants = Recorded(Kind.TENANTS, self.feed)
+        self.cells = Recorded(Kind.CELLS, self.feed)
+        self.dataspace_profiles = Recorded(Kind.DATASPACE_PROFILES, self.feed)
+        self.participant_profiles = Recorded(Kind.PARTICIPANT_PROFILES, self.feed)
+        self.roles = Recorded(Kind.ROLES, self.feed)
+        self.users = Recorded(Kind.USERS, self.feed)
 
     def announce(self, events: Sequence[EventDict]) -> OutboxRow:
         row = OutboxRow(len(self.outbox) + 1, MANIFESTS, list(events))

@@ -10,10 +10,19 @@ from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
 from cfm_core.idempotency import IdempotentAnswers
+from cfm_core.tenancy.assembly import FEED
+from cfm_core.tenancy.feed.service import Feed
 
 
 @event_function(every=timedelta(minutes=1), slots=1, requires=[IDEMPOTENT_ANSWERS])
 def forget_idempotent_answers(events: Sequence[CloudEvent[None]], answers: IdempotentAnswers) -> Reply:
     """Forget the answers of requests that nobody sends again. Safe at any time, at several places."""
     answers.forget()
+    return Reply()
+
+
+@event_function(every=timedelta(minutes=1), slots=1, requires=[FEED])
+def forget_events(events: Sequence[CloudEvent[None]], feed: Feed) -> Reply:
+    """Forget the events that readers of the feed have had their time for. Safe at any time, at several places."""
+    feed.forget()
     return Reply()

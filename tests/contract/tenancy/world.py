@@ -19,6 +19,8 @@ from cfm_core.tenancy.dataspace_profiles.memory import MemoryDataspaceProfiles
 from cfm_core.tenancy.dataspace_profiles.service import DataspaceProfiles
 from cfm_core.tenancy.dataspace_profiles.store import PostgresDataspaceProfiles
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
+from cfm_core.tenancy.feed.service import Feed
+from cfm_core.tenancy.feed.store import PostgresFeed
 from cfm_core.tenancy.memory import Fabric
 from cfm_core.tenancy.participant_profiles.memory import MemoryParticipantProfiles
 from cfm_core.tenancy.participant_profiles.model import Verdict
@@ -59,6 +61,7 @@ class World:
     query_indexes: QueryIndexes
     roles: Roles
     users: Users
+    feed: Feed
     sent: Callable[[], list[dict[str, Any]]]
     """The events in the outbox, in the order of their rows."""
 
@@ -186,6 +189,7 @@ def in_memory() -> World:
         QueryIndexes(MemoryQueryIndexes(fabric)),
         Roles(MemoryRoles(fabric)),
         Users(MemoryUsers(fabric)),
+        Feed(fabric.feed),
         lambda: [event for row in fabric.outbox for event in row.events],
     )
 
@@ -205,6 +209,7 @@ def in_postgres(database: Database) -> World:
         QueryIndexes(PostgresQueryIndexes(database)),
         Roles(PostgresRoles(database)),
         Users(PostgresUsers(database)),
+        Feed(PostgresFeed(database)),
         sent,
     )
 

@@ -1,0 +1,1 @@
+"""The feed of what has happened to the Tenant Manager's entities."""

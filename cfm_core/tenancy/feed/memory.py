@@ -1,0 +1,103 @@
+"""The feed in memory: written by the maps that hold the entities, as triggers do it in Postgres."""
+
+from __future__ import annotations
+
+import threading
+from collections import UserDict
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from cfm_core.clock import Clock
+from cfm_core.tenancy.answers import JsonText, array_of
+from cfm_core.tenancy.cells.model import Cell
+from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile
+from cfm_core.tenancy.feed.model import START, Event, Happening, Kind, Place, Subject, no_such_place
+from cfm_core.tenancy.feed.v1alpha1 import shown
+from cfm_core.tenancy.participant_profiles.model import ParticipantProfile
+
+
+class _Versioned(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+
+Key = TypeVar("Key")
+Entity = TypeVar("Entity", bound=_Versioned)
+
+
+class MemoryFeed:
+    """See ``FeedStore``. Whoever records holds a lock of the entities' own, so that the order is theirs."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._events: list[Event] = []
+        self._last = START
+
+    def record(self, kind: Kind, happening: Happening, entity: _Versioned) -> None:
+        with self._lock:
+            self._last = Place(1, self._last.serial + 1)
+            data = _data(entity, happening)
+            self._events.append(Event(self._last, Subject(kind, entity.id), happening, data, self._clock()))
+
+    def read(self, after: Place, subject: Subject | None, limit: int) -> tuple[JsonText, str]:
+        with self._lock:
+            if after > self._last:
+                raise no_such_place(str(after))
+            wanted = (one for one in self._events if one.place > after and _fits(subject, one.subject))
+            found = list(islice(wanted, limit))
+        return array_of(map(shown, found)), str(found[-1].place) if found else ""
+
+    def forget(self, kept: timedelta, most: int) -> int:
+        with self._lock:
+            limit = self._clock() - kept
+            gone = sum(event.at <= limit for event in self._events[:most])
+            del self._events[:gone]
+        return gone
+
+
+class Recorded(UserDict[Key, Entity]):
+    """Entities of one kind by their ids; whatever is written to it is recorded, but for a version that is there already."""
+
+    def __init__(self, kind: Kind, feed: MemoryFeed) -> None:
+        super().__init__()
+        self._kind = kind
+        self._feed = feed
+
+    def __setitem__(self, key: Key, entity: Entity) -> None:
+        before = self.data.get(key)
+        self.data[key] = entity
+        if before is None:
+            self._feed.record(self._kind, Happening.CREATED, entity)
+        elif before.version != entity.version:
+            self._feed.record(self._kind, Happening.CHANGED, entity)
+
+    def __delitem__(self, key: Key) -> None:
+        self._feed.record(self._kind, Happening.DELETED, self.data.pop(key))
+
+
+def _fits(wanted: Subject | None, subject: Subject) -> bool:
+    return wanted is None or (wanted.kind == subject.kind and wanted.entity_id in ("", subject.entity_id))
+
+
+def _data(entity: _Versioned, happening: Happening) -> Mapping[str, Any]:
+    document: dict[str, Any] = {"id": entity.id, "version": entity.version}
+    match entity:
+        case Cell():
+            return document | {"state": entity.state}
+        case DataspaceProfile():
+            # Its deployments have gone with it.
+            deployments = () if happening is Happening.DELETED else entity.deployments
+            return document | {"cellIds": sorted(deployment.cell_id for deployment in deployments)}
+        case ParticipantProfile():
+            return document | {
+                "tenantId": entity.tenant_id,
+                "state": entity.state,
+                "manifestId": entity.manifest_id,
+            }
+    return document
