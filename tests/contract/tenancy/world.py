@@ -46,6 +46,7 @@ from cfm_core.tenancy.users.memory import MemoryUsers
 from cfm_core.tenancy.users.service import Users
 from cfm_core.tenancy.users.store import PostgresUsers
 from cfm_core.tenancy.users.v1alpha1 import NewUser
+from tests.support.feed import settle
 
 ALL = Page()
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -62,6 +63,8 @@ class World:
     roles: Roles
     users: Users
     feed: Feed
+    settle: Callable[[], None]
+    """Waits until readers of the feed get all that has happened."""
     sent: Callable[[], list[dict[str, Any]]]
     """The events in the outbox, in the order of their rows."""
 
@@ -78,6 +81,21 @@ class World:
 
     def tenant(self, **properties: Any) -> str:
         return self.tenants.create(NewTenant(properties=properties))[0]
+
+    def events(self, subject: str = "") -> list[dict[str, Any]]:
+        """Every event so far, read in small batches."""
+        self.settle()
+        found: list[dict[str, Any]] = []
+        last = ""
+        while True:
+            batch = self.feed.read(last, subject, 7)
+            if not (events := json.loads(batch.text)):
+                return found
+            assert [event["sequence"] for event in events] == sorted(event["sequence"] for event in events)
+            assert not last or last < events[0]["sequence"]
+            assert batch.last == events[-1]["sequence"]
+            found += events
+            last = batch.last
 
     def role(self, name: str, **fields: Any) -> str:
         return self.roles.create(NewRole.model_validate({"name": name} | fields))[0]
@@ -190,6 +208,7 @@ def in_memory() -> World:
         Roles(MemoryRoles(fabric)),
         Users(MemoryUsers(fabric)),
         Feed(fabric.feed),
+        lambda: None,
         lambda: [event for row in fabric.outbox for event in row.events],
     )
 
@@ -210,6 +229,7 @@ def in_postgres(database: Database) -> World:
         Roles(PostgresRoles(database)),
         Users(PostgresUsers(database)),
         Feed(PostgresFeed(database)),
+        lambda: settle(database),
         sent,
     )
 
