@@ -13,9 +13,8 @@ from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import Cell, CellId, changed
 from cfm_core.tenancy.cells.v1alpha1 import CellDiff, NewCell
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
+from cfm_core.tenancy.putting import created_or_replaced
 from cfm_core.versions import ANY, Expected
-
-_ATTEMPTS = 3
 
 
 class CellStore(Protocol):
@@ -82,13 +81,12 @@ class Cells:
             expected.check(f"cell {cell_id}", cell.version)
             return wanted
 
-        for _ in range(_ATTEMPTS):
-            if (after := self._store.change(wanted.id, replaced)) is not None:
-                return False, after
-            expected.check(f"cell {cell_id}", None)
-            if (cell := self._store.insert(wanted)) is not None:
-                return True, cell
-        raise RecoverableError(f"cell {cell_id} is coming and going just now")
+        return created_or_replaced(
+            f"cell {cell_id}",
+            expected,
+            lambda: self._store.change(wanted.id, replaced),
+            lambda: self._store.insert(wanted),
+        )
 
     def get(self, cell_id: str) -> JsonEntity:
         found = self._store.find(CellId(cell_id)) if is_id(cell_id) else None

@@ -13,6 +13,7 @@ from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfile, DataspaceProfileId, cell_for
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
+from cfm_core.tenancy.putting import created_or_replaced
 from cfm_core.versions import ANY, Expected
 
 _ATTEMPTS = 3
@@ -93,13 +94,12 @@ class DataspaceProfiles:
         """
         check_chosen_id(profile_id)
         wanted = _profile(DataspaceProfileId(profile_id), new)
-        for _ in range(_ATTEMPTS):
-            if (after := self._store.replace(wanted, _checked(profile_id, expected))) is not None:
-                return False, after
-            expected.check(f"dataspace profile {profile_id}", None)
-            if (profile := self._store.insert(wanted)) is not None:
-                return True, profile
-        raise RecoverableError(f"dataspace profile {profile_id} is coming and going just now")
+        return created_or_replaced(
+            f"dataspace profile {profile_id}",
+            expected,
+            lambda: self._store.replace(wanted, _checked(profile_id, expected)),
+            lambda: self._store.insert(wanted),
+        )
 
     def get(self, profile_id: str) -> JsonEntity:
         answer = self._store.find(DataspaceProfileId(profile_id)) if is_id(profile_id) else None

@@ -14,13 +14,7 @@ from cfm_core.contracts.orchestration import VPA_STATE
 from cfm_core.tenancy.instants import shown_instant
 from cfm_core.tenancy.participant_profiles.model import ParticipantProfile, VirtualParticipantAgent
 from cfm_core.tenancy.states import DeploymentState
-from cfm_core.tenancy.texts import ShortText
-
-
-def _given(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
+from cfm_core.tenancy.texts import GivenText
 
 
 def _without_vpa_state(properties: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +59,7 @@ class DeployedParticipantProfileDocument(ParticipantProfileDocument):
 class NewVpa(Document):
     """A VPA to be deployed; an empty ``cell_id`` leaves the cell to us."""
 
-    type: Annotated[ShortText, AfterValidator(_given)]
+    type: GivenText
     cell_id: str = ""
     properties: dict[str, Any] = Field(default_factory=dict)
 
@@ -76,7 +70,7 @@ class NewParticipantProfileDeployment(Document):
     ``vpas`` has the VPAs of the types that it names; of the other types there is one each, as the dataspace profiles need it.
     """
 
-    identifier: Annotated[ShortText, AfterValidator(_given)]
+    identifier: GivenText
     cell_id: str = ""
     dataspace_profile_ids: list[str] = Field(default_factory=list)
     participant_roles: dict[str, list[str] | None] = Field(default_factory=dict)
@@ -89,7 +83,7 @@ class VpaDiff(Document):
     """With an ``id`` a VPA that is there already, and stays as it is; without one a VPA that is added."""
 
     id: str = ""
-    type: Annotated[ShortText, AfterValidator(_given)]
+    type: GivenText
     cell_id: str = ""
     properties: dict[str, Any] = Field(default_factory=dict)
 
