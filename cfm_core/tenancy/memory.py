@@ -13,7 +13,6 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
 from cfm_core.store.constraints import error_for
-from cfm_core.store.memory import page_of as page_of
 from cfm_core.tenancy.cells.model import Cell, CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.feed.memory import MemoryFeed, Recorded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import RecoverableError
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.versions import Expected
 
 _ATTEMPTS = 3

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from flask import Request, Response
 
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import FieldError, ValidationError
 from cfm_core.function import http_function
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.assembly import PARTICIPANT_PROFILES
 from cfm_core.tenancy.participant_profiles.service import ParticipantProfiles
 from cfm_core.tenancy.participant_profiles.v1alpha1 import (

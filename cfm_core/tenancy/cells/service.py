@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cfm_core.clock import Clock, system_clock
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import NotFoundError, RecoverableError
 from cfm_core.query import JsonPage, Page, Predicate, parse
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import Cell, CellId, changed
 from cfm_core.tenancy.cells.v1alpha1 import CellDiff, NewCell
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id

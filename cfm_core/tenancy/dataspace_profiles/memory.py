@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.constraints import in_use
-from cfm_core.tenancy.answers import JsonEntity, json_of
+from cfm_core.store.memory import page_of
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceDeployment, DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.dataspace_profiles.store import DEPLOYMENT_FIELDS, FIELDS
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import shown, shown_deployment
-from cfm_core.tenancy.memory import Fabric, page_of
+from cfm_core.tenancy.memory import Fabric
 from cfm_core.tenancy.states import DeploymentState
 from cfm_core.versions import Expected
 
@@ -60,19 +61,24 @@ class MemoryDataspaceProfiles:
             return self._fabric.cell_options() if profile_id in self._fabric.dataspace_profiles else None
 
     def deploy(
-        self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str, check: Callable[[int], None]
+        self, profile_id: DataspaceProfileId, wanted: Mapping[CellId, str], check: Callable[[int], None]
     ) -> bool:
         with self._fabric.lock:
             profile = self._fabric.dataspace_profiles.get(profile_id)
             if profile is None:
                 return False
             check(profile.version)
-            cell = self._fabric.cells.get(cell_id)
-            if cell is None or cell.state != DeploymentState.ACTIVE:
+            cells = [self._fabric.cells.get(cell_id) for cell_id in wanted]
+            if any(cell is None or cell.state != DeploymentState.ACTIVE for cell in cells):
                 return False
-            if all(deployment.cell_id != cell_id for deployment in profile.deployments):
-                deployment = DataspaceDeployment(deployment_id, cell_id, self._fabric.clock())
-                self._redeploy(profile, (*profile.deployments, deployment))
+            there = {deployment.cell_id for deployment in profile.deployments}
+            new = tuple(
+                DataspaceDeployment(deployment_id, cell_id, self._fabric.clock())
+                for cell_id, deployment_id in wanted.items()
+                if cell_id not in there
+            )
+            if new:
+                self._redeploy(profile, (*profile.deployments, *new))
             return True
 
     def deployments(self, profile_id: DataspaceProfileId, predicate: Predicate, page: Page) -> JsonPage:

@@ -52,12 +52,12 @@ class DataspaceProfileOption:
     artifacts: tuple[str, ...] = ()
 
 
-def cell_for(cells: Sequence[CellOption], wanted: str) -> CellOption:
-    """The cell to deploy a dataspace profile to: ``wanted``, or for ``""`` the only active one.
+def cells_for(cells: Sequence[CellOption], wanted: str) -> tuple[CellOption, ...]:
+    """The cells to deploy a dataspace profile to: ``wanted`` alone, or for ``""`` every active one.
 
     Raises:
         NotFoundError: no cell has the id ``wanted``.
-        RefusedError: it is not active; or nothing is wanted and there is no active cell, or a choice of several.
+        RefusedError: it is not active; or nothing is wanted and there is no active cell.
     """
     if wanted:
         named = next((cell for cell in cells if cell.id == wanted), None)
@@ -66,11 +66,8 @@ def cell_for(cells: Sequence[CellOption], wanted: str) -> CellOption:
         if not named.active:
             problem = f"cell {named.id} is {named.state}, not active"
             raise RefusedError(problem, [FieldError("/cellId", problem)])
-        return named
-    active = sorted(cell.id for cell in cells if cell.active)
+        return (named,)
+    active = tuple(cell for cell in cells if cell.active)
     if not active:
         raise RefusedError("there is no active cell")
-    if len(active) > 1:
-        problem = f"cellId must name one of the active cells: {', '.join(active)}"
-        raise RefusedError(problem, [FieldError("/cellId", problem)])
-    return next(cell for cell in cells if cell.id == active[0])
+    return active

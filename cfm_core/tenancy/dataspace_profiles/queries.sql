@@ -33,12 +33,20 @@ SELECT EXISTS (SELECT FROM tenant_manager.dataspace_profiles WHERE id = :id::uui
           FROM tenant_manager.cells);
 
 -- name: deploy
--- Records a deployment of a profile that is held, unless there is one. Gives whether the active cell was still there.
+-- Records deployments of a profile that is held, where there are none. Gives whether all the active cells were still there;
+-- if not, nothing is recorded.
 WITH cell AS (
-  SELECT id FROM tenant_manager.cells WHERE id = :cell_id::uuid AND state = 'active' FOR KEY SHARE
+  SELECT c.id, wanted.deployment_id
+    FROM unnest(:cell_ids::uuid[], :deployment_ids::uuid[]) AS wanted (cell_id, deployment_id)
+    JOIN tenant_manager.cells c ON c.id = wanted.cell_id
+   WHERE c.state = 'active'
+   ORDER BY c.id
+     FOR KEY SHARE OF c
 ), deployed AS (
   INSERT INTO tenant_manager.dataspace_deployments (id, dataspace_profile_id, cell_id)
-  SELECT :deployment_id::uuid, :id::uuid, cell.id FROM cell
+  SELECT cell.deployment_id, :id::uuid, cell.id
+    FROM cell
+   WHERE (SELECT count(*) FROM cell) = cardinality(:cell_ids::uuid[])
   ON CONFLICT DO NOTHING
   RETURNING dataspace_profile_id
 ), changed AS (
@@ -46,7 +54,7 @@ WITH cell AS (
      SET version = version + 1
    WHERE id IN (SELECT dataspace_profile_id FROM deployed)
 )
-SELECT EXISTS (SELECT FROM cell);
+SELECT (SELECT count(*) FROM cell) = cardinality(:cell_ids::uuid[]);
 
 -- name: undeploy
 -- Deletes a deployment of a profile that is held; a trigger refuses one that is used. Gives 0 or 1 row.

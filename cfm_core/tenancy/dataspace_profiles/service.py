@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import FieldError, NotFoundError, RecoverableError, ValidationError
 from cfm_core.query import JsonPage, Page, Predicate, parse
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import CellId, CellOption
-from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfile, DataspaceProfileId, cell_for
+from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfile, DataspaceProfileId, cells_for
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfile, NewDataspaceProfileDeployment
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
 from cfm_core.tenancy.putting import created_or_replaced
@@ -53,9 +53,12 @@ class DataspaceProfileStore(Protocol):
         ...
 
     def deploy(
-        self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str, check: Callable[[int], None]
+        self, profile_id: DataspaceProfileId, wanted: Mapping[CellId, str], check: Callable[[int], None]
     ) -> bool:
-        """Record the deployment unless the cell has one already; False where profile or active cell has gone."""
+        """Record deployments to these cells, each with an id for a new one; a cell that has one keeps it.
+
+        False, and nothing recorded, where the profile or one of the active cells has gone.
+        """
         ...
 
     def deployments(self, profile_id: DataspaceProfileId, predicate: Predicate, page: Page) -> JsonPage:
@@ -128,12 +131,12 @@ class DataspaceProfiles:
             raise RecoverableError(f"dataspace profile {profile_id} is changing just now")
 
     def deploy(self, profile_id: str, new: NewDataspaceProfileDeployment, expected: Expected = ANY) -> None:
-        """Deploy to a cell; a second time to the same cell changes nothing.
+        """Deploy to a cell, or to every active one where none is named; a second time to the same cell changes nothing.
 
         Raises:
             ValidationError: the document names another profile than the path.
             NotFoundError: there is no such profile, or no such cell.
-            RefusedError: the cell is not active, or none is named and there is not exactly one.
+            RefusedError: the cell is not active, or none is named and none is active.
             PreconditionFailedError: the profile is not in an expected version.
         """
         if new.profile_id not in ("", profile_id):
@@ -146,8 +149,8 @@ class DataspaceProfiles:
             cells = self._store.options(known_id) if is_id(profile_id) else None
             if cells is None:
                 raise NotFoundError("dataspace profile", profile_id)
-            cell_id = cell_for(cells, new.cell_id).id
-            if self._store.deploy(known_id, cell_id, str(uuid.uuid4()), _checked(profile_id, expected)):
+            wanted = {cell.id: str(uuid.uuid4()) for cell in cells_for(cells, new.cell_id)}
+            if self._store.deploy(known_id, wanted, _checked(profile_id, expected)):
                 return
         raise RecoverableError("the cells are changing just now")
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonEntity, json_of
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile, DataspaceProfileId
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import shown_spec
@@ -84,14 +84,16 @@ class PostgresDataspaceProfiles:
         return [CellOption(id_, external_id, DeploymentState(state)) for id_, external_id, state in json.loads(cells)]
 
     def deploy(
-        self, profile_id: DataspaceProfileId, cell_id: CellId, deployment_id: str, check: Callable[[int], None]
+        self, profile_id: DataspaceProfileId, wanted: Mapping[CellId, str], check: Callable[[int], None]
     ) -> bool:
         with self._database.transaction() as transaction:
             row = transaction.row(SQL["lock"], id=profile_id)
             if row is None:
                 return False
             check(row[0])
-            found: bool = transaction.value(SQL["deploy"], id=profile_id, cell_id=cell_id, deployment_id=deployment_id)
+            found: bool = transaction.value(
+                SQL["deploy"], id=profile_id, cell_ids=list(wanted), deployment_ids=list(wanted.values())
+            )
         return found
 
     def deployments(self, profile_id: DataspaceProfileId, predicate: Predicate, page: Page) -> JsonPage:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from cfm_core.clock import Clock
-from cfm_core.tenancy.answers import JsonText, array_of
+from cfm_core.entities import JsonText, array_of
 from cfm_core.tenancy.cells.model import Cell
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfile
 from cfm_core.tenancy.feed.model import START, Event, Happening, Kind, Place, Subject, no_such_place

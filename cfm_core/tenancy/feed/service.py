@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+from cfm_core.entities import JsonText
 from cfm_core.errors import FieldError, ValidationError
-from cfm_core.tenancy.answers import JsonText
 from cfm_core.tenancy.feed.model import Place, Subject, place_of, subject_of
 
 KEPT = timedelta(days=7)

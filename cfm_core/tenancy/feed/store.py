@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from cfm_core.entities import JsonText
 from cfm_core.store.database import Database
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonText
 from cfm_core.tenancy.feed.model import Place, Subject, no_such_place
 from cfm_core.tenancy.participant_profiles.manifests import EVENT_SOURCE
 

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict
+from cfm_core.entities import JsonEntity, json_of
 from cfm_core.errors import RefusedError
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.constraints import BrokenRuleError
-from cfm_core.tenancy.answers import JsonEntity, json_of
+from cfm_core.store.memory import page_of
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfileOption
-from cfm_core.tenancy.memory import Awaited, Fabric, page_of, violated
+from cfm_core.tenancy.memory import Awaited, Fabric, violated
 from cfm_core.tenancy.participant_profiles.manifests import manifest_event
 from cfm_core.tenancy.participant_profiles.model import (
     DeploymentBasis,

@@ -18,10 +18,10 @@ from cfm_core.contracts.orchestration import (
     OrchestrationResponse,
 )
 from cfm_core.contracts.reply import OutboxRow
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import CfmError, NotFoundError, RecoverableError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.store.constraints import BrokenRuleError
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import check_key, is_id
 from cfm_core.tenancy.participant_profiles.changes import (
     BasisOf,

@@ -11,12 +11,12 @@ from typing import Any
 from cfm_core.contracts.orchestration import DEPLOY, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
+from cfm_core.entities import JsonEntity
 from cfm_core.query import Column, DeclaredPath, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import outbox, paging
 from cfm_core.store.database import Database, Row, Transaction
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfileId, DataspaceProfileOption
 from cfm_core.tenancy.ids import is_id

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import JsonPage, Page, Predicate
-from cfm_core.tenancy.answers import JsonEntity, json_of
-from cfm_core.tenancy.memory import Fabric, page_of, violated
+from cfm_core.store.memory import page_of
+from cfm_core.tenancy.memory import Fabric, violated
 from cfm_core.tenancy.tenants.model import Tenant, TenantId, changed
 from cfm_core.tenancy.tenants.store import FIELDS
 from cfm_core.tenancy.tenants.v1alpha1 import TenantPropertiesDiff, shown

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Protocol
 
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import NotFoundError
 from cfm_core.query import JsonPage, Page, Predicate, parse
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import check_key, is_id
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
 from cfm_core.tenancy.tenants.v1alpha1 import NewTenant, TenantPropertiesDiff

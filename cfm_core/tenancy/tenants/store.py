@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+from cfm_core.entities import JsonEntity
 from cfm_core.query import Column, DeclaredPath, Fields, Json, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.query_indexes.model import IndexedEntity
 from cfm_core.tenancy.query_indexes.ready import ReadyIndexes
 from cfm_core.tenancy.tenants.model import Tenant, TenantId

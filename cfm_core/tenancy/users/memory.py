@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import JsonPage, Page, Predicate
-from cfm_core.tenancy.answers import JsonEntity, json_of
-from cfm_core.tenancy.memory import Fabric, page_of, violated
+from cfm_core.store.memory import page_of
+from cfm_core.tenancy.memory import Fabric, violated
 from cfm_core.tenancy.users.model import User, UserId, check_roles
 from cfm_core.tenancy.users.store import FIELDS
 from cfm_core.tenancy.users.v1alpha1 import shown

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol
 
+from cfm_core.entities import JsonEntity
 from cfm_core.errors import NotFoundError, RecoverableError, RefusedError
 from cfm_core.query import JsonPage, Page, Predicate, parse
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
 from cfm_core.tenancy.putting import created_or_replaced
 from cfm_core.tenancy.roles.model import RoleId

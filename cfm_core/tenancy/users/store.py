@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from cfm_core.entities import JsonEntity
 from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.answers import JsonEntity
 from cfm_core.tenancy.ids import is_id
 from cfm_core.tenancy.roles.model import RoleId
 from cfm_core.tenancy.roles.store import rights_text, stored_rights

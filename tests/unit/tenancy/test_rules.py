@@ -10,7 +10,7 @@ from cfm_core.tenancy.dataspace_profiles.model import (
     CredentialSpec,
     DataspaceProfileId,
     DataspaceProfileOption,
-    cell_for,
+    cells_for,
 )
 from cfm_core.tenancy.participant_profiles.planning import (
     MOST_VPAS,
@@ -145,13 +145,16 @@ def test_a_participant_has_a_limited_number_of_vpas() -> None:
     assert [error.pointer for error in caught.value.errors] == ["/vpas"]
 
 
-def test_a_dataspace_profile_goes_to_the_named_cell_or_the_only_active_one() -> None:
-    several = cells("a", "b", "c", offline=["a", "c"])
-    assert cell_for(several, "").id == cell_for(several, "b").id == "b"
+def test_a_dataspace_profile_goes_to_the_named_cell_or_to_every_active_one() -> None:
+    several = cells("a", "b", "c", "d", offline=["a"])
+    assert [cell.id for cell in cells_for(several, "c")] == ["c"]
+    assert [cell.id for cell in cells_for(several, "")] == ["b", "c", "d"]
     with pytest.raises(RefusedError, match="cell a is offline"):
-        cell_for(several, "a")
+        cells_for(several, "a")
+    with pytest.raises(RefusedError, match="there is no active cell"):
+        cells_for(cells("a", offline=["a"]), "")
     with pytest.raises(NotFoundError):
-        cell_for(several, "d")
+        cells_for(several, "x")
 
 
 def test_credentials_with_a_role_are_for_those_who_have_it_in_that_dataspace() -> None:
