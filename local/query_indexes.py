@@ -6,17 +6,19 @@ import json
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import click
 
-from local.cli import CONFLICT, FAILED, NOT_FOUND, TIMED_OUT, api_of, data_option, fail
+from local.cli import CONFLICT, FAILED, NOT_FOUND, TIMED_OUT, UNREACHABLE, api_of, data_option, fail
 
 PATH = "/api/v1alpha1/query-indexes"
 _PATIENCE_SECONDS = 3600
 _LOOK_SECONDS = 0.5
+_ANSWER_SECONDS = 30
 _EXIT_CODES = {404: NOT_FOUND, 409: CONFLICT, 412: CONFLICT}
 
 
@@ -64,7 +66,7 @@ def list_(data: Path, output: str) -> None:
 @data_option
 def drop(index_id: str, data: Path) -> None:
     """Drop the index ID; queries find the same without it."""
-    _call(data, "DELETE", f"{PATH}/{index_id}")
+    _call(data, "DELETE", f"{PATH}/{urllib.parse.quote(index_id, safe='')}")
 
 
 def _call(data: Path, method: str, path: str, document: Any = None) -> Any:
@@ -72,13 +74,17 @@ def _call(data: Path, method: str, path: str, document: Any = None) -> Any:
     request = urllib.request.Request(
         url + path,
         None if document is None else json.dumps(document).encode(),
-        {"Authorization": f"Bearer {token}"} if token else {},
+        {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
         method=method,
     )
+    # Not through a proxy: the stack is on this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with opener.open(request, timeout=_ANSWER_SECONDS) as response:
             body = response.read()
     except urllib.error.HTTPError as error:
         with error:
             fail(json.loads(error.read())["message"], _EXIT_CODES.get(error.code, FAILED))
+    except OSError as error:
+        fail(f"the API at {url} does not answer: {error}", UNREACHABLE)
     return json.loads(body) if body else None

@@ -7,6 +7,7 @@ index's entries nor lax paths know levels of arrays.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from cfm_core.query.tree import (
     NotLike,
     OneOf,
     Or,
+    Order,
     Ordered,
     Path,
     Predicate,
@@ -41,6 +43,14 @@ _TYPES: Mapping[Kind, str] = {
     Kind.BOOLEAN: "boolean",
     Kind.TIMESTAMP: "timestamptz",
 }
+
+_ORDERS_OF_FRACTIONS: Mapping[Order, Order] = {
+    Order.LESS: Order.AT_MOST,
+    Order.AT_MOST: Order.AT_MOST,
+    Order.MORE: Order.MORE,
+    Order.AT_LEAST: Order.MORE,
+}
+"""How a whole number stands to the one below a fraction, if it stands to the fraction in an order."""
 
 
 def to_sql(predicate: Predicate, fields: Fields, declared: Collection[DeclaredPath] = ()) -> tuple[str, dict[str, Any]]:
@@ -148,10 +158,12 @@ def _order_of_column(term: Ordered, column: Column, params: _Parameters) -> str:
     value = term.value
     match column.kind:
         case Kind.INTEGER if not isinstance(value, str):
-            # An index answers for a number of the column's own type only.
-            whole = _as_column(value, Kind.INTEGER)
-            limit = params.add(str(value), "numeric") if whole is None else params.add(whole, "bigint")
-            return f"{column.sql} {term.order} {limit}"
+            # An index answers for a whole number only; and no other lies between the two that a fraction lies between.
+            whole = math.floor(value)
+            if not _is_bigint(whole):
+                return f"{column.sql} {term.order} {params.add(str(value), 'numeric')}"
+            order = term.order if whole == value else _ORDERS_OF_FRACTIONS[term.order]
+            return f"{column.sql} {order} {params.add(whole, 'bigint')}"
         case Kind.TIMESTAMP if isinstance(value, str) and (moment := moment_of(value)):
             return f"{column.sql} {term.order} {params.add(moment.isoformat(), 'timestamptz')}"
         case Kind.UUID if isinstance(value, str) and _UUID.fullmatch(value):
@@ -170,7 +182,7 @@ def _as_column(value: Scalar, kind: Kind) -> Any:
         case Kind.BOOLEAN:
             return value if isinstance(value, bool) else None
         case Kind.INTEGER:
-            if isinstance(value, bool | str) or value != int(value) or not -(2**63) <= value < 2**63:
+            if isinstance(value, bool | str) or value != int(value) or not _is_bigint(int(value)):
                 return None
             return int(value)
         case Kind.TIMESTAMP:
@@ -180,6 +192,10 @@ def _as_column(value: Scalar, kind: Kind) -> Any:
             return value if isinstance(value, str) and _UUID.fullmatch(value) else None
         case Kind.TEXT:
             return value if isinstance(value, str) else None
+
+
+def _is_bigint(value: int) -> bool:
+    return -(2**63) <= value < 2**63
 
 
 def _of_json(term: Term, field: Json | JsonArray, params: _Parameters) -> str:

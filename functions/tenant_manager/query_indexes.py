@@ -53,8 +53,11 @@ def drop_query_index(request: Request, indexes: QueryIndexes, index_id: str) -> 
     return answers.accepted(request, "", f"{PATH}/{index_id}")
 
 
-@event_function(every=timedelta(seconds=5), slots=1, timeout=timedelta(hours=1), requires=[QUERY_INDEXES])
+@event_function(every=timedelta(seconds=5), slots=1, timeout=timedelta(minutes=10), requires=[QUERY_INDEXES])
 def build_query_indexes(events: Sequence[CloudEvent[None]], indexes: QueryIndexes) -> Reply:
-    """Build the indexes that have been declared, and drop those that are not wanted any more. Safe at several places."""
+    """Build the indexes that have been declared, and drop those that are not wanted any more. Safe at several places.
+
+    The database goes on with an index that takes longer than the timeout, and a later look finds it whole.
+    """
     indexes.work()
     return Reply()

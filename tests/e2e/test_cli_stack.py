@@ -141,6 +141,41 @@ def test_logs_can_be_followed(data: Path) -> None:
         assert follower.wait(20) == 0
 
 
+def test_a_path_is_declared_as_indexed_and_dropped(data: Path) -> None:
+    def listed() -> list[dict[str, str]]:
+        return list(json.loads(cfm("query-index", "list", "--data", data, "-o", "json").stdout))
+
+    # The stack is on this machine, whatever proxy there is.
+    proxy = {"http_proxy": "http://127.0.0.1:9"}
+    path = "properties.`cfm.size`"
+    done = cfm("query-index", "declare", "tenants", path, "--kind", "number", "--wait", "--data", data, env=proxy)
+    assert done.returncode == 0, done.stderr
+    index = json.loads(done.stdout)
+    assert (index["path"], index["state"]) == (path, "ready")
+    assert listed() == [index]
+    table = cfm("query-index", "list", "--data", data).stdout
+    assert table.split() == [index["id"], "tenants", path, "number", "ready"]
+    assert cfm("query-index", "drop", index["id"], "--data", data).returncode == 0
+    while left := listed():
+        assert left[0]["state"] == "dropping"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("declare", "tenants", "properties.", "--kind", "text"), 1, "parse error: position 12: expected a key"),
+        (("declare", "tenants", "id", "--kind", "text"), 1, "an index is of a path below properties"),
+        (("drop", "no such index"), 5, "no such index"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused_with_the_reason(
+    data: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    done = cfm("query-index", *arguments, "--data", data)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+
+
 def test_a_second_stack_in_the_directory_is_refused(data: Path) -> None:
     for option in ([], ["--detach"]):
         done = cfm("up", "--port", "0", "--data", data, *option)

@@ -48,7 +48,7 @@ $$;
 --
 -- Each function gives the one value at a path, null where there is none of its type, and a mark of its own, which is no value,
 -- where an array lies on the path: then there may be several, and the condition itself has to look. Keys that read as
--- integers are not for these functions, because an array has them.
+-- integers, with white space before them or not, are not for these functions, because an array has them.
 
 CREATE FUNCTION query.has_array(document jsonb, path text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE

@@ -16,7 +16,8 @@ MOST = 16
 """Indexes that may be declared; each makes every write a little dearer."""
 ROOT = "properties"
 
-_INTEGER = re.compile(r"[+-]?[0-9]+")
+_INTEGER = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+")
+"""What Postgres takes for a place in an array."""
 
 
 class IndexedEntity(StrEnum):

@@ -110,6 +110,19 @@ def _quietly(run: Callable[[str], object], sql: str) -> None:
         run(sql)
 
 
+def test_what_is_whole_already_is_not_built_again(database: Database, database_url: str) -> None:
+    indexes = PostgresQueryIndexes(database)
+    indexes.declare(INDEX)
+    # Its builder has not lived to tell of it.
+    builder = connect(database_url)
+    builder.run(definition(INDEX))
+    builder.close()
+    place = "SELECT to_regclass('tenant_manager." + NAME + "')::oid"
+    built = database.value(place)
+    indexes.work()
+    assert (state(indexes), database.value(place)) == ("ready", built)
+
+
 def test_one_at_a_time_builds(database: Database, database_url: str) -> None:
     indexes = PostgresQueryIndexes(database)
     indexes.declare(INDEX)
