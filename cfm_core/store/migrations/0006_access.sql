@@ -16,14 +16,16 @@ CREATE TABLE tenant_manager.users (
   version    integer NOT NULL DEFAULT 0,          -- rises also when roles are assigned or withdrawn
   subject    text NOT NULL CONSTRAINT users_subject_key UNIQUE CHECK (subject <> ''), -- what tokens call the user
   name       text NOT NULL DEFAULT '',
+  role_ids   jsonb NOT NULL CHECK (jsonb_typeof(role_ids) = 'array'), -- an array of their ids
   rights     jsonb NOT NULL CHECK (jsonb_typeof(rights) = 'array'), -- besides those of the roles
   properties jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object')
 );
 
-CREATE INDEX users_json ON tenant_manager.users USING gin (rights jsonb_path_ops, properties jsonb_path_ops)
-  WITH (fastupdate = off);
+CREATE INDEX users_json ON tenant_manager.users
+  USING gin (role_ids jsonb_path_ops, rights jsonb_path_ops, properties jsonb_path_ops) WITH (fastupdate = off);
 
--- A user takes its roles along when it goes; a role that somebody has cannot go.
+-- The roles of users as rows that foreign keys keep; only the trigger below writes them. A user takes its roles along when
+-- it goes; a role that somebody has cannot go.
 CREATE TABLE tenant_manager.user_roles (
   user_id uuid NOT NULL REFERENCES tenant_manager.users ON DELETE CASCADE,
   role_id uuid NOT NULL REFERENCES tenant_manager.roles,
@@ -31,6 +33,23 @@ CREATE TABLE tenant_manager.user_roles (
 );
 
 CREATE INDEX user_roles_role ON tenant_manager.user_roles (role_id, user_id);
+
+CREATE FUNCTION tenant_manager.keep_user_roles() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF OLD.role_ids IS DISTINCT FROM NEW.role_ids THEN
+    DELETE FROM tenant_manager.user_roles WHERE user_id = NEW.id AND NOT NEW.role_ids ? role_id::text;
+    INSERT INTO tenant_manager.user_roles (user_id, role_id)
+    SELECT NEW.id, role_id::uuid FROM jsonb_array_elements_text(NEW.role_ids) AS role_id
+    ON CONFLICT DO NOTHING;
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER users_roles AFTER INSERT OR UPDATE OF role_ids ON tenant_manager.users
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.keep_user_roles();
 
 CREATE FUNCTION tenant_manager.check_role_users() RETURNS trigger
 LANGUAGE plpgsql
@@ -45,13 +64,6 @@ $$;
 
 CREATE TRIGGER roles_in_use BEFORE DELETE ON tenant_manager.roles
 FOR EACH ROW EXECUTE FUNCTION tenant_manager.check_role_users();
-
--- The roles of a user, as a predicate may name them.
-CREATE FUNCTION tenant_manager.role_ids_of(id uuid) RETURNS jsonb
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN (SELECT coalesce(jsonb_agg(r.role_id ORDER BY r.role_id), '[]')
-          FROM tenant_manager.user_roles r
-         WHERE r.user_id = role_ids_of.id);
 
 -- ',"name":"value"' for a text, and nothing for an empty one.
 CREATE FUNCTION tenant_manager.text_member(name text, value text) RETURNS text
@@ -79,6 +91,6 @@ CREATE FUNCTION tenant_manager.user_json(u tenant_manager.users) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":"' || u.id || '","version":' || u.version || ',"subject":' || to_json(u.subject)::text
     || tenant_manager.text_member('name', u.name)
-    || ',"roleIds":' || tenant_manager.role_ids_of(u.id)::text
+    || ',"roleIds":' || u.role_ids::text
     || ',"rights":' || tenant_manager.rights_json(u.rights)
     || tenant_manager.object_member('properties', u.properties) || '}';

@@ -32,7 +32,8 @@ FIELDS = Fields(
 LISTING = Listing(
     "tenant_manager.roles",
     "tenant_manager.role_json(t)",
-    "octet_length((t).properties::text) + octet_length((t).rights::text) + octet_length((t).description)",
+    "octet_length((t).properties::text) + octet_length((t).rights::text)"
+    " + octet_length((t).name) + octet_length((t).description)",
 )
 
 

@@ -14,6 +14,13 @@ from cfm_core.tenancy.roles.model import Right, RoleId
 
 UserId = NewType("UserId", str)
 
+MOST_ROLES = 1000
+"""The greatest number of roles of a user."""
+
+
+class UnknownRoleError(RefusedError):
+    """A user was to have a role that is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -50,8 +57,16 @@ def changed(
 
 
 def with_role(user: User, role_id: RoleId) -> User:
-    """``user`` with the role; the same one where it has it."""
-    return user if role_id in user.role_ids else replace(user, role_ids=user.role_ids | {role_id})
+    """``user`` with the role; the same one where it has it.
+
+    Raises:
+        RefusedError: it has as many roles as a user can have.
+    """
+    if role_id in user.role_ids:
+        return user
+    if len(user.role_ids) >= MOST_ROLES:
+        raise RefusedError(f"user {user.id} has {MOST_ROLES} roles, and can have no more")
+    return replace(user, role_ids=user.role_ids | {role_id})
 
 
 def without_role(user: User, role_id: RoleId) -> User:
@@ -60,7 +75,7 @@ def without_role(user: User, role_id: RoleId) -> User:
 
 
 def check_roles(user: User, known: Collection[str]) -> None:
-    """Raises RefusedError where ``user`` has roles that are not among those ``known``."""
+    """Raises UnknownRoleError where ``user`` has roles that are not among those ``known``."""
     if missing := sorted(user.role_ids.difference(known)):
         problem = f"there is no role {', '.join(map(repr, missing))}"
-        raise RefusedError(problem, [FieldError("/roleIds", problem)])
+        raise UnknownRoleError(problem, [FieldError("/roleIds", problem)])

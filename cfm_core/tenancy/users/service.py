@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cfm_core.entities import JsonEntity
-from cfm_core.errors import NotFoundError, RecoverableError, RefusedError
+from cfm_core.errors import NotFoundError, RecoverableError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
 from cfm_core.tenancy.putting import created_or_replaced
 from cfm_core.tenancy.roles.model import RoleId
 from cfm_core.tenancy.roles.v1alpha1 import rights_of
-from cfm_core.tenancy.users.model import User, UserId, changed, with_role, without_role
+from cfm_core.tenancy.users.model import UnknownRoleError, User, UserId, changed, with_role, without_role
 from cfm_core.tenancy.users.v1alpha1 import NewUser, UserDiff
 from cfm_core.versions import ANY, Expected
 
@@ -26,7 +26,7 @@ class UserStore(Protocol):
 
         Raises:
             ConflictError: another user has the same subject.
-            RefusedError: one of its roles is not there.
+            UnknownRoleError: one of its roles is not there.
         """
         ...
 
@@ -43,7 +43,7 @@ class UserStore(Protocol):
 
         Raises:
             ConflictError: another user has the same subject.
-            RefusedError: one of its roles is not there.
+            UnknownRoleError: one of its roles is not there.
         """
         ...
 
@@ -63,7 +63,7 @@ class Users:
 
         Raises:
             ConflictError: another user has the same subject.
-            RefusedError: one of its roles is not there.
+            UnknownRoleError: one of its roles is not there.
         """
         user_id = UserId(str(uuid.uuid4()))
         user = self._store.insert(_user(user_id, new))
@@ -76,7 +76,7 @@ class Users:
         Raises:
             ValidationError: the id is not a UUID in lower case.
             ConflictError: another user has the same subject.
-            RefusedError: one of its roles is not there.
+            UnknownRoleError: one of its roles is not there.
             PreconditionFailedError: it is not in an expected version.
         """
         check_chosen_id(user_id)
@@ -113,7 +113,7 @@ class Users:
 
         Raises:
             ConflictError: another user has the same subject.
-            RefusedError: one of its roles is not there.
+            UnknownRoleError: one of its roles is not there.
             PreconditionFailedError: it is not in an expected version.
         """
         rights = None if diff.rights is None else rights_of(diff.rights)
@@ -130,11 +130,12 @@ class Users:
 
         Raises:
             NotFoundError: there is no such user, or no such role.
+            RefusedError: the user has as many roles as a user can have.
             PreconditionFailedError: the user is not in an expected version.
         """
         try:
             return self._change(user_id, lambda user: with_role(user, RoleId(role_id)), expected)
-        except RefusedError:
+        except UnknownRoleError:
             raise NotFoundError("role", role_id) from None
 
     def withdraw(self, user_id: str, role_id: str, expected: Expected = ANY) -> JsonEntity:

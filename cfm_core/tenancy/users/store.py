@@ -26,7 +26,7 @@ FIELDS = Fields(
         "version": Column("t.version", Kind.INTEGER),
         "subject": Column("t.subject"),
         "name": Column("t.name"),
-        "roleIds": JsonArray("tenant_manager.role_ids_of(t.id)"),
+        "roleIds": JsonArray("t.role_ids"),
         "rights": JsonArray("t.rights"),
         "properties": Json("t.properties"),
     }
@@ -35,7 +35,8 @@ FIELDS = Fields(
 LISTING = Listing(
     "tenant_manager.users",
     "tenant_manager.user_json(t)",
-    "octet_length((t).properties::text) + octet_length((t).rights::text) + octet_length((t).name)",
+    "octet_length((t).properties::text) + octet_length((t).rights::text) + octet_length((t).role_ids::text)"
+    " + octet_length((t).subject) + octet_length((t).name)",
 )
 
 
@@ -46,9 +47,8 @@ class PostgresUsers:
     def insert(self, user: User) -> JsonEntity | None:
         with self._database.transaction() as transaction:
             _hold_roles(transaction, user)
-            if transaction.row(SQL["insert"], **_params(user)) is None:
-                return None
-            return _with_roles(transaction, user)
+            row = transaction.row(SQL["insert"], **_params(user))
+        return JsonEntity(*row) if row else None
 
     def find(self, user_id: UserId) -> JsonEntity | None:
         row = self._database.row(SQL["find"], id=user_id)
@@ -63,31 +63,25 @@ class PostgresUsers:
             row = transaction.row(SQL["lock"], id=user_id)
             if row is None:
                 return None
-            subject, name, rights, properties, version = row
-            role_ids = frozenset(RoleId(role_id) for (role_id,) in transaction.rows(SQL["roles"], id=user_id))
-            before = User(user_id, subject, name, role_ids, stored_rights(rights), json.loads(properties), version)
+            subject, name, role_ids, rights, properties, version = row
+            roles = frozenset(map(RoleId, json.loads(role_ids)))
+            before = User(user_id, subject, name, roles, stored_rights(rights), json.loads(properties), version)
             after = change(before)
             if after is before:
-                return JsonEntity(*transaction.rows(SQL["find"], id=user_id)[0])
-            _hold_roles(transaction, after)
-            transaction.rows(SQL["replace"], **_params(after))
-            return _with_roles(transaction, after)
+                ((version, text),) = transaction.rows(SQL["find"], id=user_id)
+            else:
+                _hold_roles(transaction, after)
+                ((version, text),) = transaction.rows(SQL["replace"], **_params(after))
+        return JsonEntity(version, text)
 
     def delete(self, user_id: UserId, expected: Expected) -> bool:
         return self._database.row(SQL["delete"], id=user_id, versions=expected.as_array) is not None
 
 
 def _hold_roles(transaction: Transaction, user: User) -> None:
-    """Raises RefusedError: one of the user's roles is not there."""
+    """Raises UnknownRoleError: one of the user's roles is not there."""
     rows = transaction.rows(SQL["hold_roles"], ids=[role_id for role_id in sorted(user.role_ids) if is_id(role_id)])
     check_roles(user, [role_id for (role_id,) in rows])
-
-
-def _with_roles(transaction: Transaction, user: User) -> JsonEntity:
-    """Give the user that was written its roles, and give it as the API shows it."""
-    transaction.rows(SQL["set_roles"], id=user.id, role_ids=sorted(user.role_ids))
-    ((version, text),) = transaction.rows(SQL["find"], id=user.id)
-    return JsonEntity(version, text)
 
 
 def _params(user: User) -> dict[str, Any]:
@@ -95,6 +89,7 @@ def _params(user: User) -> dict[str, Any]:
         "id": user.id,
         "subject": user.subject,
         "name": user.name,
+        "role_ids": json.dumps(sorted(user.role_ids)),
         "rights": rights_text(user.rights),
         "properties": json.dumps(user.properties),
     }

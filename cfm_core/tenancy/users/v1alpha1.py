@@ -9,12 +9,9 @@ from pydantic import Field
 from cfm_core.contracts.documents import Document
 from cfm_core.tenancy.roles.v1alpha1 import RightDocument, Rights, shown_right
 from cfm_core.tenancy.texts import GivenText
-from cfm_core.tenancy.users.model import User
+from cfm_core.tenancy.users.model import MOST_ROLES, User
 
-MOST = 1000
-"""The greatest number of roles of a user."""
-
-RoleIds = Annotated[list[str], Field(max_length=MOST)]
+RoleIds = Annotated[list[str], Field(max_length=MOST_ROLES)]
 
 
 class UserDocument(Document):

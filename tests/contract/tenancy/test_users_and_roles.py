@@ -21,6 +21,7 @@ from cfm_core.errors import (
 )
 from cfm_core.query import Page
 from cfm_core.tenancy.roles.v1alpha1 import MOST, NewRole, RightDocument, RoleDiff
+from cfm_core.tenancy.users.model import MOST_ROLES
 from cfm_core.tenancy.users.v1alpha1 import NewUser, UserDiff
 from cfm_core.versions import Expected
 from tests.contract.tenancy.world import ABSENT, ALL, World
@@ -113,7 +114,7 @@ def test_lists_have_an_end() -> None:
     with pytest.raises(Malformed):
         NewRole.model_validate({"name": "r", "rights": rights})
     with pytest.raises(Malformed):
-        NewUser.model_validate({"subject": "u", "roleIds": [ABSENT] * 1001})
+        NewUser.model_validate({"subject": "u", "roleIds": [ABSENT] * (MOST_ROLES + 1)})
 
 
 @pytest.mark.parametrize("text", ["", "  ", "x" * 2001])
@@ -248,6 +249,16 @@ def test_a_user_cannot_have_a_role_that_is_not_there(world: World, unknown: str)
             attempt()
         assert [error.pointer for error in caught.value.errors] == ["/roleIds"]
     assert user(world, user_id) == {"id": user_id, "version": 0, "subject": "u", "roleIds": [], "rights": []}
+
+
+def test_a_user_has_a_limited_number_of_roles(world: World) -> None:
+    roles = [world.role(f"r{n}") for n in range(MOST_ROLES + 1)]
+    user_id = world.user("u", roleIds=roles[:-1])
+    with pytest.raises(RefusedError, match=f"user {user_id} has {MOST_ROLES} roles, and can have no more"):
+        world.users.assign(user_id, roles[-1])
+    assert world.users.assign(user_id, roles[0]).version == 0
+    world.users.withdraw(user_id, roles[0])
+    assert len(json.loads(world.users.assign(user_id, roles[-1]).text)["roleIds"]) == MOST_ROLES
 
 
 def test_a_role_that_users_have_cannot_be_deleted(world: World) -> None:

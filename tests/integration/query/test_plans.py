@@ -14,6 +14,7 @@ from cfm_core.tenancy.participant_profiles import store as profiles
 from cfm_core.tenancy.query_indexes.model import IndexedEntity, QueryIndex, QueryIndexId
 from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
 from cfm_core.tenancy.tenants import store as tenants
+from cfm_core.tenancy.users import store as users
 from local.bench.crowd import DATASPACE, fill
 from local.servers.postgres import EmbeddedPostgres
 
@@ -26,11 +27,12 @@ Shown = tuple[str, str]
 
 @pytest.fixture(scope="module")
 def crowd(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
-    """50,000 tenants and 20,000 participant profiles, their declared indexes ready."""
+    """50,000 tenants, 20,000 participant profiles and 10,000 users, their declared indexes ready."""
     admin = connect(postgres.url("postgres"))
     admin.run(f"CREATE DATABASE {NAME} TEMPLATE {template} STRATEGY file_copy")
     fill(postgres.url(NAME), tenants=50_000, profiles=20_000)
     database = Database(postgres.url(NAME))
+    _fill_users(database)
     indexes = PostgresQueryIndexes(database)
     for number, (entity, key, kind) in enumerate(
         [
@@ -46,6 +48,23 @@ def crowd(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
     database.close()
     admin.run(f"DROP DATABASE {NAME} WITH (FORCE)")
     admin.close()
+
+
+def _fill_users(database: Database) -> None:
+    """10,000 users, each with one of 100 roles, and a right of its own."""
+    database.rows("""
+        INSERT INTO tenant_manager.roles (id, name, rights, properties)
+        SELECT ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'role-' || n, '[]', '{}'
+          FROM generate_series(0, 99) AS n""")
+    database.rows("""
+        INSERT INTO tenant_manager.users (id, subject, role_ids, rights, properties)
+        SELECT gen_random_uuid(), 'user-' || n,
+               jsonb_build_array('00000000-0000-4000-8000-' || lpad((n % 100)::text, 12, '0')),
+               jsonb_build_array(jsonb_build_object('action', 'read', 'resource', 'tenant',
+                                                    'tenantId', '00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))),
+               jsonb_build_object('badge', n)
+          FROM generate_series(0, 9999) AS n""")
+    database.rows("ANALYZE tenant_manager.users")
 
 
 def plan(database: Database, listing: Listing, page: Page, condition: str, params: dict[str, object]) -> str:
@@ -100,6 +119,22 @@ def test_a_selective_query_of_participant_profiles_begins_with_an_index(
     store = profiles.PostgresParticipantProfiles(crowd)
     condition, params = to_sql(parse(predicate), profiles.FIELDS, store.declared())
     shown = plan(crowd, profiles.LISTING, PAGE, condition, params)
+    assert index in shown, shown
+    assert "Seq Scan" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("predicate", "index"),
+    [
+        ("subject = 'user-77'", "users_subject_key"),
+        ("roleIds = '00000000-0000-4000-8000-000000000077'", "users_json"),
+        ("rights.tenantId = '00000000-0000-4000-8000-000000000077'", "users_json"),
+        ("properties.badge = 77", "users_json"),
+    ],
+)
+def test_a_selective_query_of_users_begins_with_an_index(crowd: Database, predicate: str, index: str) -> None:
+    condition, params = to_sql(parse(predicate), users.FIELDS)
+    shown = plan(crowd, users.LISTING, PAGE, condition, params)
     assert index in shown, shown
     assert "Seq Scan" not in shown, shown
 

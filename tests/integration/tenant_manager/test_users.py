@@ -4,6 +4,9 @@ import pytest
 
 from cfm_core.errors import CfmError, ConflictError
 from cfm_core.store.database import Database
+from cfm_core.store.paging import Listing
+from cfm_core.tenancy.roles import store as roles
+from cfm_core.tenancy.users import store as users
 from tests.integration.tenant_manager.api import Api
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -92,7 +95,38 @@ def test_the_database_keeps_a_role_that_somebody_has_and_lets_users_go(api: Api,
     with pytest.raises(ConflictError, match=f"role {role} is in use by user {user}"):
         database.rows("DELETE FROM tenant_manager.roles")
     with pytest.raises(CfmError):
-        database.rows("INSERT INTO tenant_manager.user_roles VALUES (:user::uuid, :role::uuid)", user=user, role=ABSENT)
+        database.rows("UPDATE tenant_manager.users SET role_ids = jsonb_build_array(:role::text)", role=ABSENT)
     database.rows("DELETE FROM tenant_manager.users")
     assert database.rows("SELECT * FROM tenant_manager.user_roles") == []
     database.rows("DELETE FROM tenant_manager.roles")
+
+
+def test_the_database_keeps_the_rows_of_whatever_roles_a_user_has(api: Api, database: Database) -> None:
+    first, second, third = (api.post("/roles", {"name": name}).json["id"] for name in "abc")
+    user = api.post("/users", {"subject": "u", "roleIds": [first, second]}).json["id"]
+
+    def rows() -> set[str]:
+        rows = database.rows("SELECT user_id::text, role_id::text FROM tenant_manager.user_roles")
+        assert {user_id for user_id, _ in rows} <= {user}
+        return {role_id for _, role_id in rows}
+
+    assert rows() == {first, second}
+    api.request("PUT", f"/users/{user}", {"subject": "u", "roleIds": [second, third]})
+    assert rows() == {second, third}
+    api.delete(f"/users/{user}/roles/{third}")
+    assert rows() == {second}
+    api.patch(f"/users/{user}", {"roleIds": []})
+    assert rows() == set()
+
+
+@pytest.mark.parametrize(("listing", "path"), [(users.LISTING, "/users"), (roles.LISTING, "/roles")])
+def test_a_page_counts_all_that_makes_an_entry_large(api: Api, database: Database, listing: Listing, path: str) -> None:
+    text, rights = "x" * 2000, [READ | {"tenantId": f"{ABSENT[:-2]}{n}"} for n in range(10, 60)]
+    common = {"name": text, "rights": rights, "properties": {"a": text}}
+    role_ids = [api.post("/roles", {"name": f"r{n}"}).json["id"] for n in range(50)]
+    own = {"subject": text, "roleIds": role_ids} if path == "/users" else {"description": text}
+    shown = api.post(path, common | own)
+    assert shown.status == 201
+    rows = database.rows(f"SELECT {listing.bytes} FROM {listing.table} t")  # noqa: S608
+    counted = max(count for (count,) in rows)
+    assert counted > 0.95 * len(shown.text)
