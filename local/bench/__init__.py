@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import click
 
-NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest")
+NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query")
 
 
 @click.command()
 @click.argument("name", required=False, type=click.Choice(NAMES))
 @click.option("--deployments", default=500, show_default=True, help="How many deployments at once.")
 @click.option("--seconds", default=4.0, show_default=True, help="How long each rate is taken.")
-def bench(name: str | None, deployments: int, seconds: float) -> None:
+@click.option("--tenants", default=1_000_000, show_default=True, help="query: how many tenants there are.")
+@click.option("--profiles", default=200_000, show_default=True, help="query: how many participant profiles there are.")
+def bench(name: str | None, deployments: int, seconds: float, tenants: int, profiles: int) -> None:
     """Measure a private stack, and print the figures as one JSON object.
 
     Everything runs on this machine, the load generator included. Rates are taken without authentication and with it.
+    "query" takes some minutes and gigabytes, and is measured only when it is named.
     """
     import json
 
-    from local.bench.run import measure
+    from local.bench.run import measure, measure_queries
     from local.interrupts import as_interrupts
 
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
     with as_interrupts():
-        figures = measure(name, deployments, seconds, lambda text: click.echo(text, err=True))
+        figures = (
+            measure_queries(tenants, profiles, seconds, say)
+            if name == "query"
+            else measure(name, deployments, seconds, say)
+        )
     click.echo(json.dumps(figures, indent=2))

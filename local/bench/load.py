@@ -24,9 +24,9 @@ class Connection:
         authorization = f"Authorization: Bearer {token}\r\n" if token else ""
         self._common = f"Host: {parts.netloc}\r\n{authorization}"
 
-    def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes, bytes]:
-        """Send one request; gives the status, the head in lower case, and the body."""
-        head = f"{method} {path} HTTP/1.1\r\n{self._common}Content-Length: {len(body)}\r\n\r\n".encode()
+    def request(self, method: str, path: str, body: bytes = b"", headers: str = "") -> tuple[int, bytes, bytes]:
+        """Send one request, with more ``headers``, each with its line break; gives status, head in lower case, and body."""
+        head = f"{method} {path} HTTP/1.1\r\n{self._common}{headers}Content-Length: {len(body)}\r\n\r\n".encode()
         self._socket.sendall(head + body)
         received = b""
         while (end := received.find(b"\r\n\r\n")) < 0:
@@ -35,9 +35,11 @@ class Connection:
         length = (
             int(answer_head.split(b"content-length:")[1].split(b"\r\n")[0]) if b"content-length:" in answer_head else 0
         )
-        while len(received) < end + 4 + length:
-            received += self._more()
-        return int(answer_head[9:12]), answer_head, received[end + 4 :]
+        parts, missing = [received[end + 4 :]], end + 4 + length - len(received)
+        while missing > 0:
+            parts.append(self._more())
+            missing -= len(parts[-1])
+        return int(answer_head[9:12]), answer_head, b"".join(parts)
 
     def json(self, method: str, path: str, document: Any = None, *, expect: int) -> Any:
         """Send a document and give the answer's; raises AssertionError for any other status than ``expect``."""

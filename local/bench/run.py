@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local import seeding, state
-from local.bench import fabric, rest, yardsticks
+from local.bench import fabric, query, rest, yardsticks
 from local.stack import Stack
 
 CLIENTS = 8
@@ -51,6 +51,13 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
             figures["withoutAuthentication"]["tenants"]["get"]["perSecond"] / bare, 3
         )
     return figures
+
+
+def measure_queries(tenants: int, profiles: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Take the figures of queries; a JSON object."""
+    say("a stack without authentication")
+    with _running(auth=False, agents=[]) as stack:
+        return {"cores": os.cpu_count(), "query": query.figures(stack, tenants, profiles, seconds, say)}
 
 
 @contextmanager

@@ -20,3 +20,14 @@ def test_every_figure_is_there_as_one_json_object() -> None:
         assert figures[stack]["deploymentRate"]["active"] == 16
         assert figures[stack]["tenants"]["get"]["perSecond"] > 0
         assert figures[stack]["tenants"]["post"]["perSecond"] > 0
+
+
+def test_queries_are_measured_with_as_many_entities_as_one_likes() -> None:
+    done = cfm("bench", "query", "--tenants", "3000", "--profiles", "500", "--seconds", "0.4")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)["query"]
+    assert all(figure > 0 for figure in figures["medianMs"].values())
+    assert {"vpas", "cursorAt90Percent", "numbersOnDeclared", "timesOnUndeclared"} <= figures["medianMs"].keys()
+    assert figures["declaring"]["createdMeanwhile"] > 0
+    assert figures["longPage"]["raisesByMegabytes"] >= 0
+    assert figures["creating"]["ratio"] > 0
