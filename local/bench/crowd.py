@@ -29,7 +29,7 @@ SELECT gen_random_uuid(),
        jsonb_build_object(
          'name', 'tenant-' || i,
          'group', (ARRAY['suppliers', 'oems', 'banks'])[1 + i % 3],
-         'size', i * 7919 % 100000,
+         'size', i::bigint * 7919 % 100000,
          'since', to_char(timestamptz '2020-01-01' + i * interval '1 minute', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
          'address', jsonb_build_object(
            'city', 'city-' || i % 1000, 'geo', jsonb_build_object('code', i % 50000, 'zone', 'eu')))
