@@ -108,7 +108,7 @@ CREATE FUNCTION tenant_manager.deployments_of(profile_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
                  'id', p.id, 'version', 0, 'state', p.state, 'stateTimestamp', tenant_manager.instant(p.state_at),
-                 'cellId', p.cell_id, 'externalCellId', c.external_id) ORDER BY p.state_at, p.id), '[]')
+                 'cellId', p.cell_id, 'externalCellId', c.external_id) ORDER BY p.state_at, p.cell_id), '[]')
           FROM tenant_manager.dataspace_deployments p
           JOIN tenant_manager.cells c ON c.id = p.cell_id
          WHERE p.dataspace_profile_id = profile_id);
@@ -126,7 +126,7 @@ RETURN '{"id":"' || d.id || '","version":' || d.version || ',"dataspaceSpec":' |
     || CASE WHEN json_array_length(d.artifacts) = 0 THEN '' ELSE ',"artifacts":' || d.artifacts::text END
     || coalesce((
          SELECT ',"deployments":['
-                || string_agg(tenant_manager.dataspace_deployment_json(p), ',' ORDER BY p.state_at, p.id) || ']'
+                || string_agg(tenant_manager.dataspace_deployment_json(p), ',' ORDER BY p.state_at, p.cell_id) || ']'
            FROM tenant_manager.dataspace_deployments p
           WHERE p.dataspace_profile_id = d.id), '')
     || tenant_manager.object_member('properties', d.properties) || '}';
