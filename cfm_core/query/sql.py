@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from cfm_core.query.declared import DeclaredPath, hints
@@ -222,7 +223,11 @@ def _of_json(term: Term, field: Json | JsonArray, params: _Parameters) -> str:
             if instant is None:
                 return holds(f"{path} {term.order} {_json(term.value)}")
             limit = params.add(instant.isoformat(), "timestamptz")
-            return some(f"{path}[*]", f"query.instant_of(v #>> '{{}}') {term.order} {limit}")
+            exact = some(f"{path}[*]", f"query.instant_of(v #>> '{{}}') {term.order} {limit}")
+            # Reading texts as timestamps is dear; most are far away already as texts, whatever their offset is.
+            if (near := _near(instant, term.order)) is None:
+                return exact
+            return f"({holds(f'{path} {near}')} AND {exact})"
         case Like():
             pattern = params.add(term.pattern.sql, "text")
             return some(f"{path}[*]", f"jsonb_typeof(v) = 'string' AND v #>> '{{}}' LIKE {pattern}")
@@ -240,6 +245,19 @@ def _of_json(term: Term, field: Json | JsonArray, params: _Parameters) -> str:
             return some(path, holding)
         case Present():
             return holds(f'{path}.type() != "null"')
+
+
+def _near(instant: datetime, order: Order) -> str | None:
+    """What texts are compared with that tell an instant in ``order`` to this one; None at the ends of time.
+
+    An offset moves a text by less than a day, so that its date is not further off than that.
+    """
+    is_less = order in {Order.LESS, Order.AT_MOST}
+    try:
+        date = (instant + timedelta(days=2 if is_less else -1)).date()
+    except OverflowError:
+        return None
+    return f"{'<' if is_less else '>='} {_json(date.isoformat())}"
 
 
 def _json(value: Scalar) -> str:
