@@ -12,7 +12,7 @@ from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfileDepl
 from cfm_core.tenancy.feed.memory import MemoryFeed
 from cfm_core.tenancy.feed.model import Happening, Kind, Place
 from cfm_core.tenancy.feed.service import KEPT, MOST, USUAL, Feed
-from cfm_core.tenancy.participant_profiles.v1alpha1 import ParticipantProfileDiff
+from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment, ParticipantProfileDiff
 from cfm_core.tenancy.roles.v1alpha1 import RoleDiff
 from cfm_core.tenancy.tenants.model import Tenant, TenantId
 from cfm_core.tenancy.tenants.v1alpha1 import TenantPropertiesDiff
@@ -88,7 +88,6 @@ def test_a_deployment_that_goes_is_told_by_what_is_left(world: World) -> None:
 
 def test_every_state_of_a_participant_is_told(world: World) -> None:
     tenant, profile, deploy = world.participant()
-    world.patient(EAGER).resend()
     world.respond(deployed(profile, deploy), deployed(profile, deploy))
     world.participant_profiles.change(
         tenant, profile, ParticipantProfileDiff.model_validate({"properties": {"secret": 1}})
@@ -109,6 +108,18 @@ def test_every_state_of_a_participant_is_told(world: World) -> None:
         assert kind.startswith("cfm.participant-profile.")
         assert list(data) == ["id", "version", "tenantId", "state", "manifestId"]
         assert (data["id"], data["tenantId"]) == (profile, tenant)
+
+
+def test_a_manifest_that_is_sent_again_is_not_told_and_giving_it_up_is(world: World) -> None:
+    tenant = world.tenant()
+    world.dataspace(world.cell())
+    eager = world.patient(EAGER)
+    eager.deploy(tenant, NewParticipantProfileDeployment(identifier="did:web:foo"))
+    assert [len(eager.resend()) for _ in range(3)] == [1, 1, 0]
+    assert [(kind, data["state"], data["version"]) for kind, data in told(world, "participant-profiles")] == [
+        ("cfm.participant-profile.created", "pending", 0),
+        ("cfm.participant-profile.changed", "error", 1),
+    ]
 
 
 def test_the_life_of_users_and_roles_is_told(world: World) -> None:

@@ -21,6 +21,7 @@ from cfm_core.store.database import Database, connect
 from cfm_core.tenancy.feed.model import START, Kind, Place, Subject, place_of
 from cfm_core.tenancy.feed.service import Feed
 from cfm_core.tenancy.feed.store import SQL, PostgresFeed, _condition
+from tests.contract.tenancy.world import ABSENT
 from tests.integration.tenant_manager.api import Answer, Api, Fabric, deliver
 from tests.support.feed import settle
 
@@ -64,6 +65,31 @@ def test_the_link_keeps_what_was_asked_for(fabric: Fabric, database: Database) -
     assert urlsplit(following(answer)).query == f"subject=tenants%2F{fabric.tenant}&limit=1&after={one['sequence']}"
     assert fabric.api.get(following(answer)).text == "[]"
     assert fabric.api.get("/events?subject=users").text == "[]"
+
+
+def test_what_is_put_is_told_as_made_once_and_as_changed_after_that(api: Api, database: Database) -> None:
+    documents = {
+        "cells": {"state": "active"},
+        "dataspace-profiles": {},
+        "roles": {"name": "n"},
+        "users": {"subject": "s"},
+    }
+    for kind, document in documents.items():
+        for expected in (201, 200):
+            assert api.request("PUT", f"/{kind}/{ABSENT}", document).status == expected
+    settle(database)
+    assert [(one["type"], one["subject"]) for one in api.get("/events").json] == [
+        (f"cfm.{kind.removesuffix('s')}.{happening}", f"{kind}/{ABSENT}")
+        for kind in documents
+        for happening in ("created", "changed")
+    ]
+
+
+def test_a_batch_has_a_hundred_events_and_a_thousand_at_most(api: Api, database: Database) -> None:
+    fill(database, 1100)
+    assert [len(api.get(f"/events?{query}").json) for query in ("", "limit=1000", "limit=1001", "limit=9999")] == [
+        *(100, 1000, 1000, 1000)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -305,7 +331,10 @@ def test_a_reader_enters_an_index_at_its_place(
 
 def test_old_events_are_forgotten_and_young_ones_stay(api: Api, database: Database) -> None:
     fill(database, 100)
-    database.rows("UPDATE eventing.feed SET at = now() - interval '7 days 1 minute' WHERE xid < '20'")
+    database.rows(
+        "UPDATE eventing.feed"
+        "   SET at = now() - CASE WHEN xid < '20' THEN interval '7 days 1 minute' ELSE interval '6 days 23 hours' END"
+    )
     (young,) = database.rows("SELECT count(*)::integer FROM eventing.feed WHERE xid >= '20'")
     api.post("/tenants", {})
     tick = [event(type="tick", source="test", subject="", data=None, id="1")]

@@ -32,6 +32,12 @@ def test_a_token_with_the_scope_is_let_in(issuer: Issuer) -> None:
 
 
 @pytest.mark.parametrize("function", GUARDED, ids=lambda function: function.name)
+def test_reading_takes_the_scope_to_read_and_all_else_the_one_to_write(function: HttpFunction) -> None:
+    reads = function.method == "GET" or function.path.endswith("/query")
+    assert function.scope == (TM_READ if reads else TM_WRITE)
+
+
+@pytest.mark.parametrize("function", GUARDED, ids=lambda function: function.name)
 def test_every_route_names_the_scope_that_a_token_lacks(issuer: Issuer, function: HttpFunction) -> None:
     path = function.path.replace("{", "").replace("}", "")
     other = TM_READ if function.scope == TM_WRITE else TM_WRITE
