@@ -5,37 +5,26 @@ CREATE SCHEMA query;
 CREATE FUNCTION query.instant_of(value text) RETURNS timestamptz
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE STRICT AS $$
 DECLARE
-  part   text[];
-  year   integer;
-  month  integer;
-  day    integer;
-  second double precision;
-  clock  timestamptz;
+  zone  integer := CASE right(value, 1) WHEN 'Z' THEN 1 ELSE 6 END;
+  clock timestamptz;
 BEGIN
-  part := regexp_match(value,
-    '^([0-9]{4})-([0-9]{2})-([0-9]{2})T([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(\.[0-9]+)?'
-    '(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$');
-  IF part IS NULL THEN
+  -- It captures nothing, which would take ten times as long.
+  IF value !~ ('^(?!0000)[0-9]{4}-'
+               '(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|[12][0-9]))'
+               'T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$') THEN
     RETURN NULL;
   END IF;
-  year := part[1];
-  month := part[2];
-  day := part[3];
-  -- In brackets, because IF ends at a THEN outside of them.
-  IF year = 0 OR month NOT BETWEEN 1 AND 12 OR day = 0 OR day > (
-       CASE month
-         WHEN 2 THEN CASE WHEN year % 4 = 0 AND (year % 100 <> 0 OR year % 400 = 0) THEN 29 ELSE 28 END
-         WHEN 4 THEN 30 WHEN 6 THEN 30 WHEN 9 THEN 30 WHEN 11 THEN 30
-         ELSE 31
-       END) THEN
+  IF substr(value, 6, 5) = '02-29' AND (
+       left(value, 4)::integer % 4 <> 0 OR substr(value, 3, 2) = '00' AND left(value, 4)::integer % 400 <> 0) THEN
     RETURN NULL;
   END IF;
-  second := part[6] || coalesce(left(part[7], 7), '');
-  clock := make_timestamp(year, month, day, part[4]::integer, part[5]::integer, second) AT TIME ZONE 'UTC';
-  IF part[8] <> 'Z' THEN
-    clock := clock - make_interval(
-      mins => (left(part[8], 1) || '1')::integer
-              * (substr(part[8], 2, 2)::integer * 60 + substr(part[8], 5, 2)::integer));
+  clock := make_timestamp(
+      left(value, 4)::integer, substr(value, 6, 2)::integer, substr(value, 9, 2)::integer,
+      substr(value, 12, 2)::integer, substr(value, 15, 2)::integer,
+      left(substr(value, 18, length(value) - 17 - zone), 9)::double precision)
+    AT TIME ZONE 'UTC';
+  IF zone > 1 THEN
+    clock := clock - right(value, 6)::interval;
   END IF;
   IF clock >= '0001-01-01T00:00:00Z' AND clock < '10000-01-01T00:00:00Z' THEN
     RETURN clock;

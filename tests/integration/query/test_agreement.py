@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cfm_core.query import DeclaredPath, IndexKind, parse, to_sql, to_test
 from cfm_core.query.instants import instant_of
 from cfm_core.store.database import Database, Transaction
-from tests.support.predicates import FIELDS, TIMES, questions
+from tests.support.predicates import FIELDS, TIMES, UUIDS, questions, written
 
 _TABLE = """
 CREATE TABLE entities (
@@ -88,6 +88,16 @@ def test_what_indexes_are_told_changes_nothing(
     with store.transaction() as transaction:
         fill(transaction, documents)
         found = in_postgres(transaction, texts, declared)
+    assert dict(zip(texts, found, strict=True)) == {text: in_memory(documents, text) for text in texts}
+
+
+def test_both_compare_every_timestamp_with_every_other(store: Database) -> None:
+    blank = {"id": UUIDS[0], "version": 0, "name": None, "error": None, "at": None, "roles": {}, "vpas": [], "ids": []}
+    documents = [{**blank, "properties": {"a": time}} for time in TIMES]
+    texts = [f"properties.a {order} {written(time)}" for time in TIMES for order in ("<", "<=", ">", ">=")]
+    with store.transaction() as transaction:
+        fill(transaction, documents)
+        found = in_postgres(transaction, texts)
     assert dict(zip(texts, found, strict=True)) == {text: in_memory(documents, text) for text in texts}
 
 
