@@ -17,6 +17,10 @@ SQL = Queries("cfm_core.store")
 
 LARGEST = 12 * 1024 * 1024
 """Bytes of stored JSON on one page, about."""
+EVERYTHING = "true"
+"""The condition of a list without a predicate."""
+FEW = 5_000
+"""So many rows, or fewer, are sorted by their keys; more are read in the order of the list, where the page is soon full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,10 @@ class Listing:
     bytes: str
     """The size of what the row holds, such as ``t.bytes``."""
     key: str = "id"
-    """The column that orders them, unique."""
+    """The column that orders them, unique among those that are listed."""
     key_type: str = "uuid"
+    only: str = "true"
+    """Which rows of the table are listed, such as ``t.is_current``."""
 
 
 def select(database: Database, listing: Listing, page: Page, condition: str, params: dict[str, Any]) -> JsonPage:
@@ -43,18 +49,28 @@ def select(database: Database, listing: Listing, page: Page, condition: str, par
 
 def statement(listing: Listing, page: Page, condition: str) -> tuple[str, dict[str, Any]]:
     """The statement that gives a page, and its parameters beside those of ``condition``."""
+    skips = bool(page.offset) and not page.after
+    rows = SQL["skipping" if skips else "in_order"]
+    known, total = "", SQL["count"]
+    if condition != EVERYTHING:
+        rows = SQL["of_few"].replace("<<many>>", rows)
+        known, total = f"WITH {SQL['few']}\n", SQL["count_of_few"]
     sql = SQL["page"]
     for name, part in (
         # The first may hold the others' places.
-        ("total", f"({SQL['count']})" if page.counted else "NULL::bigint"),
+        ("known", known),
+        ("total", f"({total})" if page.counted else "NULL::bigint"),
+        ("rows", rows),
         ("condition", condition),
         ("after", f"t.{listing.key} > :page_after::{listing.key_type}" if page.after else "true"),
-        ("offset", "" if page.after else "OFFSET :page_offset"),
+        ("offset", "OFFSET :page_offset::bigint" if skips else ""),
+        ("most", str(FEW)),
+        ("only", listing.only),
         ("table", listing.table),
         ("json", listing.json),
         ("bytes", listing.bytes),
         ("key", listing.key),
     ):
         sql = sql.replace(f"<<{name}>>", part)
-    place = {"page_after": page.after} if page.after else {"page_offset": page.offset}
+    place: dict[str, Any] = {"page_after": page.after} if page.after else {"page_offset": page.offset} if skips else {}
     return sql, {"page_limit": page.limit, "page_bytes": LARGEST, **place}

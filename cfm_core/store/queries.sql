@@ -28,12 +28,56 @@ UPDATE eventing.outbox
 DELETE FROM eventing.outbox WHERE id = ANY(:ids::bigint[]);
 
 -- name: count
-SELECT count(*) FROM <<table>> t WHERE <<condition>>
+SELECT count(*) FROM <<table>> t WHERE <<only>> AND (<<condition>>)
+
+-- name: count_of_few
+SELECT CASE
+         WHEN rows <= <<most>> THEN rows
+         ELSE (SELECT count(*) FROM <<table>> t WHERE <<only>> AND (<<condition>>))
+       END
+  FROM known
+
+-- name: in_order
+-- The rows of a page and the one behind it, read in the order of the list.
+SELECT t
+  FROM <<table>> t
+ WHERE <<only>> AND (<<condition>>) AND <<after>>
+ ORDER BY t.<<key>>
+ LIMIT :page_limit::bigint + 1
+
+-- name: skipping
+-- The same from an offset on. What is skipped is not read where its keys are enough.
+SELECT t
+  FROM (SELECT t.<<key>>
+          FROM <<table>> t
+         WHERE <<only>> AND (<<condition>>)
+         ORDER BY t.<<key>>
+         LIMIT :page_limit::bigint + 1 OFFSET :page_offset::bigint) AS place
+  JOIN <<table>> t USING (<<key>>)
+ WHERE <<only>>
+
+-- name: few
+-- The keys of all rows that a condition holds for, if they are not too many.
+few AS MATERIALIZED (SELECT t.<<key>> FROM <<table>> t WHERE <<only>> AND (<<condition>>) LIMIT <<most>> + 1),
+known AS MATERIALIZED (SELECT count(*) AS rows FROM few)
+
+-- name: of_few
+-- The rows of a page: those of the few, or those read otherwise if they are too many. Only one of both is run.
+SELECT t
+  FROM (SELECT t.<<key>>
+          FROM few t
+         WHERE (SELECT rows FROM known) <= <<most>> AND <<after>>
+         ORDER BY t.<<key>>
+         LIMIT :page_limit::bigint + 1 <<offset>>) AS place
+  JOIN <<table>> t USING (<<key>>)
+ WHERE <<only>>
+UNION ALL
+SELECT many.t FROM (<<many>>) AS many WHERE (SELECT rows FROM known) > <<most>>
 
 -- name: page
 -- One page of a list: the entries as an array, how many there are on all pages, the last entry's key, how many entries
 -- the page has, and whether more follow. What makes the page too large is left for the next one.
-SELECT '[' || coalesce(string_agg(CASE WHEN fits THEN <<json>> END, ',' ORDER BY n), '') || ']',
+<<known>>SELECT '[' || coalesce(string_agg(CASE WHEN fits THEN <<json>> END, ',' ORDER BY n), '') || ']',
        <<total>>,
        max((t).<<key>>::text COLLATE "C") FILTER (WHERE fits),
        count(*) FILTER (WHERE fits),
@@ -42,8 +86,4 @@ SELECT '[' || coalesce(string_agg(CASE WHEN fits THEN <<json>> END, ',' ORDER BY
           FROM (SELECT t,
                        row_number() OVER (ORDER BY (t).<<key>>) AS n,
                        sum(<<bytes>>) OVER (ORDER BY (t).<<key>> ROWS UNBOUNDED PRECEDING) AS bytes
-                  FROM (SELECT t
-                          FROM <<table>> t
-                         WHERE (<<condition>>) AND <<after>>
-                         ORDER BY t.<<key>>
-                         LIMIT :page_limit::bigint + 1 <<offset>>) AS found) AS measured) AS page;
+                  FROM (<<rows>>) AS found) AS measured) AS page;

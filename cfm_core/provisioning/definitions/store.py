@@ -30,7 +30,9 @@ SQL = Queries("cfm_core.provisioning.definitions")
 
 _DOCUMENT = ("(t).document::text", "octet_length((t).document::text)")
 ACTIVITY_DEFINITIONS = Listing("provision_manager.activity_definition", *_DOCUMENT, key="type", key_type="text")
-ORCHESTRATION_DEFINITIONS = Listing("provision_manager.definition", *_DOCUMENT, key="type", key_type="text")
+ORCHESTRATION_DEFINITIONS = Listing(
+    "provision_manager.definition", *_DOCUMENT, key="type", key_type="text", only="t.is_current"
+)
 
 
 class PostgresDefinitions:
@@ -85,8 +87,7 @@ class PostgresDefinitions:
     def select_orchestration_definitions(self, predicate: Predicate, page: Page) -> JsonPage:
         check_after(page)
         condition, params = to_sql(predicate, ORCHESTRATION_DEFINITION)
-        in_force = f"t.is_current AND ({condition})"
-        return paging.select(self._database, ORCHESTRATION_DEFINITIONS, page, in_force, params)
+        return paging.select(self._database, ORCHESTRATION_DEFINITIONS, page, condition, params)
 
     def get_template(self, template_ref: str) -> JsonEntity:
         check_known("orchestration template", template_ref)

@@ -71,7 +71,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE WHEN coalesce(value, '') = '' THEN '' ELSE ',"' || name || '":' || to_json(value)::text END;
 
 CREATE FUNCTION tenant_manager.rights_json(rights jsonb) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE SET plan_cache_mode = force_generic_plan
 RETURN (SELECT '[' || coalesce(string_agg(
                  '{"action":"' || (r->>'action') || '","resource":"' || (r->>'resource') || '"'
                  || tenant_manager.text_member('tenantId', r->>'tenantId')

@@ -46,3 +46,11 @@ def test_a_rule_that_has_an_error_is_raised_by_a_trigger(database: Database, nam
         "   AND prorettype = 'trigger'::regtype AND strpos(prosrc, quote_literal(:name)) > 0",
         name=name,
     )
+
+
+def test_functions_with_a_subquery_keep_one_plan(database: Database) -> None:
+    replanned = database.rows(
+        "SELECT proname FROM pg_proc WHERE pronamespace = ANY (ARRAY['tenant_manager', 'provision_manager']::regnamespace[])"
+        " AND proname LIKE '%json' AND pg_get_functiondef(oid) LIKE '%SELECT%' AND proconfig IS NULL"
+    )
+    assert replanned == []
