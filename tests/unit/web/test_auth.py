@@ -40,21 +40,23 @@ def test_what_is_no_bearer_token_is_refused(authenticator: JwtAuthenticator, hea
 
 @pytest.mark.parametrize(
     "claims",
-    [
-        {"exp": time.time() - 60},
-        {"exp": None},
-        {"iss": "https://somebody.else"},
-        {"iss": None},
-        {"aud": "another"},
-        {"aud": None},
-        {"nbf": time.time() + 600},
-    ],
+    [{"exp": None}, {"iss": "https://somebody.else"}, {"iss": None}, {"aud": "another"}, {"aud": None}],
 )
-def test_a_token_that_is_not_for_us_or_not_now_is_refused(
+def test_a_token_that_is_not_for_us_is_refused(
     issuer: Issuer, authenticator: JwtAuthenticator, claims: dict[str, object]
 ) -> None:
     with pytest.raises(UnauthorizedError):
         authenticator.authenticate(f"Bearer {issuer.token(claims=claims)}")
+
+
+@pytest.mark.parametrize(("claim", "seconds_from_now"), [("exp", -60), ("nbf", 600)])
+def test_a_token_that_is_not_for_now_is_refused(
+    issuer: Issuer, authenticator: JwtAuthenticator, claim: str, seconds_from_now: int
+) -> None:
+    # Reckoned when the test runs: it may be long after the tests were collected.
+    token = issuer.token(claims={claim: time.time() + seconds_from_now})
+    with pytest.raises(UnauthorizedError):
+        authenticator.authenticate(f"Bearer {token}")
 
 
 def test_a_token_signed_by_another_key_is_refused(issuer: Issuer, authenticator: JwtAuthenticator) -> None:
