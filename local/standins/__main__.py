@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 
 from local.standins.server import StandIns
 
@@ -38,12 +37,12 @@ def main() -> int:
     except OSError as error:
         print(f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}", file=sys.stderr)
         return 1
-    told = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: told.set())
+    # Waited for and not handled: a handler that is interrupted by the next signal would wait for a lock of its own.
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     standins.start()
     print(f"the stand-ins are at {standins.url}", flush=True)
-    told.wait()
+    signal.sigwait(ending)
     standins.stop()
     return 0
 
