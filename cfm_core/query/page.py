@@ -24,9 +24,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class JsonPage:
-    """The entries of one page as a JSON array, as the API shows them."""
+    """The entries of one page as a JSON array in UTF-8, as the API shows them."""
 
-    text: str
+    json: bytes
     total: int | None
     """How many there are on all pages; None where nobody asked."""
     size: int

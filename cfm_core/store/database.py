@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pg8000.native
+from pg8000.converters import VARCHAR
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from cfm_core.errors import CfmError, FatalError, RecoverableError, ValidationError
@@ -35,12 +36,35 @@ _RECOVERABLE_CLASSES = {"08", "25", "28", "3D", "3F", "40", "53", "55", "57", "5
 authorization, database and schema that are not there, serialization, resources, object in use, intervention, system."""
 _RECOVERABLE_CODES = {"42501", "42P01", "42883"}
 """Likewise: a right that is missing, and a table or function that a migration has not made yet."""
+_LENGTH = struct.Struct("!i")
 _SESSION = (
     # Statements are prepared and keyed: planning them anew with each value costs more than it gains.
     "SET plan_cache_mode = force_generic_plan;"
     # Whoever is frozen in the middle of a transaction must not keep rows from everybody else.
     "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '20s'; SET statement_timeout = '50s'"
 )
+
+
+class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has no types
+    """The driver's connection, which gives ``varchar`` as the bytes that came.
+
+    A long page never becomes a text: one character beyond the basic plane would make that four bytes for each. What is
+    stored is ``text``, and comes as ``str``.
+    """
+
+    def handle_DATA_ROW(self, data: bytes, context: Any) -> None:
+        row: Row = []
+        at = 2
+        for column, give in zip(context.columns, context.input_funcs, strict=True):
+            (length,) = _LENGTH.unpack_from(data, at)
+            at += 4
+            if length == -1:
+                row.append(None)
+                continue
+            value = data[at : at + length]
+            row.append(value if column["type_oid"] == VARCHAR else give(str(value, "utf-8")))
+            at += length
+        context.rows.append(row)
 
 
 def translated(error: Exception) -> CfmError:
@@ -59,7 +83,7 @@ def translated(error: Exception) -> CfmError:
     return RecoverableError("the connection to the database is lost")
 
 
-def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> pg8000.native.Connection:
+def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
     """Open one connection, on which an answer is waited for ``answer_seconds`` (0: for ever).
 
     The URL is ``postgresql://user:password@host:port/database[?sslmode=...]``.
@@ -85,7 +109,7 @@ def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> pg8000.n
     elif mode.startswith("verify"):
         context = ssl.create_default_context()
     try:
-        connection = pg8000.native.Connection(
+        connection = Driver(
             user=unquote(parts.username or "postgres"),
             password=unquote(parts.password) if parts.password else None,
             host=parts.hostname,
@@ -152,7 +176,11 @@ class _Connection:
                 oldest.close()
         else:
             self._statements.move_to_end(sql)
-        rows: list[Row] | None = statement.run(**params)
+        try:
+            rows: list[Row] | None = statement.run(**params)
+        finally:
+            # The driver would keep what it read last for each statement.
+            statement._context = None
         return rows or []
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ def page_of(
     start = sum(key <= page.after for key, _ in found) if page.after else page.offset
     chosen = found[start : start + page.limit]
     return JsonPage(
-        array_of(shown(entity) for _, entity in chosen),
+        array_of(shown(entity) for _, entity in chosen).encode(),
         len(found) if page.counted else None,
         len(chosen),
         str(chosen[-1][0]) if chosen else "",

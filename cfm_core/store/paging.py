@@ -43,8 +43,8 @@ class Listing:
 def select(database: Database, listing: Listing, page: Page, condition: str, params: dict[str, Any]) -> JsonPage:
     """The page of the rows for which ``condition``, fixed text with parameters, holds."""
     sql, cursor = statement(listing, page, condition)
-    ((text, total, last, size, more),) = database.query(sql, **params, **cursor)
-    return JsonPage(text, total, size, last or "", more)
+    ((entries, total, last, size, more),) = database.query(sql, **params, **cursor)
+    return JsonPage(entries, total, size, last or "", more)
 
 
 def statement(listing: Listing, page: Page, condition: str) -> tuple[str, dict[str, Any]]:

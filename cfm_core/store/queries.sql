@@ -76,8 +76,9 @@ SELECT many.t FROM (<<many>>) AS many WHERE (SELECT rows FROM known) > <<most>>
 
 -- name: page
 -- One page of a list: the entries as an array, how many there are on all pages, the last entry's key, how many entries
--- the page has, and whether more follow. What makes the page too large is left for the next one.
-<<known>>SELECT '[' || coalesce(string_agg(CASE WHEN fits THEN <<json>> END, ',' ORDER BY n), '') || ']',
+-- the page has, and whether more follow. What makes the page too large is left for the next one. The array is varchar,
+-- which arrives as bytes.
+<<known>>SELECT ('[' || coalesce(string_agg(CASE WHEN fits THEN <<json>> END, ',' ORDER BY n), '') || ']')::varchar,
        <<total>>,
        max((t).<<key>>::text COLLATE "C") FILTER (WHERE fits),
        count(*) FILTER (WHERE fits),

@@ -25,7 +25,7 @@ class Entity(Protocol):
     def version(self) -> int: ...
 
 
-def json_text(text: str, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
+def json_text(text: str | bytes, status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
     """Answer with a JSON text as it is."""
     return flask.Response(text, status, headers, content_type=JSON)
 
@@ -37,7 +37,7 @@ def json_value(value: Any, status: int = 200, headers: dict[str, str] | None = N
 
 def page(request: flask.Request, asked: Asked, found: JsonPage) -> flask.Response:
     """One page of a list, with its total and links."""
-    return json_text(found.text, 200, headers(request, asked, found))
+    return json_text(found.json, 200, headers(request, asked, found))
 
 
 def entity(request: flask.Request, found: Entity) -> flask.Response:

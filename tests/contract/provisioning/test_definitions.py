@@ -244,7 +244,7 @@ def test_activity_definitions_are_found_by_their_fields(world: World, predicate:
     ):
         world.definitions.put_activity_definition(definition)
     page = world.definitions.select_activity_definitions(parse(predicate), Page())
-    assert [one["type"] for one in json.loads(page.text)] == found
+    assert [one["type"] for one in json.loads(page.json)] == found
     assert page.total == len(found)
 
 
@@ -272,7 +272,7 @@ def test_orchestration_definitions_are_found_by_their_fields(world: World, predi
     )
     world.definitions.add_template(OrchestrationTemplate(id="second", activities={"z": one}))
     page = world.definitions.select_orchestration_definitions(parse(predicate), Page())
-    assert [type_ for definition in json.loads(page.text) for type_ in definition["activities"]] == found
+    assert [type_ for definition in json.loads(page.json) for type_ in definition["activities"]] == found
     assert page.total == len(found)
 
 

@@ -108,7 +108,7 @@ def test_orchestrations_are_found_by_their_fields(
     driver.complete("a", "a")
     driver.record(driver.outcome("d", "a", OutcomeKind.FATAL))
     page = world.orchestrations.select(parse(predicate), Page())
-    entries = json.loads(page.text)
+    entries = json.loads(page.json)
     assert [entry["id"] for entry in entries] == found
     assert page.total == len(found)
 
@@ -116,7 +116,7 @@ def test_orchestrations_are_found_by_their_fields(
 def test_an_entry_has_the_fields_of_the_contract_in_order(world: World, driver: Driver) -> None:
     define(world, one=ONE)
     driver.start(manifest("o", "one"))
-    (entry,) = json.loads(world.orchestrations.select(parse("true"), Page()).text)
+    (entry,) = json.loads(world.orchestrations.select(parse("true"), Page()).json)
     assert list(entry) == [
         *("id", "correlationId", "state", "stateTimestamp"),
         *("createdTimestamp", "orchestrationType", "definitionId"),
@@ -139,7 +139,7 @@ def test_a_page_past_the_end_is_empty_and_the_total_still_right(world: World, dr
     define(world, one=ONE)
     driver.start(*(manifest(id_, "one") for id_ in "cab"))
     pages = [world.orchestrations.select(parse("true"), Page(offset, 2)) for offset in (0, 2, 4)]
-    assert [[entry["id"] for entry in json.loads(page.text)] for page in pages] == [["a", "b"], ["c"], []]
+    assert [[entry["id"] for entry in json.loads(page.json)] for page in pages] == [["a", "b"], ["c"], []]
     assert {page.total for page in pages} == {3}
 
 
@@ -149,7 +149,7 @@ def test_a_page_begins_behind_any_text(world: World, driver: Driver) -> None:
     driver.start(*(manifest(id_, "one") for id_ in reversed(ids)))
     for place, id_ in enumerate(ids):
         page = world.orchestrations.select(parse("true"), Page(after=id_, limit=1))
-        assert [entry["id"] for entry in json.loads(page.text)] == ids[place + 1 : place + 2]
+        assert [entry["id"] for entry in json.loads(page.json)] == ids[place + 1 : place + 2]
         assert page.more == (place + 2 < len(ids))
     assert world.orchestrations.select(parse("true"), Page(after="x" * 5000)).size == 2
     with pytest.raises(ValidationError, match="after"):

@@ -221,12 +221,12 @@ def define(world: World, **activities: Sequence[Activity]) -> None:
 def activity_definitions(world: World) -> list[ActivityDefinition]:
     """All activity definitions, as they are listed."""
     listed = world.definitions.select_activity_definitions(Everything(), Page())
-    return [ActivityDefinitionDocument.model_validate(one).to_model() for one in json.loads(listed.text)]
+    return [ActivityDefinitionDocument.model_validate(one).to_model() for one in json.loads(listed.json)]
 
 
 def orchestration_definitions(world: World) -> list[OrchestrationDefinition]:
     """All orchestration definitions, as they are listed."""
-    return _definitions(world.definitions.select_orchestration_definitions(Everything(), Page()).text)
+    return _definitions(world.definitions.select_orchestration_definitions(Everything(), Page()).json)
 
 
 def definitions_of(world: World, template_ref: str) -> list[OrchestrationDefinition]:
@@ -234,7 +234,7 @@ def definitions_of(world: World, template_ref: str) -> list[OrchestrationDefinit
     return _definitions(world.definitions.get_template(template_ref).text)
 
 
-def _definitions(text: str) -> list[OrchestrationDefinition]:
+def _definitions(text: str | bytes) -> list[OrchestrationDefinition]:
     return [
         OrchestrationDefinition(
             type=type_,

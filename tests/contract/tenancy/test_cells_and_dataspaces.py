@@ -52,9 +52,9 @@ def test_the_timestamp_of_a_cell_is_kept(world: World, given: str | None, shown:
 
 
 def test_cells_are_listed_by_id(world: World) -> None:
-    assert world.cells.select("true", ALL).text == "[]"
+    assert world.cells.select("true", ALL).json == b"[]"
     ids = sorted(world.cell() for _ in range(3))
-    assert [cell["id"] for cell in json.loads(world.cells.select("true", ALL).text)] == ids
+    assert [cell["id"] for cell in json.loads(world.cells.select("true", ALL).json)] == ids
 
 
 def test_an_external_id_is_unique_unless_empty(world: World) -> None:
@@ -63,7 +63,7 @@ def test_an_external_id_is_unique_unless_empty(world: World) -> None:
     world.cell()
     with pytest.raises(ConflictError, match="externalId"):
         world.cell(external_id="west")
-    assert len(json.loads(world.cells.select("true", ALL).text)) == 3
+    assert len(json.loads(world.cells.select("true", ALL).json)) == 3
 
 
 def test_an_unused_cell_can_be_deleted(world: World) -> None:
@@ -124,9 +124,9 @@ def test_an_empty_dataspace_profile_shows_an_empty_spec(world: World) -> None:
 
 
 def test_dataspace_profiles_are_listed_by_id(world: World) -> None:
-    assert world.dataspace_profiles.select("true", ALL).text == "[]"
+    assert world.dataspace_profiles.select("true", ALL).json == b"[]"
     ids = sorted(world.dataspace() for _ in range(3))
-    assert [profile["id"] for profile in json.loads(world.dataspace_profiles.select("true", ALL).text)] == ids
+    assert [profile["id"] for profile in json.loads(world.dataspace_profiles.select("true", ALL).json)] == ids
 
 
 def test_a_deployment_is_shown_with_the_time_at_which_it_was_made(world: World) -> None:

@@ -19,7 +19,7 @@ GOVERNANCE = MEMBERSHIP | {"id": "g", "role": "oem"}
 
 
 def profiles_of(world: World, tenant: str) -> list[dict[str, Any]]:
-    return list(json.loads(world.participant_profiles.select_of(tenant, "true", ALL).text))
+    return list(json.loads(world.participant_profiles.select_of(tenant, "true", ALL).json))
 
 
 def test_a_deployed_profile_is_shown_in_the_order_of_the_contract(world: World) -> None:
@@ -98,7 +98,7 @@ def test_no_dataspace_profiles_means_all_of_the_system(world: World) -> None:
     profile = world.deploy(tenant)
     for dataspace in dataspaces:
         page = world.participant_profiles.select(f"dataspaceProfileIds = '{dataspace}'", ALL)
-        assert [one["id"] for one in json.loads(page.text)] == [profile["id"]]
+        assert [one["id"] for one in json.loads(page.json)] == [profile["id"]]
 
 
 def test_a_named_cell_is_honoured(world: World) -> None:
@@ -322,7 +322,7 @@ def test_a_predicate_finds_profiles_of_all_tenants(world: World, predicate: str,
         properties={"a": {"b": 1}},
     )
     page = world.participant_profiles.select(predicate.format(tenant=tenant, dataspace=dataspace), ALL)
-    assert [one["id"] for one in json.loads(page.text)] == ([profile["id"]] if matches else [])
+    assert [one["id"] for one in json.loads(page.json)] == ([profile["id"]] if matches else [])
     assert page.total == int(matches)
 
 
@@ -332,4 +332,4 @@ def test_profiles_are_listed_by_id(world: World) -> None:
     ids = sorted(world.deploy(tenant, f"did:{number}")["id"] for number in range(4))
     assert [profile["id"] for profile in profiles_of(world, tenant)] == ids
     page = world.participant_profiles.select("true", Page(1, 2))
-    assert ([profile["id"] for profile in json.loads(page.text)], page.total) == (ids[1:3], 4)
+    assert ([profile["id"] for profile in json.loads(page.json)], page.total) == (ids[1:3], 4)

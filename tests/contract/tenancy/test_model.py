@@ -29,7 +29,7 @@ def dataspace_document(**fields: Any) -> NewDataspaceProfile:
 
 
 def deployments_of(world: World, dataspace: str, predicate: str = "true") -> list[dict[str, Any]]:
-    return list(json.loads(world.dataspace_profiles.deployments(dataspace, predicate, ALL).text))
+    return list(json.loads(world.dataspace_profiles.deployments(dataspace, predicate, ALL).json))
 
 
 # Identities -------------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_with_one_identity_for_each_dataspace_an_organization_has_a_profile_for_
     assert [profile["identifier"] for profile in profiles] == dids
     assert [profile["dataspaceProfileIds"] for profile in profiles] == [[dataspace] for dataspace in dataspaces]
     assert len({vpa["id"] for profile in profiles for vpa in profile["vpas"]}) == 8
-    listed = json.loads(world.participant_profiles.select_of(acme, "true", ALL).text)
+    listed = json.loads(world.participant_profiles.select_of(acme, "true", ALL).json)
     assert {profile["id"] for profile in listed} == {profile["id"] for profile in profiles}
 
 

@@ -43,7 +43,7 @@ def test_both_stores_find_the_same(worlds: tuple[World, World]) -> None:
     for _ in range(300):
         text = predicate(dice)
         in_one, in_other = (
-            sorted(one["properties"]["number"] for one in json.loads(world.tenants.select(text, ALL).text))
+            sorted(one["properties"]["number"] for one in json.loads(world.tenants.select(text, ALL).json))
             for world in worlds
         )
         assert in_one == in_other, text

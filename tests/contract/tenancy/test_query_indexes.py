@@ -17,7 +17,7 @@ def new(path: str = "properties.size", kind: str = "number", entity: str = "tena
 
 
 def listed(world: World, predicate: str = "true") -> list[dict[str, Any]]:
-    return list(json.loads(world.query_indexes.select(predicate, ALL).text))
+    return list(json.loads(world.query_indexes.select(predicate, ALL).json))
 
 
 def test_a_declared_path_is_ready_once_somebody_has_built_its_index(world: World) -> None:

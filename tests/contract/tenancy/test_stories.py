@@ -69,8 +69,8 @@ class Teller:
         except CfmError as error:
             outcome = [type(error).__name__, *self.told_of(error)]
         everything = [
-            self.world.cells.select("true", ALL).text,
-            self.world.dataspace_profiles.select("true", ALL).text,
+            self.world.cells.select("true", ALL).json.decode(),
+            self.world.dataspace_profiles.select("true", ALL).json.decode(),
             *(self.world.participant_profiles.get(*profile).text for profile in self.profiles),
             json.dumps(self.world.manifests()[-1:]),
         ]
@@ -192,7 +192,7 @@ def deploys_a_dataspace_profile(teller: Teller) -> object:
 
 def undeploys_a_dataspace_profile(teller: Teller) -> object:
     dataspace, cell = teller.dice.choice(DATASPACES), teller.dice.choice(CELLS)
-    for one in json.loads(teller.world.dataspace_profiles.deployments(dataspace, f"cellId = '{cell}'", ALL).text):
+    for one in json.loads(teller.world.dataspace_profiles.deployments(dataspace, f"cellId = '{cell}'", ALL).json):
         teller.world.dataspace_profiles.undeploy(dataspace, one["id"])
     return "undeployed"
 

@@ -15,7 +15,7 @@ PROPERTIES = {"group": "suppliers", "n": 5, "f": 1.5, "no": None, "yes": True, "
 
 
 def found(world: World, predicate: str, page: Page = ALL) -> list[dict[str, Any]]:
-    return list(json.loads(world.tenants.select(predicate, page).text))
+    return list(json.loads(world.tenants.select(predicate, page).json))
 
 
 def test_a_new_tenant_is_shown_with_its_properties(world: World) -> None:
@@ -78,10 +78,10 @@ def test_changes_at_the_same_time_all_last(world: World) -> None:
 def test_a_list_is_in_the_order_of_ids_and_counts_all(world: World) -> None:
     ids = sorted(world.tenant(n=n) for n in range(5))
     page = world.tenants.select("true", Page(1, 2))
-    assert [tenant["id"] for tenant in json.loads(page.text)] == ids[1:3]
+    assert [tenant["id"] for tenant in json.loads(page.json)] == ids[1:3]
     assert page.total == 5
     beyond = world.tenants.select("true", Page(7, 2))
-    assert (beyond.text, beyond.total) == ("[]", 5)
+    assert (beyond.json, beyond.total) == (b"[]", 5)
 
 
 @pytest.mark.parametrize(

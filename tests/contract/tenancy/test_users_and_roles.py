@@ -69,7 +69,7 @@ def test_what_is_empty_is_left_out_but_for_lists(world: World) -> None:
 
 
 def role_id_of(world: World, name: str) -> str:
-    (found,) = json.loads(world.roles.select(f"name = '{name}'", ALL).text)
+    (found,) = json.loads(world.roles.select(f"name = '{name}'", ALL).json)
     return str(found["id"])
 
 
@@ -311,10 +311,10 @@ def test_users_and_roles_are_found_by_what_they_have(world: World) -> None:
     bob = world.user("bob", roleIds=[second], rights=[ONE_VPA, EVERYTHING])
 
     def users(predicate: str) -> set[str]:
-        return {one["id"] for one in json.loads(world.users.select(predicate, ALL).text)}
+        return {one["id"] for one in json.loads(world.users.select(predicate, ALL).json)}
 
     def roles(predicate: str) -> set[str]:
-        return {one["id"] for one in json.loads(world.roles.select(predicate, ALL).text)}
+        return {one["id"] for one in json.loads(world.roles.select(predicate, ALL).json)}
 
     assert users(f"roleIds = '{first}'") == {ann}
     assert users(f"roleIds = '{second}'") == {ann, bob}
@@ -328,9 +328,9 @@ def test_users_and_roles_are_found_by_what_they_have(world: World) -> None:
     assert roles("rights.action = '*'") == {second}
     assert roles("description = 'd'") == {second}
     page = world.users.select("true", Page(limit=1))
-    assert ([one["id"] for one in json.loads(page.text)], page.total) == ([min(ann, bob)], 2)
+    assert ([one["id"] for one in json.loads(page.json)], page.total) == ([min(ann, bob)], 2)
     following = world.users.select("true", Page(after=page.last))
-    assert [one["id"] for one in json.loads(following.text)] == [max(ann, bob)]
+    assert [one["id"] for one in json.loads(following.json)] == [max(ann, bob)]
     for select in (world.users.select, world.roles.select):
         with pytest.raises(ValidationError, match="there is no field 'password'"):
             select("password = 'x'", ALL)
@@ -394,7 +394,7 @@ def story(world: World, dice: random.Random) -> list[str]:
             outcome = str(dice.choice(steps)())
         except CfmError as error:
             outcome = f"{type(error).__name__} {error} {getattr(error, 'context', '')}"
-        told += [outcome, world.users.select("true", ALL).text, world.roles.select("true", ALL).text]
+        told += [outcome, *(listed.select("true", ALL).json.decode() for listed in (world.users, world.roles))]
     # Postgres writes a space behind colons and commas of what is free in form.
     return [text.replace('": ', '":').replace(", ", ",") for text in told]
 

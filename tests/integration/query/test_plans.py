@@ -193,5 +193,5 @@ def test_a_page_is_the_same_however_it_is_read(crowd: Database, predicate: str, 
     every = [id_ for (id_,) in rows]
     following = [id_ for id_ in every[page.offset :] if id_ > page.after]
     found = paging.select(crowd, tenants.LISTING, page, condition, params)
-    assert [one["id"] for one in json.loads(found.text)] == following[: page.limit]
+    assert [one["id"] for one in json.loads(found.json)] == following[: page.limit]
     assert (found.total, found.more) == (len(every), len(following) > page.limit)

@@ -370,7 +370,7 @@ def test_many_at_once_leave_a_model_without_contradictions(world: World, databas
 
     def step(dice: random.Random, identifier: str) -> None:
         tenant, cell, dataspace = dice.choice(tenants), dice.choice(cells), dice.choice(dataspaces)
-        profiles = json.loads(world.participant_profiles.select_of(tenant, "true", ALL).text)
+        profiles = json.loads(world.participant_profiles.select_of(tenant, "true", ALL).json)
         profile = dice.choice(profiles)["id"] if profiles else ABSENT
         match dice.randrange(9):
             case 0 | 1 | 2:
@@ -385,7 +385,7 @@ def test_many_at_once_leave_a_model_without_contradictions(world: World, databas
                 answer = world.deploy_again(tenant, profile)
                 world.respond(deployed(profile, answer["orchestrationId"]))
             case 6:
-                for one in json.loads(world.dataspace_profiles.deployments(dataspace, "true", ALL).text):
+                for one in json.loads(world.dataspace_profiles.deployments(dataspace, "true", ALL).json):
                     world.dataspace_profiles.undeploy(dataspace, one["id"])
             case 7:
                 world.dataspace_profiles.deploy(dataspace, NewDataspaceProfileDeployment(cell_id=cell))

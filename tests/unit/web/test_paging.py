@@ -64,7 +64,7 @@ def test_a_query_has_a_page_of_its_own() -> None:
 def test_a_caller_may_do_without_the_total(prefer: str, counted: bool) -> None:
     asked = asked_by_url(request(Prefer=prefer))
     assert asked.page.counted is counted
-    told = headers(request(), asked, JsonPage("[]", 7 if counted else None, 0))
+    told = headers(request(), asked, JsonPage(b"[]", 7 if counted else None, 0))
     assert told.get("X-Total-Count") == ("7" if counted else None)
     assert told.get("Preference-Applied") == (None if counted else "count=none")
 
@@ -82,7 +82,7 @@ def test_a_caller_may_do_without_the_total(prefer: str, counted: bool) -> None:
 )
 def test_links_lead_to_the_other_pages(page: Page, total: int, expected: dict[str, int]) -> None:
     size = min(page.limit, max(0, total - page.offset))
-    found = JsonPage("[]", total, size, "k", page.offset + size < total)
+    found = JsonPage(b"[]", total, size, "k", page.offset + size < total)
     told = headers(request("x=a%20b&offset=7"), Asked("true", page), found)
     assert told["X-Total-Count"] == str(total)
     assert told["Link"].split(", ") == [
@@ -93,17 +93,17 @@ def test_links_lead_to_the_other_pages(page: Page, total: int, expected: dict[st
 
 def test_links_of_a_query_are_those_of_the_collection() -> None:
     posted = flask.Request(EnvironBuilder(path="/api/v1alpha1/tenants/query", method="POST").get_environ())
-    told = headers(posted, Asked("a = 'b&c'", Page(0, 2)), JsonPage("[]", 0, 0))
+    told = headers(posted, Asked("a = 'b&c'", Page(0, 2)), JsonPage(b"[]", 0, 0))
     assert told["Link"].startswith(f"<{BASE}?q=a+%3D+%27b%26c%27&offset=0&limit=2>; ")
 
 
 def test_links_lead_back_through_proxies() -> None:
     sent = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "cfm.example", "X-Forwarded-Prefix": "/fabric/"}
-    told = headers(request(**sent), Asked("true", Page(0, 2)), JsonPage("[]", 0, 0))
+    told = headers(request(**sent), Asked("true", Page(0, 2)), JsonPage(b"[]", 0, 0))
     assert told["Link"].startswith("<https://cfm.example/fabric/api/v1alpha1/tenants?")
     odd = {"X-Forwarded-Proto": "x", "X-Forwarded-Host": "a b>", "X-Forwarded-Prefix": '/a"b'}
-    assert headers(request(**odd), Asked("true", Page(0, 2)), JsonPage("[]", 0, 0))["Link"].startswith(f"<{BASE}?")
+    assert headers(request(**odd), Asked("true", Page(0, 2)), JsonPage(b"[]", 0, 0))["Link"].startswith(f"<{BASE}?")
 
 
 def test_a_long_predicate_is_not_repeated_in_links() -> None:
-    assert "Link" not in headers(request(), Asked("x" * 1025, Page(0, 2)), JsonPage("[]", 0, 0))
+    assert "Link" not in headers(request(), Asked("x" * 1025, Page(0, 2)), JsonPage(b"[]", 0, 0))
