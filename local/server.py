@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import threading
 import uuid
@@ -43,6 +44,7 @@ _CONNECTIONS = 512
 """How many clients such a process takes; each may hold a thread until its request has arrived."""
 _THREADS = {"agents": 16, "file": 16}
 _DEFAULT_THREADS = 4
+_ENDING = {signal.SIGTERM, signal.SIGINT}
 
 Body = Iterable[bytes]
 
@@ -297,7 +299,7 @@ def serve(options: Options, make: Callable[[Options], WSGIApplication] = applica
     else:
         load = partial(make, options)
         limits = {"blocking_threads": _THREADS.get(options.role, _DEFAULT_THREADS)}
-    OneProcess(
+    server = OneProcess(
         "local.server",
         address=options.host,
         port=options.port,
@@ -308,7 +310,16 @@ def serve(options: Options, make: Callable[[Options], WSGIApplication] = applica
         log_access=False,
         log_level=LogLevels.info,
         **limits,
-    ).serve(target_loader=load, wrap_loader=False)
+    )
+    # Waited for and not handled: a handler that interrupts another, or the wait itself, would wait for a lock of its own.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    threading.Thread(target=_end_when_told, args=[server], daemon=True).start()
+    server.serve(target_loader=load, wrap_loader=False)
+
+
+def _end_when_told(server: Any) -> None:
+    signal.sigwait(_ENDING)
+    server.signal_handler_interrupt()
 
 
 def _admitting(options: Options, make: Callable[[Options], WSGIApplication], places: int) -> WSGIApplication:
