@@ -70,6 +70,14 @@ class Graph(Generic[Node]):
                 pending.extend(self._parents[node])
         return frozenset(found)
 
+    def descendants(self, nodes: Iterable[Node]) -> frozenset[Node]:
+        """``nodes`` and all that depends on them, directly or not."""
+        found = set(nodes)
+        for node in self._order:
+            if not found.isdisjoint(self._parents[node]):
+                found.add(node)
+        return frozenset(found)
+
     def tiers_from_the_end(self) -> tuple[tuple[Node, ...], ...]:
         """The graph in levels, as the wire format shows the steps of an orchestration.
 

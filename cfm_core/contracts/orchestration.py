@@ -60,11 +60,12 @@ class OrchestrationResponse(Document):
     success: bool
     error_detail: str = ""
     properties: dict[str, Any] = Field(default_factory=dict)
+    retries: int = 0
+    """Our addition: how often an operator has let the orchestration go on after it had ended before."""
 
     @model_serializer(mode="wrap")
-    def _without_empty_detail(self, handler: Any) -> dict[str, Any]:
+    def _without_what_is_empty(self, handler: Any) -> dict[str, Any]:
         document: dict[str, Any] = handler(self)
-        if not self.error_detail:
-            document.pop("errorDetail", None)
-            document.pop("error_detail", None)
-        return document
+        left_out = {"errorDetail", "error_detail"} if not self.error_detail else set()
+        left_out |= {"retries"} if not self.retries else set()
+        return {name: value for name, value in document.items() if name not in left_out}

@@ -12,14 +12,16 @@ from cfm_core.settings import Settings
 if TYPE_CHECKING:
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
+    from cfm_core.provisioning.operations.service import Operations
     from cfm_core.provisioning.orchestrations.service import Orchestrations
 
 DEFINITIONS: ServiceType[Definitions] = ServiceType("definitions")
 ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
+OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
 
 
-_KEYS = (DEFINITIONS, ORCHESTRATIONS, ENGINE)
+_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ENGINE)
 
 
 class PostgresProvisioningAssembly(ServiceAssembly):
@@ -32,11 +34,14 @@ class PostgresProvisioningAssembly(ServiceAssembly):
     def init(self, context: InitContext) -> None:
         from cfm_core.provisioning.definitions.store import PostgresDefinitions
         from cfm_core.provisioning.engine.store import PostgresEngine
+        from cfm_core.provisioning.operations.service import Operations
+        from cfm_core.provisioning.operations.store import PostgresOperations
         from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database))
+        context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ENGINE, PostgresEngine(database))
 
 
@@ -50,10 +55,13 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.clock import system_clock
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
         from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
+        from cfm_core.provisioning.operations.memory import MemoryOperations
+        from cfm_core.provisioning.operations.service import Operations
 
         runs = Runs(system_clock)
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs))
+        context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ENGINE, MemoryEngine(runs))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ from cfm_core.provisioning.engine.model import (
 from cfm_core.provisioning.keys import check_after
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
 from cfm_core.provisioning.storable import check_storable, copy, is_storable
 from cfm_core.query import JsonPage, Page, Predicate
@@ -51,7 +51,7 @@ from cfm_core.store.memory import page_of
 Item = TypeVar("Item")
 
 _LIVE = (ActivityState.DISPATCHED, ActivityState.WAITING)
-_NOT_SENT = (ActivityState.BLOCKED, ActivityState.BACKOFF, ActivityState.WAITING)
+_NOT_SENT = (ActivityState.BLOCKED, ActivityState.READY, ActivityState.BACKOFF, ActivityState.WAITING)
 _PRECEDENCE = (OutcomeKind.COMPLETE, OutcomeKind.FATAL, OutcomeKind.RETRY, OutcomeKind.SCHEDULE, OutcomeKind.WAIT)
 
 
@@ -88,6 +88,8 @@ class Run:
     version: int = 0
     error_detail: str = ""
     resend_at: datetime | None = None
+    paused: bool = False
+    retries: int = 0
     values: dict[str, Any] | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -197,7 +199,10 @@ class MemoryOrchestrations:
                 created_at=run.created_at,
                 error_detail=run.error_detail,
                 activities=run.definition.activities,
-                completed=tuple(node.id for node in run.nodes if node.state is ActivityState.DONE),
+                graph=tuple(_status(self._runs, run, place) for place in range(len(run.nodes))),
+                paused=run.paused,
+                compensable=is_compensable(self._runs, run),
+                changes_live=_changes_live(run),
                 processing_data=copy(run.processing_data),
                 output_data=copy(run.outputs),
             )
@@ -301,7 +306,7 @@ class MemoryEngine:
             failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
             moves = [
                 Move(move.run, move.ord, ActivityState.CANCELLED, move.kind)
-                if move.state is ActivityState.DISPATCHED and move.run.manifest.id in failing
+                if move.state in (ActivityState.DISPATCHED, ActivityState.READY) and move.run.manifest.id in failing
                 else move
                 for move in moves
             ]
@@ -426,6 +431,8 @@ def _overdue(runs: Runs, run: Run, place: int) -> Move:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: wait timed out")
     if node.state is ActivityState.DISPATCHED and node.unanswered >= MOST_UNANSWERED:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: {no_agent_answered(node.type)}")
+    if run.paused:
+        return Move(run, place, ActivityState.READY, kind)
     return Move(run, place, ActivityState.DISPATCHED, kind, runs.policy(node.type).timeout + LEASE_SLACK)
 
 
@@ -454,7 +461,8 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             _dispatch(runs, node, now)
             sent.append((run, move.ord))
             continue
-        node.unanswered = 0
+        if move.state is not ActivityState.READY:
+            node.unanswered = 0
         node.due_at = None if move.due_in is None else now + move.due_in
         if move.state is ActivityState.FAILED and run.manifest.id in was_running:
             reasons.setdefault(run.manifest.id, move.reason)
@@ -467,8 +475,8 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             child.deps_left -= 1
             goes_on = move.run.manifest.id in was_running and move.run.manifest.id not in reasons
             if goes_on and child.deps_left == 0 and child.state is ActivityState.BLOCKED:
-                _dispatch(runs, child, now)
-                sent.append((move.run, place))
+                child.state = ActivityState.READY
+                sent += _send(runs, move.run, place, now)
 
     ended, undone = [], []
     seen = {move.run.manifest.id for move in moves if move.state in ENDED or _has_data(move.outcome)}
@@ -477,8 +485,10 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             _fail(runs, run, reasons[id_], now)
             ended.append(run)
         elif run.remaining == 0 and run.state is OrchestrationState.RUNNING:
-            run.enter(OrchestrationState.COMPLETED, now)
+            _finish(run, now)
             ended.append(run)
+        elif run.remaining == 0 and run.state is OrchestrationState.CANCELLING:
+            run.enter(OrchestrationState.CANCELLED, now)
         elif id_ in seen:
             run.version += 1
         if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
@@ -498,19 +508,152 @@ def _merge(run: Run, outcome: ActivityOutcome) -> None:
     run.outputs |= copy(outcome.outputs)
 
 
-def _fail(runs: Runs, run: Run, reason: str, now: datetime) -> None:
+def _finish(run: Run, now: datetime) -> None:
+    left_out = [node for node in run.nodes if node.state is not ActivityState.DONE]
+    run.paused = False
+    if left_out:
+        run.error_detail = f"activity {left_out[0].id} ({left_out[0].type}) was not retried"
+    run.enter(OrchestrationState.ERRORED if left_out else OrchestrationState.COMPLETED, now)
+
+
+def _fail(
+    runs: Runs,
+    run: Run,
+    reason: str,
+    now: datetime,
+    *,
+    final: OrchestrationState = OrchestrationState.ERRORED,
+    undoes: bool = True,
+) -> None:
     for node in run.nodes:
         if node.state in _NOT_SENT:
             node.state, node.due_at = ActivityState.CANCELLED, None
-    run.error_detail = reason
+    run.error_detail, run.paused = reason, False
+    # A live participant, whose state goes along, must not end because of a change that failed.
+    if undoes and is_compensable(runs, run) and not _changes_live(run):
+        run.enter(OrchestrationState.COMPENSATING, now)
+    elif final is OrchestrationState.CANCELLED and run.remaining:
+        run.enter(OrchestrationState.CANCELLING, now)
+    else:
+        run.enter(final, now)
+
+
+def is_compensable(runs: Runs, run: Run) -> bool:
     dispose = runs.definitions.get(DISPOSE)
     current = runs.definitions.get(run.definition.type)
     templates = {run.definition.template_ref} | ({current.template_ref} if current else set())
-    # A live participant, whose state goes along, must not end because of a change that failed.
-    is_live = run.definition.type == DEPLOY and VPA_STATE in run.manifest.payload
-    can_dispose = dispose is not None and dispose.template_ref in templates
-    compensable = run.definition.type != DISPOSE and can_dispose and not is_live
-    run.enter(OrchestrationState.COMPENSATING if compensable else OrchestrationState.ERRORED, now)
+    return run.definition.type != DISPOSE and dispose is not None and dispose.template_ref in templates
+
+
+def _changes_live(run: Run) -> bool:
+    return run.definition.type == DEPLOY and VPA_STATE in run.manifest.payload
+
+
+def _send(runs: Runs, run: Run, place: int, now: datetime) -> list[tuple[Run, int]]:
+    """Dispatches an activity that is READY, unless its run is paused."""
+    if run.paused:
+        return []
+    _dispatch(runs, run.nodes[place], now)
+    return [(run, place)]
+
+
+def release(runs: Runs, run: Run, now: datetime) -> list[OutboxRow]:
+    """Sends what is READY of a run, as ``provision_manager.release`` does."""
+    ready = [place for place, node in enumerate(run.nodes) if node.state is ActivityState.READY]
+    return _announce(runs, [one for place in ready for one in _send(runs, run, place, now)])
+
+
+def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool) -> None:
+    """See ``provision_manager.cancel_run``."""
+    now = runs.clock()
+    _fail(runs, run, reason, now, final=OrchestrationState.CANCELLED, undoes=undoes)
+    _respond(runs, [run])
+    if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
+        run.resend_at = now + RESEND_COMPENSATION
+        _compensate(runs, [run])
+
+
+def retry(runs: Runs, run: Run, ords: Sequence[int]) -> None:
+    """See ``provision_manager.retry_run``."""
+    now = runs.clock()
+    for ord_ in ords:
+        node = run.nodes[ord_]
+        node.state = ActivityState.BLOCKED if node.deps_left else ActivityState.READY
+        node.failures = node.unanswered = 0
+    run.retries += 1
+    run.error_detail, run.paused, run.resend_at = "", False, None
+    run.enter(OrchestrationState.RUNNING if run.remaining else OrchestrationState.COMPLETED, now)
+    undone = _compensated_by(runs, run.manifest.id)
+    if undone is not None and undone.state is OrchestrationState.COMPENSATION_FAILED:
+        undone.enter(OrchestrationState.COMPENSATING, now)
+    release(runs, run, now)
+    if run.state is OrchestrationState.COMPLETED:
+        _respond(runs, [run])
+
+
+def compensate(runs: Runs, run: Run) -> None:
+    """See ``provision_manager.compensate_run``."""
+    before = runs.runs.get(compensation_id(run.manifest.id))
+    if before is not None:
+        undone = (ActivityState.FAILED, ActivityState.CANCELLED)
+        retry(runs, before, [place for place, node in enumerate(before.nodes) if node.state in undone])
+        return
+    now = runs.clock()
+    run.enter(OrchestrationState.COMPENSATING, now)
+    if run.remaining == 0:
+        run.resend_at = now + RESEND_COMPENSATION
+        _compensate(runs, [run])
+
+
+def hasten(runs: Runs, run: Run, place: int) -> None:
+    """See ``provision_manager.hasten_activity``."""
+    run.nodes[place].state, run.nodes[place].due_at = ActivityState.READY, None
+    release(runs, run, runs.clock())
+
+
+def resolve(
+    runs: Runs, run: Run, place: int, reason: str, values: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> None:
+    """See ``provision_manager.resolve_activity``."""
+    outcome = ActivityOutcome(
+        orchestration_id=run.manifest.id,
+        phase=0,
+        ord=place,
+        token=run.nodes[place].token,
+        kind=OutcomeKind.COMPLETE,
+        values=dict(values),
+        outputs=dict(outputs),
+    )
+    _advance(runs, [Move(run, place, ActivityState.DONE, "resolved", reason=reason, outcome=outcome)])
+
+
+def _status(runs: Runs, run: Run, place: int) -> ActivityStatus:
+    node = run.nodes[place]
+    told = next(
+        (
+            one
+            for one in reversed(runs.history)
+            if one.orchestration_id == run.manifest.id and one.ord == place and one.dispatch is not None
+        ),
+        None,
+    )
+    return ActivityStatus(
+        ord=place,
+        id=node.id,
+        type=node.type,
+        state=node.state,
+        deps_left=node.deps_left,
+        dispatches=node.dispatches,
+        unanswered=node.unanswered,
+        failures=node.failures,
+        max_attempts=runs.policy(node.type).max_attempts,
+        has_agent=node.type in runs.announced,
+        dispatched_at=node.dispatched_at,
+        due_at=node.due_at,
+        ended_at=told.at if told else None,
+        outcome=told.kind if told else "",
+        reason=told.reason if told else "",
+    )
 
 
 def _dispatch(runs: Runs, node: Node, now: datetime) -> None:
@@ -564,6 +707,7 @@ def _respond(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:
                 success=run.state is OrchestrationState.COMPLETED,
                 error_detail=run.error_detail,
                 properties=run.outputs,
+                retries=run.retries,
             )
             for run in ended
         ],

@@ -305,12 +305,13 @@ class Database:
 
         What would be a transaction of its own becomes a part of it: undone alone where it raises, committed with the whole.
         """
+        outer = self._outer
         with self.transaction() as transaction:
             self._joined.transaction = transaction
             try:
                 yield transaction
             finally:
-                self._joined.transaction = None
+                self._joined.transaction = outer
 
     @property
     def _outer(self) -> Transaction | None:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 API = "/api/v1alpha1"
 
+_SUBJECT = "cfm.subject"
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
 
@@ -35,6 +36,12 @@ def request_id_of(request: flask.Request) -> str:
     environ = request.environ
     given = environ.get("HTTP_X_REQUEST_ID") or environ.get("HTTP_FUNCTION_EXECUTION_ID") or ""
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def subject_of(request: flask.Request) -> str:
+    """Whose token the request has; only for a function with a scope."""
+    subject: str = request.environ[_SUBJECT]
+    return subject
 
 
 def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
@@ -116,6 +123,7 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
             return answers.not_allowed(function.methods)
     if principal is not None and function.scope is not None:
         principal.require(function.scope)
+        request.environ[_SUBJECT] = principal.subject
     # A handler without a declared body reads it itself, if at all.
     takes_body = function.body is not None or (function.method == "POST" and function.lists is not None)
     raw = body.content(request) if takes_body or idempotency.KEY in request.environ else b""

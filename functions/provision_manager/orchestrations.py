@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from flask import Request, Response
 
+from cfm_core.clock import system_clock
 from cfm_core.entities import json_of
 from cfm_core.errors import ClientError
 from cfm_core.function import http_function
@@ -56,7 +57,7 @@ def start_orchestration(
     """Start an orchestration. A known id is answered with the orchestration that has it."""
     started = orchestrations.start(manifest.to_manifest())
     monitor = f"{PATH}/{quote(started.id, safe='')}"
-    return answers.accepted(request, json_of(v1alpha1.to_internal_json(started)), monitor)
+    return answers.accepted(request, json_of(v1alpha1.to_internal_json(started, system_clock())), monitor)
 
 
 @http_function(

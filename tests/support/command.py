@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,12 +41,18 @@ def cfm_running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_hear_of_hanging_up,
     ) as process:
         try:
             yield process
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def _hear_of_hanging_up() -> None:
+    """Also where the tests themselves have been told not to."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _argv(arguments: tuple[str | Path, ...]) -> list[str | Path]:

@@ -26,17 +26,19 @@ def cloud_event(*, id: str, type: str, orchestration_id: str, data: dict[str, An
 
 
 def response_to(
-    manifest: OrchestrationManifest, *, success: bool, error_detail: str, properties: dict[str, Any]
+    manifest: OrchestrationManifest, *, success: bool, error_detail: str, properties: dict[str, Any], retries: int = 0
 ) -> EventDict:
     """How the manifest's orchestration has ended. However often it is told, the response is the same, the event a new one."""
+    end = f"response to {manifest.id}" + (f"#{retries}" if retries else "")
     response = OrchestrationResponse(
-        id=str(uuid.UUID(hashlib.md5(f"response to {manifest.id}".encode(), usedforsecurity=False).hexdigest())),
+        id=str(uuid.UUID(hashlib.md5(end.encode(), usedforsecurity=False).hexdigest())),
         manifest_id=manifest.id,
         correlation_id=manifest.correlation_id or manifest.id,
         orchestration_type=manifest.orchestration_type,
         success=success,
         error_detail=error_detail,
         properties=properties,
+        retries=retries,
     )
     return cloud_event(
         id=str(uuid.uuid4()),

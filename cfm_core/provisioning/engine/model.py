@@ -26,6 +26,9 @@ class OrchestrationState(StrEnum):
     COMPLETED = "COMPLETED"
     ERRORED = "ERRORED"
     """An activity has failed, and there is nothing to compensate with."""
+    CANCELLING = "CANCELLING"
+    """An operator has ended it; what was dispatched has not."""
+    CANCELLED = "CANCELLED"
     COMPENSATING = "COMPENSATING"
     """An activity has failed; what was dispatched ends, then the compensation runs."""
     COMPENSATED = "COMPENSATED"
@@ -40,6 +43,8 @@ class OrchestrationState(StrEnum):
 class ActivityState(StrEnum):
     BLOCKED = "BLOCKED"
     """Waits for activities that it depends on."""
+    READY = "READY"
+    """Could be sent, and is held back."""
     DISPATCHED = "DISPATCHED"
     """Sent to an agent; due when the agent's time is over."""
     WAITING = "WAITING"

@@ -7,7 +7,37 @@ from datetime import datetime
 from typing import Any
 
 from cfm_core.provisioning.definitions.model import Activity
-from cfm_core.provisioning.engine.model import OrchestrationState
+from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityStatus:
+    """How far an activity of a run is."""
+
+    ord: int
+    """Its place in the definition."""
+    id: str
+    type: str
+    state: ActivityState
+    deps_left: int = 0
+    """How many of the activities that it depends on are not done."""
+    dispatches: int = 0
+    """How often it was sent to an agent."""
+    unanswered: int = 0
+    """Of these, how often since the agent's last sign of life."""
+    failures: int = 0
+    """How many failures its agent has reported."""
+    max_attempts: int
+    has_agent: bool
+    """Whether an agent has announced itself for the type."""
+    dispatched_at: datetime | None = None
+    due_at: datetime | None = None
+    """When something happens with it by itself."""
+    ended_at: datetime | None = None
+    """When the last attempt has ended."""
+    outcome: str = ""
+    """How the last attempt has ended, as in its history."""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +55,29 @@ class Orchestration:
     created_at: datetime
     error_detail: str = ""
     activities: tuple[Activity, ...]
-    completed: tuple[str, ...] = ()
-    """The ids of the activities that are done, in the order of the definition."""
+    graph: tuple[ActivityStatus, ...]
+    """The same activities as far as they are, in the order of the definition."""
+    paused: bool = False
+    compensable: bool = False
+    """Whether its template has a definition that undoes it."""
+    changes_live: bool = False
+    """Whether it changes a live participant, whom a compensation would dispose."""
     processing_data: dict[str, Any] = field(default_factory=dict)
     output_data: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def completed(self) -> tuple[str, ...]:
+        """The ids of the activities that are done, in the order of the definition."""
+        return tuple(one.id for one in self.graph if one.state is ActivityState.DONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """How one dispatch of an activity ended.
 
-    ``outcome`` is what the agent said (``complete``, ``wait``, ``schedule``, ``retry``, ``fatal``), ``lease over`` or ``wait
-    over`` where it said nothing in time, or ``fenced: ...`` where it spoke too late and was not heard.
+    ``outcome`` is what the agent said (``complete``, ``wait``, ``schedule``, ``retry``, ``fatal``), ``resolved`` where an
+    operator has done it by hand, ``lease over`` or ``wait over`` where nobody said anything in time, or ``fenced: ...`` where
+    the agent spoke too late and was not heard.
     """
 
     activity_id: str

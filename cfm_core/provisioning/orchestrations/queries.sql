@@ -4,14 +4,23 @@ SELECT id, subject
   FROM provision_manager.start_orchestrations(:manifests::jsonb, interval '0', false);
 
 -- name: get
--- One orchestration with its definition, its data and the ids of its activities that are done. Gives 0 or 1 row.
+-- One orchestration with its definition, its data, and how far its activities are. Gives 0 or 1 row.
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
-       ARRAY(SELECT n.activity_id
-               FROM provision_manager.activity a
-               JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
-              WHERE a.orch_id = o.id AND a.phase = o.phase AND a.state = 'DONE'
-              ORDER BY a.ord)
+       o.paused, provision_manager.is_compensable(o), provision_manager.changes_live(o),
+       (SELECT jsonb_agg(jsonb_build_object(
+                 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
+                 'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
+                 'max_attempts', n.max_attempts, 'has_agent', n.has_agent, 'dispatched_at', a.dispatched_at,
+                 'due_at', a.due_at, 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
+               ORDER BY a.ord)
+          FROM provision_manager.activity a
+          JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+          LEFT JOIN (SELECT DISTINCT ON (l.ord) l.*
+                       FROM provision_manager.history l
+                      WHERE l.orch_id = :id AND l.dispatch IS NOT NULL
+                      ORDER BY l.ord, l.at DESC) h ON h.ord = a.ord AND h.phase = a.phase
+         WHERE a.orch_id = o.id AND a.phase = o.phase)
   FROM provision_manager.orchestration o
   JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
   JOIN provision_manager.definition f ON f.id = o.def_id

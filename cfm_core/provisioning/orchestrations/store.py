@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from pydantic import TypeAdapter
+
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
@@ -11,7 +13,7 @@ from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row
 from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
@@ -27,6 +29,9 @@ LISTING = Listing(
     "256 + octet_length((t).id) + octet_length((t).correlation_id) + 2 * octet_length((t).type)",
     key_type="text",
 )
+
+
+_STATUS = TypeAdapter(ActivityStatus)
 
 
 class PostgresOrchestrations:
@@ -92,7 +97,7 @@ class PostgresOrchestrations:
         if row is None:
             return None
         (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, processing_data, output_data, completed = row[9:]
+        activities, processing_data, output_data, paused, compensable, changes_live, graph = row[9:]
         return Orchestration(
             id=id_,
             version=version,
@@ -104,7 +109,10 @@ class PostgresOrchestrations:
             created_at=created_at,
             error_detail=error_detail,
             activities=tuple(activity_from_json(activity) for activity in activities),
-            completed=tuple(completed),
+            graph=tuple(_STATUS.validate_python(one) for one in graph),
+            paused=paused,
+            compensable=compensable,
+            changes_live=changes_live,
             processing_data=processing_data,
             output_data=output_data,
         )

@@ -5,19 +5,22 @@ Source: CFM wire contract, sections 5.9 and 5.10.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cfm_core.clock import system_clock
 from cfm_core.contracts.documents import Document
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.definitions.model import LONGEST_TYPE, Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.status import status_of
 
 
 class ManifestDocument(Document):
@@ -72,6 +75,11 @@ class _WholeOrchestrationDocument(OrchestrationEntryDocument):
     completed: dict[str, dict[str, Any]]
     """The ids of the activities that are done, each with an empty object."""
     status: str
+    """What it is doing, more exactly than its state says."""
+    status_reason: str = ""
+    """Why; never left out for one that does not move by itself."""
+    allowed_actions: list[str]
+    """What an operator may do to it in this state."""
     error_detail: str = ""
 
 
@@ -81,10 +89,36 @@ class StepDocument(Document):
     activities: list[ActivityDocument]
 
 
+class ActivityStatusDocument(Document):
+    """How far an activity is; what is not known, or has not happened, is left out."""
+
+    id: str
+    type: str
+    depends_on: list[str] = Field(default_factory=list)
+    state: str
+    """``blocked``, ``ready``, ``dispatched``, ``waiting``, ``backoff``, ``done``, ``failed`` or ``cancelled``."""
+    attempt: int
+    """The number of the present attempt, or of the last one; it rises with reported failures."""
+    max_attempts: int
+    dispatches: int
+    """How often it was sent, lost messages included."""
+    dispatched_at: Instant | None = None
+    due_at: Instant | None = None
+    """When something happens with it by itself."""
+    ended_at: Instant | None = None
+    """When its last attempt has ended."""
+    outcome: str = ""
+    """How, as in the history."""
+    reason: str = ""
+    allowed_actions: list[str]
+
+
 class OrchestrationDocument(_WholeOrchestrationDocument):
     """An orchestration as it is read."""
 
     steps: list[StepDocument]
+    activities: list[ActivityStatusDocument]
+    """The whole graph, in the order of the definition."""
 
 
 class StartedActivityDocument(Document):
@@ -129,16 +163,18 @@ class EndedActivityDocument(Document):
     state: Literal["done", "failed"]
 
 
-def to_json(orchestration: Orchestration) -> dict[str, Any]:
-    """The form in which a single orchestration is read."""
-    return _document(orchestration, activity_to_json)
+def to_json(orchestration: Orchestration, now: datetime) -> dict[str, Any]:
+    """The form in which a single orchestration is read; its status is that of ``now``."""
+    parents = {activity.id: activity.depends_on for activity in orchestration.activities}
+    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph]
+    return _document(orchestration, activity_to_json, now) | {"activities": graph}
 
 
 def to_entity(orchestration: Orchestration) -> JsonEntity:
-    return JsonEntity(orchestration.version, json_of(to_json(orchestration)))
+    return JsonEntity(orchestration.version, json_of(to_json(orchestration, system_clock())))
 
 
-def to_internal_json(orchestration: Orchestration) -> dict[str, Any]:
+def to_internal_json(orchestration: Orchestration, now: datetime) -> dict[str, Any]:
     """The form in which a started orchestration is answered: its activities carry the discriminator."""
 
     def with_discriminator(activity: Activity) -> dict[str, Any]:
@@ -149,7 +185,7 @@ def to_internal_json(orchestration: Orchestration) -> dict[str, Any]:
             "dependsOn": list(activity.depends_on) or None,
         }
 
-    return _document(orchestration, with_discriminator)
+    return _document(orchestration, with_discriminator, now)
 
 
 def fields_of(orchestration: Orchestration) -> dict[str, Any]:
@@ -207,14 +243,36 @@ def ended_to_json(activity_id: str, ending: Ending) -> dict[str, Any]:
     return {"activityId": activity_id, "state": "failed" if ending.error else "done"}
 
 
-def _document(orchestration: Orchestration, activity_json: Callable[[Activity], Mapping[str, Any]]) -> dict[str, Any]:
-    document = entry_to_json(orchestration) | {
+def _document(
+    orchestration: Orchestration, activity_json: Callable[[Activity], Mapping[str, Any]], now: datetime
+) -> dict[str, Any]:
+    status, reason = status_of(orchestration, now)
+    return entry_to_json(orchestration) | {
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
         "processingData": orchestration.processing_data,
         "outputData": orchestration.output_data,
         "completed": {id_: {} for id_ in orchestration.completed},
-        "status": orchestration.state.lower().replace("_", "-"),
+        "status": status,
+        **({"statusReason": reason} if reason else {}),
+        "allowedActions": list(allowed_actions(orchestration)),
+        **({"errorDetail": orchestration.error_detail} if orchestration.error_detail else {}),
     }
-    if orchestration.error_detail:
-        document["errorDetail"] = orchestration.error_detail
-    return document
+
+
+def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: Sequence[str]) -> dict[str, Any]:
+    document = {
+        "id": one.id,
+        "type": one.type,
+        "dependsOn": list(parents) or None,
+        "state": one.state.lower(),
+        "attempt": min(one.failures + 1, one.max_attempts),
+        "maxAttempts": one.max_attempts,
+        "dispatches": one.dispatches,
+        "dispatchedAt": one.dispatched_at and instant(one.dispatched_at),
+        "dueAt": one.due_at and instant(one.due_at),
+        "endedAt": one.ended_at and instant(one.ended_at),
+        "outcome": one.outcome or None,
+        "reason": one.reason or None,
+        "allowedActions": list(allowed_activity_actions(orchestration, one)),
+    }
+    return {name: value for name, value in document.items() if value is not None}

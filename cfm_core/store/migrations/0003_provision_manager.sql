@@ -65,7 +65,8 @@ SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps,
        coalesce(d.timeout_seconds, p.timeout_seconds, 30) AS timeout_seconds,
        coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
-       coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds
+       coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds,
+       p.type IS NOT NULL AS has_agent
   FROM provision_manager.def_node n
   LEFT JOIN provision_manager.activity_definition d ON d.type = n.type
   LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type;
@@ -81,11 +82,14 @@ CREATE TABLE provision_manager.orchestration (
   tenant_id      text NOT NULL DEFAULT '',
   version        integer NOT NULL DEFAULT 0,
   state          text NOT NULL DEFAULT 'RUNNING' CONSTRAINT orchestration_state CHECK (state IN
-                   ('RUNNING', 'COMPLETED', 'ERRORED', 'COMPENSATING', 'COMPENSATED', 'COMPENSATION_FAILED')),
+                   ('RUNNING', 'COMPLETED', 'ERRORED', 'CANCELLING', 'CANCELLED', 'COMPENSATING', 'COMPENSATED',
+                    'COMPENSATION_FAILED')),
   state_number   smallint NOT NULL GENERATED ALWAYS AS ( -- the state in the wire contract's terms
                    CASE state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END) STORED,
   phase          smallint NOT NULL DEFAULT 0,
   remaining      integer NOT NULL,                -- activities of the phase that have not ended
+  paused         boolean NOT NULL DEFAULT false,  -- nothing is sent
+  retries        integer NOT NULL DEFAULT 0,      -- how often an operator has let it go on after its end
   error_detail   text NOT NULL DEFAULT '',
   resend_at      timestamptz,                     -- when the compensation's manifest is sent again; null: no need
   state_at       timestamptz NOT NULL,
@@ -123,13 +127,14 @@ CREATE TABLE provision_manager.orchestration_data (
   outputs jsonb NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 70);
 
--- An activity that waits for time to pass has due_at; one without is blocked or has ended. Hence nothing is forgotten.
+-- An activity that waits for time to pass has due_at; one without is blocked, held back, or has ended. Hence nothing is
+-- forgotten.
 CREATE TABLE provision_manager.activity (
   orch_id       text COLLATE "C" NOT NULL,
   phase         smallint NOT NULL,
   ord           smallint NOT NULL,
   state         text NOT NULL CONSTRAINT activity_state CHECK (state IN
-                  ('BLOCKED', 'DISPATCHED', 'WAITING', 'BACKOFF', 'DONE', 'FAILED', 'CANCELLED')),
+                  ('BLOCKED', 'READY', 'DISPATCHED', 'WAITING', 'BACKOFF', 'DONE', 'FAILED', 'CANCELLED')),
   deps_left     smallint NOT NULL,
   dispatches    integer NOT NULL DEFAULT 0,      -- how often it was sent
   unanswered    integer NOT NULL DEFAULT 0,      -- of these, since the agent's last sign of life
@@ -138,7 +143,7 @@ CREATE TABLE provision_manager.activity (
   dispatched_at timestamptz,
   due_at        timestamptz,
   PRIMARY KEY (orch_id, phase, ord),
-  CONSTRAINT activity_due CHECK ((due_at IS NULL) = (state IN ('BLOCKED', 'DONE', 'FAILED', 'CANCELLED')))
+  CONSTRAINT activity_due CHECK ((due_at IS NULL) = (state IN ('BLOCKED', 'READY', 'DONE', 'FAILED', 'CANCELLED')))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX activity_due ON provision_manager.activity (due_at) WHERE due_at IS NOT NULL;
@@ -169,6 +174,32 @@ CREATE TABLE provision_manager.history (
 );
 
 CREATE INDEX history_of ON provision_manager.history (orch_id);
+
+-- What operators have done to runs, and why; only ever added to.
+CREATE TABLE provision_manager.operation (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at          timestamptz NOT NULL DEFAULT now(),
+  actor       text NOT NULL,                      -- the subject of the token
+  action      text NOT NULL,
+  orch_id     text COLLATE "C" NOT NULL,
+  activity_id text NOT NULL DEFAULT '',           -- '': the whole run
+  reason      text NOT NULL,
+  before      text NOT NULL,                      -- the state of the run, or of the activity
+  after       text NOT NULL,
+  request_id  text NOT NULL
+);
+
+CREATE INDEX operation_of ON provision_manager.operation (orch_id);
+
+CREATE FUNCTION provision_manager.operation_json(o provision_manager.operation) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":' || o.id || ',"at":"' || provision_manager.instant(o.at)
+    || '","actor":' || to_json(o.actor)::text || ',"action":' || to_json(o.action)::text
+    || ',"orchestrationId":' || to_json(o.orch_id)::text
+    || CASE o.activity_id WHEN '' THEN '' ELSE ',"activityId":' || to_json(o.activity_id)::text END
+    || ',"reason":' || to_json(o.reason)::text
+    || ',"before":' || to_json(o.before)::text || ',"after":' || to_json(o.after)::text
+    || ',"requestId":' || to_json(o.request_id)::text || '}';
 
 -- What the engine could not take in; an operator has to look. Text: it may hold what jsonb refuses.
 CREATE TABLE provision_manager.dead_letter (
@@ -268,7 +299,7 @@ BEGIN
 END
 $$;
 
--- Tells whoever started them how these runs have ended; one outbox row. A run's response always has the same id.
+-- Tells whoever started them how these runs have ended; one outbox row. The response to one end always has the same id.
 CREATE FUNCTION provision_manager.announce_endings(ids text[], lease interval) RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
 AS $$
@@ -279,10 +310,11 @@ BEGIN
     SELECT jsonb_agg(provision_manager.cloud_event(
              gen_random_uuid()::text, 'cfm.orchestration.response', o.id,
              jsonb_build_object(
-               'id', md5('response to ' || o.id)::uuid, 'manifestId', o.id,
+               'id', md5(concat('response to ', o.id, '#' || nullif(o.retries, 0)))::uuid, 'manifestId', o.id,
                'correlationId', coalesce(nullif(o.correlation_id, ''), o.id), 'orchestrationType', o.type,
                'success', o.state = 'COMPLETED', 'properties', d.outputs)
-             || CASE WHEN o.error_detail = '' THEN '{}' ELSE jsonb_build_object('errorDetail', o.error_detail) END)
+             || CASE WHEN o.error_detail = '' THEN '{}' ELSE jsonb_build_object('errorDetail', o.error_detail) END
+             || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
              ORDER BY o.id) AS events
       FROM provision_manager.orchestration o
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
@@ -333,6 +365,83 @@ BEGIN
 END
 $$;
 
+-- Whether a run can be undone: the template that it came from, or that its type belongs to now, has a dispose definition.
+CREATE FUNCTION provision_manager.is_compensable(o provision_manager.orchestration) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN o.type <> 'cfm.orchestration.vpa.dispose' AND EXISTS (
+  SELECT FROM provision_manager.definition x
+    JOIN provision_manager.definition d ON d.template_ref = x.template_ref
+   WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
+     AND (d.id = o.def_id OR d.type = o.type AND d.is_current));
+
+-- Whether a run changes a live participant, whose state goes along: such a one must not end because the change has failed.
+CREATE FUNCTION provision_manager.changes_live(o provision_manager.orchestration) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN o.type = 'cfm.orchestration.vpa.deploy' AND EXISTS (
+  SELECT FROM provision_manager.orchestration_data i WHERE i.orch_id = o.id AND i.input ? 'cfm.vpa.state');
+
+-- Ends running runs early, each for its reason: what was not sent is cancelled, what was sent may still report, and then the
+-- run is undone if ``undoes`` and it can be. ``final`` is its state otherwise. Gives which are to be undone at once.
+CREATE FUNCTION provision_manager.fail_runs(
+  ids text[], reasons text[], final text, undoes boolean, instant timestamptz)
+RETURNS TABLE (orch_id text, undo boolean)
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE provision_manager.activity a
+     SET state = 'CANCELLED', due_at = NULL
+   WHERE a.orch_id = ANY (ids) AND a.state IN ('BLOCKED', 'READY', 'BACKOFF', 'WAITING');
+
+  RETURN QUERY
+  WITH out_now AS (
+    SELECT f.id, f.reason, out_there.n,
+           undoes AND provision_manager.is_compensable(o) AND NOT provision_manager.changes_live(o) AS compensable
+      FROM unnest(ids, reasons) f (id, reason)
+      JOIN provision_manager.orchestration o ON o.id = f.id
+      CROSS JOIN LATERAL (
+        SELECT count(*)::integer AS n
+          FROM provision_manager.activity a
+         WHERE a.orch_id = f.id AND a.phase = o.phase AND a.state = 'DISPATCHED') out_there
+  )
+  UPDATE provision_manager.orchestration o
+     SET state = CASE WHEN f.compensable THEN 'COMPENSATING'
+                      WHEN final = 'CANCELLED' AND f.n > 0 THEN 'CANCELLING'
+                      ELSE final END,
+         state_at = instant, version = o.version + 1, error_detail = f.reason, remaining = f.n, paused = false,
+         resend_at = CASE WHEN f.compensable AND f.n = 0 THEN instant + interval '1 min' END
+    FROM out_now f
+   WHERE o.id = f.id
+  RETURNING o.id, o.resend_at IS NOT NULL;
+END
+$$;
+
+-- Sends the activities of these runs that are READY. The caller has locked the runs.
+CREATE FUNCTION provision_manager.release(ids text[], instant timestamptz, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  sent provision_manager.activity_key[];
+BEGIN
+  WITH freed AS (
+    UPDATE provision_manager.activity a
+       SET state = 'DISPATCHED', dispatches = a.dispatches + 1, unanswered = a.unanswered + 1,
+           token = gen_random_uuid(), dispatched_at = instant,
+           due_at = instant + provision_manager.lease(n.timeout_seconds)
+      FROM provision_manager.orchestration o
+      JOIN provision_manager.node n ON n.def_id = o.def_id
+     WHERE o.id = ANY (ids) AND NOT o.paused
+       AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord AND a.state = 'READY'
+    RETURNING a.orch_id, a.phase, a.ord)
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO sent FROM freed;
+  IF sent IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(sent, lease);
+  END IF;
+END
+$$;
+
 -- Carries out moves: completes, unlocks, dispatches, fails, ends runs, writes the history and the outbox.
 CREATE FUNCTION provision_manager.advance(
   moves provision_manager.move[], instant timestamptz, lease interval)
@@ -344,6 +453,7 @@ DECLARE
   sent    provision_manager.activity_key[];
   kids    provision_manager.activity_key[];
   failing text[];
+  reasons text[];
   ended   text[];
   undone  text[];
 BEGIN
@@ -395,7 +505,8 @@ BEGIN
            due_at = instant + m.due_in,
            failures = a.failures + m.failed,
            dispatches = a.dispatches + CASE m.state WHEN 'DISPATCHED' THEN 1 ELSE 0 END,
-           unanswered = CASE m.state WHEN 'DISPATCHED' THEN a.unanswered + 1 ELSE 0 END,
+           -- One that is only held back has given no sign of life either.
+           unanswered = CASE m.state WHEN 'DISPATCHED' THEN a.unanswered + 1 WHEN 'READY' THEN a.unanswered ELSE 0 END,
            token = CASE m.state WHEN 'DISPATCHED' THEN gen_random_uuid() ELSE a.token END,
            dispatched_at = CASE m.state WHEN 'DISPATCHED' THEN instant ELSE a.dispatched_at END
       FROM unnest(moves) m
@@ -405,7 +516,7 @@ BEGIN
     INTO sent
     FROM moved;
 
-  -- Children: deps_left falls in any case, dispatched are those of runs that go on.
+  -- Children: deps_left falls in any case, dispatched are those of runs that go on; a paused one holds them back.
   WITH parents AS (
     SELECT m.orch_id, m.phase, m.def_id, e.to_ord, count(*)::smallint AS done, bool_and(m.open) AS open
       FROM unnest(moves) m
@@ -413,24 +524,26 @@ BEGIN
      WHERE m.state = 'DONE'
      GROUP BY m.orch_id, m.phase, m.def_id, e.to_ord
   ), children AS (
-    SELECT p.*, n.timeout_seconds
+    SELECT p.*, n.timeout_seconds, o.paused
       FROM parents p
+      JOIN provision_manager.orchestration o ON o.id = p.orch_id
       JOIN provision_manager.node n ON n.def_id = p.def_id AND n.ord = p.to_ord + 0
   ), unlocked AS (
     UPDATE provision_manager.activity a
        SET deps_left = a.deps_left - c.done,
            (state, due_at, dispatches, unanswered, token, dispatched_at) = (
-             SELECT CASE WHEN ready THEN 'DISPATCHED' ELSE a.state END,
-                    CASE WHEN ready THEN instant + provision_manager.lease(c.timeout_seconds) ELSE a.due_at END,
-                    CASE WHEN ready THEN 1 ELSE a.dispatches END,
-                    CASE WHEN ready THEN 1 ELSE a.unanswered END,
-                    CASE WHEN ready THEN gen_random_uuid() ELSE a.token END,
-                    CASE WHEN ready THEN instant ELSE a.dispatched_at END
-               FROM (SELECT c.open AND a.deps_left = c.done AND a.state = 'BLOCKED' AS ready) r)
+             SELECT CASE WHEN goes THEN 'DISPATCHED' WHEN free THEN 'READY' ELSE a.state END,
+                    CASE WHEN goes THEN instant + provision_manager.lease(c.timeout_seconds) ELSE a.due_at END,
+                    a.dispatches + goes::integer,
+                    a.unanswered + goes::integer,
+                    CASE WHEN goes THEN gen_random_uuid() ELSE a.token END,
+                    CASE WHEN goes THEN instant ELSE a.dispatched_at END
+               FROM (SELECT c.open AND a.deps_left = c.done AND a.state = 'BLOCKED' AS free) f,
+                    LATERAL (SELECT free AND NOT c.paused AS goes) g)
       FROM children c
      WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.to_ord
     RETURNING a.orch_id, a.phase, a.ord, a.state)
-  -- No child was sent before: one that is DISPATCHED now has been freed by this.
+  -- No child was out before: one that is DISPATCHED now has been freed by this.
   SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key)
     INTO kids
     FROM unlocked
@@ -439,7 +552,8 @@ BEGIN
   -- Runs that go on, end well, or had failed before and lose their last dispatched activity now. The version rises with
   -- whatever a reader of the run sees: its data too.
   WITH ends AS (
-    SELECT m.orch_id, count(*) FILTER (WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED'))::integer AS n
+    SELECT m.orch_id, bool_and(m.open) AS open,
+           count(*) FILTER (WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED'))::integer AS n
       FROM unnest(moves) m
      WHERE (m.state IN ('DONE', 'FAILED', 'CANCELLED')
             OR m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL)
@@ -448,59 +562,47 @@ BEGIN
   ), counted AS (
     UPDATE provision_manager.orchestration o
        SET remaining = o.remaining - e.n,
-           state = CASE WHEN o.state = 'RUNNING' AND o.remaining = e.n THEN 'COMPLETED' ELSE o.state END,
-           state_at = CASE WHEN o.state = 'RUNNING' AND o.remaining = e.n THEN instant ELSE o.state_at END,
+           (state, error_detail) = (
+             SELECT CASE WHEN NOT last THEN o.state
+                         WHEN o.state = 'CANCELLING' THEN 'CANCELLED'
+                         WHEN o.state <> 'RUNNING' THEN o.state
+                         WHEN left_out.reason IS NULL THEN 'COMPLETED'
+                         ELSE 'ERRORED' END,
+                    CASE WHEN last THEN coalesce(left_out.reason, o.error_detail) ELSE o.error_detail END
+               FROM (SELECT o.remaining = e.n AS last) l
+               LEFT JOIN LATERAL (
+                 -- Only where an operator has let some activities be retried can others have failed before.
+                 SELECT format('activity %s (%s) was not retried', n.activity_id, n.type) AS reason
+                   FROM provision_manager.activity a
+                   JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+                  WHERE last AND o.retries > 0 AND o.state = 'RUNNING'
+                    AND a.orch_id = o.id AND a.phase = o.phase AND a.state IN ('FAILED', 'CANCELLED')
+                  ORDER BY a.ord
+                  LIMIT 1) left_out ON true),
+           state_at = CASE WHEN o.state IN ('RUNNING', 'CANCELLING') AND o.remaining = e.n THEN instant ELSE o.state_at END,
+           paused = o.paused AND o.remaining <> e.n,
            resend_at = CASE WHEN o.state = 'COMPENSATING' AND o.remaining = e.n THEN instant + interval '1 min'
                             ELSE o.resend_at END,
            version = o.version + 1
       FROM ends e
      WHERE o.id = e.orch_id
-    RETURNING o.id, o.state, o.remaining)
-  SELECT array_agg(id) FILTER (WHERE state = 'COMPLETED'), array_agg(id) FILTER (WHERE state = 'COMPENSATING')
+    RETURNING o.id, o.state, o.remaining, e.open)
+  SELECT array_agg(id) FILTER (WHERE open), array_agg(id) FILTER (WHERE state = 'COMPENSATING')
     INTO ended, undone
     FROM counted
    WHERE remaining = 0;
 
-  -- Runs that fail now: the first reason counts, what was not sent is cancelled.
-  failing := ARRAY(SELECT DISTINCT m.orch_id FROM unnest(moves) m WHERE m.running AND NOT m.open);
-  IF failing <> '{}' THEN
-    UPDATE provision_manager.activity a
-       SET state = 'CANCELLED', due_at = NULL
-     WHERE a.orch_id = ANY (failing) AND a.state IN ('BLOCKED', 'BACKOFF', 'WAITING');
-
-    WITH first AS (
-      SELECT DISTINCT ON (m.orch_id) m.orch_id, m.reason
-        FROM unnest(moves) m
-       WHERE m.running AND m.state = 'FAILED'
-       ORDER BY m.orch_id, m.pos, m.ord
-    ), out_now AS (
-      SELECT f.orch_id, f.reason, out_there.n,
-             o.type <> 'cfm.orchestration.vpa.dispose'
-             -- A live participant, whose state goes along, must not end because of a change that failed.
-             AND NOT (o.type = 'cfm.orchestration.vpa.deploy' AND EXISTS (
-               SELECT FROM provision_manager.orchestration_data i
-                WHERE i.orch_id = o.id AND i.input ? 'cfm.vpa.state'))
-             AND EXISTS (
-               -- The dispose definition of the template that the run came from, or that its type belongs to now.
-               SELECT FROM provision_manager.definition x
-                 JOIN provision_manager.definition d ON d.template_ref = x.template_ref
-                WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
-                  AND (d.id = o.def_id OR d.type = o.type AND d.is_current)) AS compensable
-        FROM first f
-        JOIN provision_manager.orchestration o ON o.id = f.orch_id
-        CROSS JOIN LATERAL (
-          SELECT count(*)::integer AS n
-            FROM provision_manager.activity a
-           WHERE a.orch_id = f.orch_id AND a.phase = o.phase AND a.state = 'DISPATCHED') out_there
-    ), failed AS (
-      UPDATE provision_manager.orchestration o
-         SET state = CASE WHEN f.compensable THEN 'COMPENSATING' ELSE 'ERRORED' END,
-             state_at = instant, version = o.version + 1, error_detail = f.reason, remaining = f.n,
-             resend_at = CASE WHEN f.compensable AND f.n = 0 THEN instant + interval '1 min' END
-        FROM out_now f
-       WHERE o.id = f.orch_id
-      RETURNING o.id, o.resend_at IS NOT NULL AS undo)
-    SELECT ended || array_agg(id), undone || array_agg(id) FILTER (WHERE undo) INTO ended, undone FROM failed;
+  -- Runs that fail now: the first reason counts.
+  SELECT array_agg(f.orch_id), array_agg(f.reason)
+    INTO failing, reasons
+    FROM (SELECT DISTINCT ON (m.orch_id) m.orch_id, m.reason
+            FROM unnest(moves) m
+           WHERE m.running AND m.state = 'FAILED'
+           ORDER BY m.orch_id, m.pos, m.ord) f;
+  IF failing IS NOT NULL THEN
+    SELECT ended || array_agg(f.orch_id), undone || array_agg(f.orch_id) FILTER (WHERE f.undo)
+      INTO ended, undone
+      FROM provision_manager.fail_runs(failing, reasons, 'ERRORED', true, instant) f;
   END IF;
 
   IF sent IS NOT NULL OR kids IS NOT NULL THEN
@@ -755,6 +857,7 @@ BEGIN
              CASE a.state WHEN 'DISPATCHED' THEN 'lease over' WHEN 'WAITING' THEN 'wait over' END AS kind,
              CASE WHEN o.state <> 'RUNNING' THEN 'CANCELLED'
                   WHEN a.state = 'WAITING' OR a.state = 'DISPATCHED' AND a.unanswered >= 10 THEN 'FAILED'
+                  WHEN o.paused THEN 'READY'
                   ELSE 'DISPATCHED' END AS state,
              CASE WHEN a.state = 'WAITING' THEN format('activity %s (%s): wait timed out', n.activity_id, n.type)
                   WHEN a.state = 'DISPATCHED' AND a.unanswered >= 10
@@ -769,7 +872,7 @@ BEGIN
     )
     SELECT array_agg((
              0, orch_id, phase, ord, def_id, running, running AND NOT fails, kind,
-             CASE WHEN fails AND state = 'DISPATCHED' THEN 'CANCELLED' ELSE state END,
+             CASE WHEN fails AND state IN ('DISPATCHED', 'READY') THEN 'CANCELLED' ELSE state END,
              CASE WHEN state = 'DISPATCHED' AND NOT fails THEN provision_manager.lease(timeout_seconds) END,
              0, reason, NULL, NULL, NULL)::provision_manager.move
            ORDER BY orch_id, phase, ord)
@@ -799,5 +902,136 @@ BEGIN
       RETURN QUERY SELECT * FROM provision_manager.announce_compensations(late, lease);
     END IF;
   END IF;
+END
+$$;
+
+-- What operators do ----------------------------------------------------------------------------------------------------
+-- The caller has locked the run, and found that its state allows it.
+
+-- Ends a running run; with its compensation if ``undoes`` and there is one.
+CREATE FUNCTION provision_manager.cancel_run(run text, reason text, undoes boolean, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  undone text[];
+BEGIN
+  SELECT array_agg(f.orch_id) FILTER (WHERE f.undo)
+    INTO undone
+    FROM provision_manager.fail_runs(ARRAY[run], ARRAY[reason], 'CANCELLED', undoes, clock_timestamp()) f;
+  PERFORM provision_manager.settle_compensated(ARRAY[run]);
+  RETURN QUERY SELECT * FROM provision_manager.announce_endings(ARRAY[run], lease);
+  IF undone IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undone, lease);
+  END IF;
+END
+$$;
+
+-- Lets a failed or cancelled run go on with the activities ``ords``, or with all that have not been done. One that has
+-- nothing left to do is completed.
+CREATE FUNCTION provision_manager.retry_run(run text, ords smallint[], lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  instant timestamptz := clock_timestamp();
+  ended   text[];
+BEGIN
+  UPDATE provision_manager.activity a
+     SET state = CASE a.deps_left WHEN 0 THEN 'READY' ELSE 'BLOCKED' END, failures = 0, unanswered = 0
+    FROM provision_manager.orchestration o
+   WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.state IN ('FAILED', 'CANCELLED')
+     AND (ords IS NULL OR a.ord = ANY (ords));
+
+  WITH counted AS (
+    UPDATE provision_manager.orchestration o
+       SET state = CASE l.n WHEN 0 THEN 'COMPLETED' ELSE 'RUNNING' END, remaining = l.n, retries = o.retries + 1,
+           error_detail = '', paused = false, resend_at = NULL, state_at = instant, version = o.version + 1
+      FROM (SELECT count(*)::integer AS n
+              FROM provision_manager.orchestration r
+              JOIN provision_manager.activity a ON a.orch_id = r.id AND a.phase = r.phase
+             WHERE r.id = run AND a.state NOT IN ('DONE', 'FAILED', 'CANCELLED')) l
+     WHERE o.id = run
+    RETURNING o.id, o.state)
+  SELECT array_agg(id) FILTER (WHERE state = 'COMPLETED') INTO ended FROM counted;
+
+  UPDATE provision_manager.orchestration o
+     SET state = 'COMPENSATING', state_at = instant, version = o.version + 1
+   WHERE o.id = provision_manager.compensated_by(run) AND o.state = 'COMPENSATION_FAILED';
+
+  RETURN QUERY SELECT * FROM provision_manager.release(ARRAY[run], instant, lease);
+  IF ended IS NOT NULL THEN
+    PERFORM provision_manager.settle_compensated(ended);
+    RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
+  END IF;
+END
+$$;
+
+-- Undoes a run that has ended, once; if that has failed before, what has failed of it is repeated.
+CREATE FUNCTION provision_manager.compensate_run(run text, lease interval) RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  instant  timestamptz := clock_timestamp();
+  undoable text[];
+BEGIN
+  IF EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = run || '.compensate') THEN
+    RETURN QUERY SELECT * FROM provision_manager.retry_run(run || '.compensate', NULL, lease);
+    RETURN;
+  END IF;
+  WITH undone AS (
+    UPDATE provision_manager.orchestration o
+       SET state = 'COMPENSATING', state_at = instant, version = o.version + 1,
+           resend_at = CASE o.remaining WHEN 0 THEN instant + interval '1 min' END
+     WHERE o.id = run
+    RETURNING o.id, o.remaining)
+  SELECT array_agg(id) FILTER (WHERE remaining = 0) INTO undoable FROM undone;
+  IF undoable IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undoable, lease);
+  END IF;
+END
+$$;
+
+-- Does an activity by hand, as if it had completed.
+CREATE FUNCTION provision_manager.resolve_activity(
+  run text, place smallint, reason text, recorded jsonb, outputs jsonb, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  moves provision_manager.move[];
+BEGIN
+  -- One that has ended already is counted once more, so that its end can be counted.
+  UPDATE provision_manager.orchestration o
+     SET remaining = o.remaining + 1
+    FROM provision_manager.activity a
+   WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = place AND a.state IN ('FAILED', 'CANCELLED');
+
+  SELECT array_agg((
+           0, o.id, o.phase, place, o.def_id, o.state = 'RUNNING', o.state = 'RUNNING', 'resolved', 'DONE', NULL, 0,
+           reason, recorded, NULL, outputs)::provision_manager.move)
+    INTO moves
+    FROM provision_manager.orchestration o
+   WHERE o.id = run;
+  RETURN QUERY SELECT * FROM provision_manager.advance(moves, clock_timestamp(), lease);
+END
+$$;
+
+-- Sends an activity at once that waits for its next attempt.
+CREATE FUNCTION provision_manager.hasten_activity(run text, place smallint, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE provision_manager.activity a
+     SET state = 'READY', due_at = NULL
+    FROM provision_manager.orchestration o
+   WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = place AND a.state = 'BACKOFF';
+  RETURN QUERY SELECT * FROM provision_manager.release(ARRAY[run], clock_timestamp(), lease);
 END
 $$;

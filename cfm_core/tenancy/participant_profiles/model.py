@@ -144,17 +144,23 @@ class Response:
     success: bool
     error_detail: str = field(compare=False)
     properties: Mapping[str, Any] = field(compare=False)
+    retries: int = 0
+    """How often an operator has let the orchestration go on since it ended for the first time."""
 
 
 def respond(profile: ParticipantProfile, response: Response, now: datetime) -> tuple[Verdict, ParticipantProfile]:
     """The profile after ``response``. Only the awaited one changes it, so that a repeated or late one changes nothing.
 
-    A dispose response for a manifest that was never sent is that of a compensation: it counts once the deployment has
-    failed. The statement ``apply`` in ``queries.sql`` does the same for many at once.
+    What has failed can still succeed where an operator has retried its orchestration. A dispose response for a manifest that
+    was never sent is that of a compensation: it counts once the deployment has failed. The statement ``apply`` in
+    ``queries.sql`` does the same for many at once.
     """
     awaited = response.manifest_id == profile.manifest_id
+    retried = awaited and response.retries > 0 and response.success
     match DEPLOY_OR_DISPOSE.get(response.orchestration_type), profile.state:
-        case "deploy", DeploymentState.PENDING if awaited:
+        case "deploy", state if (awaited and state is DeploymentState.PENDING) or (
+            retried and state is DeploymentState.ERROR
+        ):
             # A live participant keeps what its deployment has left, whatever becomes of a change.
             left = {**(profile.properties.get(VPA_STATE, {}) if profile.live else {}), **response.properties}
             done = replace(profile, properties={**profile.properties, VPA_STATE: left})
@@ -164,7 +170,9 @@ def respond(profile: ParticipantProfile, response: Response, now: datetime) -> t
             return Verdict.APPLIED, in_error(
                 replace(done, failed_manifest_id=profile.manifest_id), response.error_detail, now
             )
-        case "dispose", DeploymentState.DISPOSING if awaited:
+        case "dispose", state if (awaited and state is DeploymentState.DISPOSING) or (
+            retried and state is DeploymentState.ERROR
+        ):
             if response.success:
                 return Verdict.APPLIED, _disposed(profile, now)
             return Verdict.APPLIED, in_error(profile, response.error_detail, now)

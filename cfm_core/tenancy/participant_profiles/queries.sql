@@ -88,7 +88,8 @@ DELETE FROM tenant_manager.participant_profiles WHERE id = :id::uuid;
 WITH response AS (
   SELECT *
     FROM jsonb_to_recordset(:responses::jsonb) AS r (
-         n integer, profile_id uuid, manifest_id text, deploys boolean, success boolean, detail text, properties jsonb)
+         n integer, profile_id uuid, manifest_id text, deploys boolean, success boolean, detail text, properties jsonb,
+         retried boolean)
 ), held AS (
   SELECT p.*
     FROM tenant_manager.participant_profiles p
@@ -97,13 +98,13 @@ WITH response AS (
      FOR UPDATE
 ), decided AS (
   SELECT r.*, h.id,
-         NOT r.deploys AND h.state = 'error' AS compensates,
+         NOT r.deploys AND h.state = 'error' AND r.manifest_id <> h.manifest_id AS compensates,
          'compensation failed: ' || r.detail AS told,
          CASE
-           WHEN r.deploys AND h.state = 'pending' AND r.manifest_id = h.manifest_id
-             THEN CASE WHEN r.success THEN 'active' ELSE 'error' END
-           WHEN NOT r.deploys AND h.state = 'disposing' AND r.manifest_id = h.manifest_id
-             THEN CASE WHEN r.success THEN 'disposed' ELSE 'error' END
+           WHEN r.manifest_id = h.manifest_id
+                AND (h.state = CASE WHEN r.deploys THEN 'pending' ELSE 'disposing' END
+                     OR h.state = 'error' AND r.retried AND r.success)
+             THEN CASE WHEN NOT r.success THEN 'error' WHEN r.deploys THEN 'active' ELSE 'disposed' END
            WHEN NOT r.deploys AND h.state = 'pending' AND r.manifest_id = h.manifest_id || :compensation_suffix
              THEN 'early'
            WHEN NOT r.deploys AND h.state = 'error' AND h.failed_manifest_id <> ''

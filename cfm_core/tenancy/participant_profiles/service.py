@@ -371,4 +371,5 @@ def _read(response: OrchestrationResponse) -> Response:
         response.success,
         storable(response.error_detail),
         storable(response.properties),
+        response.retries,
     )

@@ -143,6 +143,7 @@ class PostgresParticipantProfiles:
                 "success": response.success,
                 "detail": response.error_detail,
                 "properties": response.properties,
+                "retried": response.retries > 0,
             }
             for number, response in enumerate(responses)
         ]

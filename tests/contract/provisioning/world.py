@@ -30,6 +30,9 @@ from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.engine.store import PostgresEngine
 from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
+from cfm_core.provisioning.operations.memory import MemoryOperations
+from cfm_core.provisioning.operations.service import Operations
+from cfm_core.provisioning.operations.store import PostgresOperations
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 from cfm_core.query import Everything, Page
@@ -55,6 +58,7 @@ class World(Protocol):
     definitions: Definitions
     engine: Engine
     orchestrations: Orchestrations
+    operations: Operations
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]: ...
 
@@ -74,6 +78,10 @@ class World(Protocol):
         """The subjects of all rows that have been written, in order."""
         ...
 
+    def rows(self) -> Sequence[OutboxRow]:
+        """All rows that have been written, in order."""
+        ...
+
     def dead_letters(self) -> list[str]:
         """The subjects of all dead letters."""
         ...
@@ -85,6 +93,7 @@ class PostgresWorld:
         self.definitions: Definitions = PostgresDefinitions(database)
         self.engine: Engine = PostgresEngine(database)
         self.orchestrations: Orchestrations = PostgresOrchestrations(database)
+        self.operations = Operations(PostgresOperations(database))
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
@@ -124,7 +133,11 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
 
     def outbox(self) -> list[str]:
-        return [subject for (subject,) in self.database.rows("SELECT subject FROM eventing.outbox ORDER BY id")]
+        return [row.subject for row in self.rows()]
+
+    def rows(self) -> Sequence[OutboxRow]:
+        rows = self.database.rows("SELECT id, subject, events FROM eventing.outbox ORDER BY id")
+        return [OutboxRow(*row) for row in rows]
 
     def dead_letters(self) -> list[str]:
         rows = self.database.rows("SELECT subject FROM provision_manager.dead_letter ORDER BY id")
@@ -137,6 +150,7 @@ class MemoryWorld:
         self.definitions: Definitions = MemoryDefinitions(self.runs)
         self.engine: Engine = MemoryEngine(self.runs)
         self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
+        self.operations = Operations(MemoryOperations(self.runs))
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         run = self.runs.runs.get(orchestration_id)
@@ -169,6 +183,9 @@ class MemoryWorld:
     def outbox(self) -> list[str]:
         return [row.subject for row in self.runs.outbox]
 
+    def rows(self) -> Sequence[OutboxRow]:
+        return self.runs.outbox
+
     def dead_letters(self) -> list[str]:
         return [subject for subject, _, _ in self.runs.dead_letters]
 
@@ -190,7 +207,7 @@ def empty(database: Database) -> None:
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
-            *("history", "dead_letter", "definition", "activity_definition", "activity_type_policy"),
+            *("history", "operation", "dead_letter", "definition", "activity_definition", "activity_type_policy"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
             tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608
@@ -279,6 +296,7 @@ class Driver:
 
     world: World
     sent: dict[tuple[str, str], ActivityDispatch] = field(default_factory=dict)
+    heard: int = 0
 
     def take(self, progress: Progress) -> Progress:
         for one in all_dispatches(progress.outbox):
@@ -301,6 +319,13 @@ class Driver:
 
     def sweep(self) -> Progress:
         return self.take(self.world.engine.sweep())
+
+    def hear(self) -> Outbox:
+        """Take what others than the engine's steps have written since the last time; gives those rows."""
+        rows = [row for row in self.world.rows() if row.id > self.heard]
+        self.heard = max((row.id for row in rows), default=self.heard)
+        self.take(Progress(list(rows)))
+        return rows
 
 
 def answer(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cfm_core.contracts.orchestration import DEPLOY
+from cfm_core.contracts.orchestration import DEPLOY, OrchestrationResponse
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, RefusedError, ValidationError
 from cfm_core.tenancy.cells.v1alpha1 import CellDiff
 from cfm_core.tenancy.participant_profiles.model import Verdict
@@ -190,6 +190,41 @@ def test_a_late_response_to_an_earlier_manifest_changes_nothing(world: World) ->
     assert [world.respond(response) for response in late] == [[IGNORED]] * 3
     assert outcome(world, tenant, profile) == ("error", True, "second")
     assert world.respond(disposed(profile, f"{second}.compensate")) == [APPLIED]
+
+
+def retried(response: OrchestrationResponse) -> OrchestrationResponse:
+    return response.model_copy(update={"retries": 1})
+
+
+def test_a_deployment_that_succeeds_once_an_operator_has_retried_it_is_active(world: World) -> None:
+    tenant, profile, manifest = failed_participant(world)
+    assert world.respond(deployed(profile, manifest)) == [IGNORED]
+    assert world.respond(retried(deployed(profile, manifest, context="pc"))) == [APPLIED]
+    assert outcome(world, tenant, profile) == ("active", False, "")
+    assert world.profile(tenant, profile)["properties"]["cfm.vpa.state"]["context"] == "pc"
+    before = world.profile(tenant, profile)
+    for late in (deploy_failed(profile, manifest), disposed(profile, f"{manifest}.compensate")):
+        assert world.respond(late, retried(deployed(profile, manifest))) == [IGNORED, IGNORED]
+    assert world.profile(tenant, profile) == before
+
+
+def test_a_disposal_that_succeeds_once_an_operator_has_retried_it_is_disposed(world: World) -> None:
+    tenant, profile, _ = failed_participant(world)
+    world.participant_profiles.dispose(tenant, profile)
+    manifest = world.manifests()[-1]["id"]
+    world.respond(dispose_failed(profile, manifest))
+    assert world.respond(disposed(profile, manifest)) == [IGNORED]
+    assert world.respond(retried(disposed(profile, manifest))) == [APPLIED]
+    assert world.state(tenant, profile) == "disposed"
+
+
+def test_a_retry_of_what_is_not_awaited_any_more_changes_nothing(world: World) -> None:
+    tenant, profile, first = failed_participant(world)
+    second = world.deploy_again(tenant, profile)["orchestrationId"]
+    assert world.respond(retried(deployed(profile, first))) == [IGNORED]
+    world.respond(deploy_failed(profile, second))
+    assert world.respond(retried(deployed(profile, first))) == [IGNORED]
+    assert world.state(tenant, profile) == "error"
 
 
 def test_a_compensation_by_another_provision_manager_has_any_id(world: World) -> None:

@@ -7,12 +7,13 @@ from cfm_core.store.database import Database
 INVARIANTS = {
     "an activity is completed once at most": """
         SELECT orch_id, phase, ord FROM provision_manager.history
-         WHERE kind = 'complete' GROUP BY orch_id, phase, ord HAVING count(*) > 1""",
+         WHERE kind IN ('complete', 'resolved') GROUP BY orch_id, phase, ord HAVING count(*) > 1""",
     "a completed activity is in the history": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
          WHERE a.state = 'DONE' AND NOT EXISTS (
                SELECT FROM provision_manager.history h
-                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind = 'complete')""",
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord
+                  AND h.kind IN ('complete', 'resolved'))""",
     "deps_left is the number of parents that are not done": """
         SELECT a.orch_id, a.ord, a.deps_left
           FROM provision_manager.activity a
@@ -36,8 +37,12 @@ INVARIANTS = {
          WHERE o.state = 'COMPLETED' AND a.state <> 'DONE'""",
     "a run goes on only with something to wait for": """
         SELECT o.id FROM provision_manager.orchestration o
-         WHERE o.state = 'RUNNING' AND NOT EXISTS (
+         WHERE o.state IN ('RUNNING', 'CANCELLING') AND NOT o.paused AND NOT EXISTS (
                SELECT FROM provision_manager.activity a WHERE a.orch_id = o.id AND a.due_at IS NOT NULL)""",
+    "only a paused run holds anything back": """
+        SELECT a.orch_id, a.ord FROM provision_manager.activity a
+          JOIN provision_manager.orchestration o ON o.id = a.orch_id
+         WHERE a.state = 'READY' AND NOT o.paused OR o.paused AND o.state <> 'RUNNING'""",
     "a compensation is under way, asked for, or waits for the last activity": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATING' AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (
@@ -50,8 +55,8 @@ INVARIANTS = {
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
          WHERE o.state NOT IN ('RUNNING', 'COMPLETED')
-           AND (a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING')
-                OR a.state IN ('BLOCKED', 'WAITING', 'BACKOFF'))""",
+           AND (a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING', 'CANCELLING', 'CANCELLED')
+                OR a.state IN ('BLOCKED', 'READY', 'WAITING', 'BACKOFF'))""",
     "no activity has failed more often than it may": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id

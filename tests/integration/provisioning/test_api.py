@@ -383,3 +383,52 @@ def test_agents_announce_their_defaults(emptied: Database) -> None:
     assert emptied.rows("SELECT type, timeout_seconds, max_attempts FROM provision_manager.activity_type_policy") == [
         ["t", 5.0, 2]
     ]
+
+
+def test_an_orchestration_tells_how_far_its_activities_are_and_what_may_be_done_to_it() -> None:
+    define()
+    assert call("POST", "/orchestrations", manifest()).status == 202
+    shown = call("GET", "/orchestrations/o").json
+    assert (shown["status"], shown["statusReason"]) == ("running", "a is with its agent")
+    assert shown["allowedActions"] == ["pause", "cancel"]
+    first, second = shown["activities"]
+    assert (first["id"], first["state"], first["attempt"], first["maxAttempts"]) == ("a", "dispatched", 1, 5)
+    assert (second["id"], second["state"], second["dependsOn"]) == ("b", "blocked", ["a"])
+    assert first["dueAt"] > first["dispatchedAt"]
+    assert "dueAt" not in second
+
+
+def test_operators_orders_are_answered_with_the_new_state_and_noted() -> None:
+    define()
+    tag = call("POST", "/orchestrations", manifest()).headers.get("ETag") or '"0"'
+    order = {"reason": "the issuer is away"}
+    assert call("POST", "/orchestrations/o/pause", {}).status == 400
+    assert call("POST", "/orchestrations/nope/pause", order).status == 404
+    paused = call("POST", "/orchestrations/o/pause", order, {"If-Match": tag, "X-Request-Id": "r1"})
+    assert (paused.status, paused.json["status"], paused.json["state"]) == (200, "paused", 1)
+    assert call("POST", "/orchestrations/o/resume", order, {"If-Match": tag}).status == 412
+    resumed = call("POST", "/orchestrations/o/resume", order)
+    assert (resumed.json["status"], resumed.headers["ETag"] > paused.headers["ETag"]) == ("running", True)
+    refused = call("POST", "/orchestrations/o/retry", order)
+    assert (refused.status, refused.json["allowedActions"]) == (409, ["pause", "cancel"])
+    resolved = call("POST", "/orchestrations/o/activities/a/resolve", order | {"values": {"by": "hand"}})
+    assert resolved.json["processingData"] == {"k": 1, "by": "hand"}
+    cancelled = call("POST", "/orchestrations/o/cancel", order | {"compensate": False})
+    assert (cancelled.json["status"], cancelled.json["errorDetail"]) == ("cancelling", "cancelled: the issuer is away")
+    assert call("POST", "/orchestrations/o/compensate", order | {"force": True}).status == 409
+    notes = call("GET", "/audit?q=orchestrationId+%3D+'o'")
+    assert [one["action"] for one in notes.json] == ["pause", "resume", "resolve", "cancel"]
+    assert notes.json[0]["requestId"] == "r1"
+    assert {one["actor"] for one in notes.json} == {"anonymous"}
+    assert call("POST", "/audit/query", {"predicate": "action = 'cancel'"}).headers["X-Total-Count"] == "1"
+
+
+def test_an_order_that_is_sent_again_takes_effect_once() -> None:
+    define()
+    call("POST", "/orchestrations", manifest())
+    headers = {"Idempotency-Key": "k1"}
+    first = call("POST", "/orchestrations/o/pause", {"reason": "r"}, headers)
+    call("POST", "/orchestrations/o/resume", {"reason": "r"})
+    again = call("POST", "/orchestrations/o/pause", {"reason": "r"}, headers)
+    assert (again.status, again.text, again.headers["Idempotency-Replayed"]) == (200, first.text, "true")
+    assert call("GET", "/orchestrations/o").json["status"] == "running"

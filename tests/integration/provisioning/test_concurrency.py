@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,11 +14,15 @@ import pytest
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import NotFoundError, PreconditionFailedError, ValidationError
+from cfm_core.errors import ClientError, NotFoundError, PreconditionFailedError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
 from cfm_core.provisioning.definitions.service import InUseError
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.operations.service import Operations
+from cfm_core.provisioning.operations.store import PostgresOperations
+from cfm_core.query import Page
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.outbox import LEASE
 from cfm_core.versions import Expected
@@ -63,8 +68,10 @@ def wait_until_somebody_waits(tx: Transaction) -> None:
 
 
 @pytest.fixture
-def pool(emptied_url: str) -> Database:
-    return Database(emptied_url, size=THREADS)
+def pool(emptied_url: str) -> Iterator[Database]:
+    database = Database(emptied_url, size=THREADS)
+    yield database
+    database.close()
 
 
 def test_one_manifest_started_by_many_is_one_run(world: PostgresWorld, pool: Database) -> None:
@@ -263,3 +270,46 @@ def test_a_response_is_given_once_however_the_last_results_arrive(
     outboxes = at_once(lambda number: PostgresEngine(pool).record([driver.outcome("o", f"p{number}")]).outbox)
     assert len([one for outbox in outboxes for one in responses(outbox)]) == 1
     pool.close()
+
+
+def test_an_order_given_by_many_at_once_takes_effect_once(world: PostgresWorld, pool: Database) -> None:
+    define(world, deploy=[Activity("a", "t")], dispose=[Activity("a", "t")])
+    driver = Driver(world)
+    driver.start(manifest("o", DEPLOY))
+    driver.hear()
+    order = Order(actor="ann", reason="r", request_id="r")
+    operations = Operations(PostgresOperations(pool))
+    cancelled = at_once(lambda _: operations.cancel("o", order).state)
+    assert cancelled == ["COMPENSATING"] * THREADS
+    assert len(responses(driver.hear())) == 1
+    assert json.loads(operations.select("true", Page()).json)[0]["action"] == "cancel"
+    assert operations.select("true", Page()).total == 1
+
+
+def test_orders_and_results_at_once_leave_no_contradiction(world: PostgresWorld, pool: Database) -> None:
+    define(world, deploy=DIAMOND, dispose=DIAMOND)
+    driver = Driver(world)
+    order = Order(actor="ann", reason="r", request_id="r")
+    operations, engine = Operations(PostgresOperations(pool)), PostgresEngine(pool)
+    ids = [f"o{n}" for n in range(8)]
+    driver.start(*(manifest(id_, DEPLOY) for id_ in ids))
+    everything = [*ids, *(f"{id_}.compensate" for id_ in ids)]
+
+    def disturb(number: int) -> None:
+        dice = random.Random(number)
+        for _ in range(25):
+            rows = world.rows()
+            outcomes = [answer(one, dice.choice(list(OutcomeKind))) for one in all_dispatches(rows)]
+            acts = [operations.pause, operations.resume, operations.cancel, operations.retry, operations.compensate]
+            match dice.randrange(4):
+                case 0:
+                    engine.record(dice.sample(outcomes, min(6, len(outcomes))))
+                case 1:
+                    engine.start(manifests(rows))
+                    engine.sweep()
+                case _:
+                    with contextlib.suppress(ClientError):
+                        dice.choice(acts)(dice.choice(everything), order)
+
+    at_once(disturb)
+    assert broken(world.database) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 
 from hypothesis import HealthCheck, event, given, settings
@@ -10,14 +11,42 @@ from hypothesis import strategies as st
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from cfm_core.errors import ClientError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate, RetryPolicy
 from cfm_core.provisioning.engine.model import Progress
+from cfm_core.provisioning.operations.model import Order, Resolution
+from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.store.database import Database
 from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, empty, manifest, manifests, responses
 from tests.integration.provisioning.invariants import broken
 
 ON_ONE_DATABASE = [HealthCheck.function_scoped_fixture]
-ENDED = {"COMPLETED", "ERRORED", "COMPENSATED", "COMPENSATION_FAILED"}
+ENDED = {"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSATION_FAILED"}
+ORDER = Order(actor="ann", reason="why", request_id="r")
+ACTS = (
+    *("pause", "resume", "cancel", "stop", "retry", "retry some"),
+    *("compensate", "retry activity", "resolve"),
+)
+
+
+def operated(world: PostgresWorld | MemoryWorld, act: str, id_: str, activity: str) -> str:
+    """What becomes of an operator's order."""
+    operations = world.operations
+    orders: dict[str, Callable[[], Orchestration]] = {
+        "pause": lambda: operations.pause(id_, ORDER),
+        "resume": lambda: operations.resume(id_, ORDER),
+        "cancel": lambda: operations.cancel(id_, ORDER),
+        "stop": lambda: operations.cancel(id_, ORDER, compensate=False),
+        "retry": lambda: operations.retry(id_, ORDER),
+        "retry some": lambda: operations.retry(id_, ORDER, activities=[activity]),
+        "compensate": lambda: operations.compensate(id_, ORDER, force=True),
+        "retry activity": lambda: operations.retry_activity(id_, activity, ORDER),
+        "resolve": lambda: operations.resolve_activity(id_, activity, ORDER, Resolution({activity: "by hand"})),
+    }
+    try:
+        return orders[act]().state
+    except ClientError as error:
+        return f"{type(error).__name__}: {error}"
 
 
 @st.composite
@@ -75,7 +104,7 @@ def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
     assert Counter(world.history(id_))["complete"] == len(graph)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
 @given(deploy=graphs(5), dispose=st.one_of(st.just([]), graphs(2)), data=st.data())
 def test_postgres_does_what_the_model_does(
     emptied: Database, deploy: list[Activity], dispose: list[Activity], data: st.DataObject
@@ -86,6 +115,7 @@ def test_postgres_does_what_the_model_does(
     define(model.world, deploy, dispose)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
     ended: dict[str, str] = {}
+    orderly = not data.draw(st.booleans(), label="operators")
 
     def both(step: list[Progress]) -> list[Progress]:
         first, second = (
@@ -104,14 +134,25 @@ def test_postgres_does_what_the_model_does(
             state = real.world.state(id_)
             assert state == model.world.state(id_)
             assert real.world.orchestrations.get(id_).version == model.world.orchestrations.get(id_).version
-            assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
+            if orderly:
+                assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
         assert broken(emptied) == {}
         return step
 
     both([driver.start(*(manifest(id_, DEPLOY) for id_ in ids)) for driver in (real, model)])
     superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
     for _ in range(data.draw(st.integers(1, 14), label="steps")):
-        match data.draw(st.sampled_from(["record", "record", "record", "time", "stale"]), label="step"):
+        kinds_of_steps = ["record", "record", "record", "time", "stale", *([] if orderly else ["order", "order"])]
+        match data.draw(st.sampled_from(kinds_of_steps), label="step"):
+            case "order":
+                act = data.draw(st.sampled_from(ACTS), label="order")
+                id_ = data.draw(st.sampled_from([*ids, "run 1.compensate"]), label="to")
+                activity = data.draw(st.sampled_from(deploy), label="of").id
+                first, second = (operated(d.world, act, id_, activity) for d in (real, model))  # type: ignore[arg-type]
+                assert first == second
+                event(f"{act}: {first.split(':')[0]}")
+                written = [driver.hear() for driver in (real, model)]
+                progress = both([Progress(list(rows)) for rows in written])
             case "record":
                 keys = data.draw(st.lists(st.sampled_from(sorted(real.sent)), min_size=1, max_size=4), label="of")
                 kinds = [data.draw(st.sampled_from(OutcomeKind)) for _ in keys]
@@ -135,7 +176,11 @@ def test_postgres_does_what_the_model_does(
             event("compensated")
             both([driver.start(*undo) for driver in (real, model)])
 
-    # From here on every agent answers well: everything comes to its end.
+    # From here on every agent answers well, and nobody holds anything back: everything comes to its end.
+    for id_ in [*ids, *(f"{id_}.compensate" for id_ in ids)]:
+        for driver in (real, model):
+            operated(driver.world, "resume", id_, "")  # type: ignore[arg-type]
+            driver.hear()
     for _ in range(2 * len(deploy) + 2 * len(dispose) + 4):
         for driver in (real, model):
             driver.world.let_time_pass()

@@ -14,9 +14,9 @@ from cfm_core.provisioning.definitions.model import (
     OrchestrationDefinition,
     RetryPolicy,
 )
-from cfm_core.provisioning.engine.model import OrchestrationState
+from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.orchestrations import v1alpha1 as orchestrations
-from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestration
 from cfm_core.web.body import parse
 
 AT = datetime(2026, 11, 23, 7, 7, 23, 19245, UTC)
@@ -93,13 +93,16 @@ def orchestration(state: OrchestrationState = OrchestrationState.RUNNING, error_
         created_at=AT,
         error_detail=error_detail,
         activities=(Activity("b", "t", ("a",)), Activity("a", "t")),
-        completed=("a",),
+        graph=(
+            ActivityStatus(ord=0, id="b", type="t", state=ActivityState.DISPATCHED, max_attempts=5, has_agent=True),
+            ActivityStatus(ord=1, id="a", type="t", state=ActivityState.DONE, max_attempts=5, has_agent=True),
+        ),
         processing_data={"k": 1},
     )
 
 
 def test_an_orchestration_is_shown_with_its_steps() -> None:
-    assert orchestrations.to_json(orchestration()) == {
+    assert orchestrations.to_json(orchestration(), AT) == {
         "id": "o",
         "correlationId": "c",
         "definitionId": "x",
@@ -115,11 +118,34 @@ def test_an_orchestration_is_shown_with_its_steps() -> None:
         "outputData": {},
         "completed": {"a": {}},
         "status": "running",
+        "statusReason": "b is with its agent",
+        "allowedActions": ["pause", "cancel"],
+        "activities": [
+            {
+                "id": "b",
+                "type": "t",
+                "dependsOn": ["a"],
+                "state": "dispatched",
+                "attempt": 1,
+                "maxAttempts": 5,
+                "dispatches": 0,
+                "allowedActions": ["resolve"],
+            },
+            {
+                "id": "a",
+                "type": "t",
+                "state": "done",
+                "attempt": 1,
+                "maxAttempts": 5,
+                "dispatches": 0,
+                "allowedActions": [],
+            },
+        ],
     }
 
 
 def test_the_internal_form_carries_the_discriminator() -> None:
-    assert orchestrations.to_internal_json(orchestration())["steps"] == [
+    assert orchestrations.to_internal_json(orchestration(), AT)["steps"] == [
         {"activities": [{"id": "a", "type": "t", "discriminator": "x", "dependsOn": None}]},
         {"activities": [{"id": "b", "type": "t", "discriminator": "x", "dependsOn": ["a"]}]},
     ]
@@ -131,13 +157,15 @@ def test_the_internal_form_carries_the_discriminator() -> None:
         (OrchestrationState.RUNNING, 1, "running"),
         (OrchestrationState.COMPLETED, 2, "completed"),
         (OrchestrationState.ERRORED, 3, "errored"),
+        (OrchestrationState.CANCELLING, 3, "cancelling"),
+        (OrchestrationState.CANCELLED, 3, "cancelled"),
         (OrchestrationState.COMPENSATING, 3, "compensating"),
         (OrchestrationState.COMPENSATED, 3, "compensated"),
         (OrchestrationState.COMPENSATION_FAILED, 3, "compensation-failed"),
     ],
 )
 def test_states_have_the_numbers_of_the_contract(state: OrchestrationState, number: int, status: str) -> None:
-    document = orchestrations.to_json(orchestration(state, "why"))
+    document = orchestrations.to_json(orchestration(state, "why"), AT)
     assert (document["state"], document["status"], document["errorDetail"]) == (number, status, "why")
 
 

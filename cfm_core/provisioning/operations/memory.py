@@ -1,0 +1,95 @@
+"""What operators do, in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.provisioning import memory
+from cfm_core.provisioning.memory import MemoryOrchestrations, Runs
+from cfm_core.provisioning.operations.fields import FIELDS
+from cfm_core.provisioning.operations.model import Operation, Order, Resolution, check_place
+from cfm_core.provisioning.operations.v1alpha1 import operation_to_json
+from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.provisioning.storable import check_storable
+from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.memory import page_of
+
+
+class MemoryOperations:
+    """See ``OperationStore``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._orchestrations = MemoryOrchestrations(runs)
+        self._notes: list[Operation] = []
+
+    @contextlib.contextmanager
+    def held(self, id_: str) -> Iterator[None]:
+        with self._runs.lock:
+            yield
+
+    def get(self, id_: str) -> Orchestration:
+        return self._orchestrations.get(id_)
+
+    def pause(self, id_: str) -> None:
+        run = self._runs.runs[id_]
+        run.paused, run.version = True, run.version + 1
+
+    def resume(self, id_: str) -> None:
+        run = self._runs.runs[id_]
+        run.paused, run.version = False, run.version + 1
+        memory.release(self._runs, run, self._runs.clock())
+
+    def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
+        check_storable(reason)
+        memory.cancel(self._runs, self._runs.runs[id_], reason, undoes=undoes)
+
+    def retry(self, id_: str, ords: Sequence[int]) -> None:
+        memory.retry(self._runs, self._runs.runs[id_], ords)
+
+    def compensate(self, id_: str) -> None:
+        memory.compensate(self._runs, self._runs.runs[id_])
+
+    def hasten(self, id_: str, ord_: int) -> None:
+        memory.hasten(self._runs, self._runs.runs[id_], ord_)
+
+    def resolve(self, id_: str, ord_: int, reason: str, resolution: Resolution) -> None:
+        check_storable([reason, resolution.values, resolution.outputs])
+        memory.resolve(self._runs, self._runs.runs[id_], ord_, reason, resolution.values, resolution.outputs)
+
+    def manifest_of(self, id_: str) -> OrchestrationManifest:
+        return self._runs.runs[id_].manifest
+
+    def start(self, manifest: OrchestrationManifest) -> Orchestration:
+        return self._orchestrations.start(manifest)
+
+    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
+        self._notes.append(
+            Operation(
+                id=len(self._notes) + 1,
+                at=self._runs.clock(),
+                order=order,
+                action=action,
+                orchestration_id=id_,
+                activity_id=activity_id,
+                before=before,
+                after=after,
+            )
+        )
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        check_place(page)
+        with self._runs.lock:
+            # Compared as texts, the places are to have the order of numbers.
+            found = {f"{one.id:020}": one for one in self._notes}
+        place = replace(page, after=page.after and page.after.zfill(20))
+        shown = page_of(found, predicate, FIELDS, place, _fields_of, operation_to_json)
+        return replace(shown, last=shown.last.lstrip("0"))
+
+
+def _fields_of(operation: Operation) -> dict[str, object]:
+    return {"activityId": ""} | operation_to_json(operation) | {"at": operation.at}

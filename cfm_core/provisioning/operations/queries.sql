@@ -1,0 +1,39 @@
+-- name: lock
+-- Keeps everybody else from changing a run, and the one that it undoes or that undoes it, until commit.
+SELECT provision_manager.lock_runs(ARRAY[:id, :compensation]);
+
+-- name: pause
+UPDATE provision_manager.orchestration SET paused = true, version = version + 1 WHERE id = :id;
+
+-- name: resume
+UPDATE provision_manager.orchestration SET paused = false, version = version + 1 WHERE id = :id;
+
+-- name: release
+-- Sends what was held back. It gives the outbox rows that it has written, free for all, as those below do.
+SELECT id FROM provision_manager.release(ARRAY[:id], clock_timestamp(), interval '0');
+
+-- name: cancel
+SELECT id FROM provision_manager.cancel_run(:id, :reason, :undoes::boolean, interval '0');
+
+-- name: retry
+SELECT id FROM provision_manager.retry_run(:id, :ords::smallint[], interval '0');
+
+-- name: compensate
+SELECT id FROM provision_manager.compensate_run(:id, interval '0');
+
+-- name: resolve_activity
+SELECT id
+  FROM provision_manager.resolve_activity(
+         :id, :ord::smallint, :reason, :values::jsonb, :outputs::jsonb, interval '0');
+
+-- name: hasten_activity
+SELECT id FROM provision_manager.hasten_activity(:id, :ord::smallint, interval '0');
+
+-- name: input
+-- What a run was started with.
+SELECT input FROM provision_manager.orchestration_data WHERE orch_id = :id;
+
+-- name: note
+-- Notes what was done.
+INSERT INTO provision_manager.operation (actor, action, orch_id, activity_id, reason, before, after, request_id)
+VALUES (:actor, :action, :id, :activity_id, :reason, :before, :after, :request_id);

@@ -1,0 +1,208 @@
+"""What operators do to orchestrations: looked at under its lock, done once, and noted, whatever stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.provisioning.engine.model import ActivityState, check_id
+from cfm_core.provisioning.operations.model import (
+    WHOLE,
+    Order,
+    Resolution,
+    check_activity_action,
+    has_effect,
+    status_of_activity,
+    to_retry,
+    word_of,
+)
+from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.query import JsonPage, Page, Predicate, parse
+from cfm_core.versions import ANY, Expected
+
+
+class OperationStore(Protocol):
+    """What a store does with one run while it holds it."""
+
+    def held(self, id_: str) -> AbstractContextManager[None]:
+        """A transaction in which nobody else changes the run, the one that it undoes, or the one that undoes it."""
+        ...
+
+    def get(self, id_: str) -> Orchestration:
+        """Raises NotFoundError where there is none with this id."""
+        ...
+
+    def pause(self, id_: str) -> None: ...
+
+    def resume(self, id_: str) -> None: ...
+
+    def cancel(self, id_: str, reason: str, *, undoes: bool) -> None: ...
+
+    def retry(self, id_: str, ords: Sequence[int]) -> None: ...
+
+    def compensate(self, id_: str) -> None: ...
+
+    def hasten(self, id_: str, ord_: int) -> None:
+        """Send an activity at once that waits for its next attempt."""
+        ...
+
+    def resolve(self, id_: str, ord_: int, reason: str, resolution: Resolution) -> None: ...
+
+    def manifest_of(self, id_: str) -> OrchestrationManifest:
+        """What the run was started with."""
+        ...
+
+    def start(self, manifest: OrchestrationManifest) -> Orchestration: ...
+
+    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None: ...
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage: ...
+
+
+class Operations:
+    """Each method takes effect once: asked for again, it gives the run as it is, and notes nothing.
+
+    Raises:
+        NotFoundError: there is no such orchestration, or it has no such activity.
+        ConflictError: the state forbids it; ``allowedActions`` says what it allows.
+        PreconditionFailedError: the orchestration is not in the expected version.
+    """
+
+    def __init__(self, store: OperationStore) -> None:
+        self._store = store
+
+    def pause(self, id_: str, order: Order, expected: Expected = ANY) -> Orchestration:
+        """Send nothing more; what was sent may report."""
+        return self._do(Action.PAUSE, id_, order, expected, lambda _: self._store.pause(id_))
+
+    def resume(self, id_: str, order: Order, expected: Expected = ANY) -> Orchestration:
+        """Send what was held back."""
+        return self._do(Action.RESUME, id_, order, expected, lambda _: self._store.resume(id_))
+
+    def cancel(self, id_: str, order: Order, expected: Expected = ANY, *, compensate: bool = True) -> Orchestration:
+        """End the run: what was not sent is cancelled, what was sent may report.
+
+        Then it is undone if ``compensate``, its template says how, and it has not changed a live participant.
+        """
+        reason = f"cancelled: {order.reason}"
+        return self._do(
+            Action.CANCEL, id_, order, expected, lambda _: self._store.cancel(id_, reason, undoes=compensate)
+        )
+
+    def retry(
+        self, id_: str, order: Order, expected: Expected = ANY, *, activities: Sequence[str] = ()
+    ) -> Orchestration:
+        """Let a failed or cancelled run go on: with all that was not done, or with some activities and their dependents.
+
+        Raises:
+            RefusedError: a named activity has not failed, or could not start.
+        """
+        return self._do(
+            Action.RETRY, id_, order, expected, lambda run: self._store.retry(id_, to_retry(run, activities))
+        )
+
+    def compensate(self, id_: str, order: Order, expected: Expected = ANY, *, force: bool = False) -> Orchestration:
+        """Undo a run that has ended; ``force``: also one that has completed, or that has changed a live participant.
+
+        Raises:
+            RefusedError: it has changed a live participant.
+        """
+        return self._do(Action.COMPENSATE, id_, order, expected, lambda _: self._store.compensate(id_), force=force)
+
+    def rerun(self, id_: str, order: Order, expected: Expected = ANY, *, new_id: str = "") -> Orchestration:
+        """Start a run that has ended once more, with what it was started with; gives the new run.
+
+        Its id is ``new_id``, or else derived: whoever asks twice gets the same run.
+
+        Raises:
+            ValidationError: nobody defines the type any more, or the new id is too long.
+        """
+        again = new_id or f"{id_}.again"
+        check_id(again)
+        self._do(
+            Action.RERUN,
+            id_,
+            order,
+            expected,
+            lambda _: self._store.start(self._store.manifest_of(id_).model_copy(update={"id": again})),
+        )
+        return self._store.get(again)
+
+    def retry_activity(self, id_: str, activity_id: str, order: Order, expected: Expected = ANY) -> Orchestration:
+        """Send an activity at once that waits for its next attempt, or retry the run with it and its dependents.
+
+        Raises:
+            RefusedError: a dependent could not start.
+        """
+
+        def act(run: Orchestration) -> None:
+            activity = check_activity_action(run, activity_id, Action.RETRY)
+            if activity.state is ActivityState.BACKOFF:
+                self._store.hasten(id_, activity.ord)
+            else:
+                self._store.retry(id_, to_retry(run, [activity_id]))
+
+        return self._do_to_activity(Action.RETRY, id_, activity_id, order, expected, act)
+
+    def resolve_activity(
+        self, id_: str, activity_id: str, order: Order, resolution: Resolution, expected: Expected = ANY
+    ) -> Orchestration:
+        """Do an activity by hand: it is done, with what ``resolution`` records. A failed run goes on once it is retried."""
+
+        def act(run: Orchestration) -> None:
+            activity = check_activity_action(run, activity_id, Action.RESOLVE)
+            self._store.resolve(id_, activity.ord, order.reason, resolution)
+
+        return self._do_to_activity(Action.RESOLVE, id_, activity_id, order, expected, act)
+
+    def select(self, predicate: str, page: Page) -> JsonPage:
+        """One page of what operators have done, in the order in which they did it.
+
+        Raises:
+            ValidationError: the predicate cannot be read, or names a field that operations lack.
+        """
+        return self._store.select(parse(predicate), page)
+
+    def _do(
+        self,
+        action: Action,
+        id_: str,
+        order: Order,
+        expected: Expected,
+        act: Callable[[Orchestration], object],
+        *,
+        force: bool = False,
+    ) -> Orchestration:
+        with self._store.held(id_):
+            before = self._store.get(id_)
+            expected.check(f"orchestration {id_}", before.version)
+            if not has_effect(before, action, force=force):
+                return before
+            act(before)
+            after = self._store.get(id_)
+            self._store.note(id_, WHOLE, action, order, word_of(before), word_of(after))
+            return after
+
+    def _do_to_activity(
+        self,
+        action: Action,
+        id_: str,
+        activity_id: str,
+        order: Order,
+        expected: Expected,
+        act: Callable[[Orchestration], None],
+    ) -> Orchestration:
+        with self._store.held(id_):
+            before = self._store.get(id_)
+            was = status_of_activity(before, activity_id).state
+            expected.check(f"orchestration {id_}", before.version)
+            if action is Action.RESOLVE and was is ActivityState.DONE:
+                return before
+            act(before)
+            after = self._store.get(id_)
+            now = status_of_activity(after, activity_id).state
+            self._store.note(id_, activity_id, action, order, was.lower(), now.lower())
+            return after

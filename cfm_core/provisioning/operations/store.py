@@ -1,0 +1,110 @@
+"""What operators do, in Postgres."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
+from cfm_core.provisioning.operations.fields import FIELDS
+from cfm_core.provisioning.operations.model import Order, Resolution, check_place
+from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+from cfm_core.query import JsonPage, Page, Predicate, to_sql
+from cfm_core.store import paging
+from cfm_core.store.database import Database
+from cfm_core.store.paging import Listing
+from cfm_core.store.sql import Queries
+
+SQL = Queries("cfm_core.provisioning.operations")
+
+LISTING = Listing(
+    "provision_manager.operation",
+    "provision_manager.operation_json(t)",
+    "512 + octet_length((t).orch_id) + octet_length((t).activity_id) + octet_length((t).reason)",
+    key_type="bigint",
+)
+
+
+class PostgresOperations:
+    """See ``OperationStore``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._orchestrations = PostgresOrchestrations(database)
+
+    @contextlib.contextmanager
+    def held(self, id_: str) -> Iterator[None]:
+        with self._database.joined() as transaction:
+            if "\0" not in id_:
+                transaction.rows(SQL["lock"], id=id_, compensation=compensation_id(id_))
+            yield
+
+    def get(self, id_: str) -> Orchestration:
+        return self._orchestrations.get(id_)
+
+    def pause(self, id_: str) -> None:
+        self._database.rows(SQL["pause"], id=id_)
+
+    def resume(self, id_: str) -> None:
+        self._database.rows(SQL["resume"], id=id_)
+        self._step("release", id=id_)
+
+    def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
+        self._step("cancel", id=id_, reason=reason, undoes=undoes)
+
+    def retry(self, id_: str, ords: Sequence[int]) -> None:
+        self._step("retry", id=id_, ords=list(ords))
+
+    def compensate(self, id_: str) -> None:
+        self._step("compensate", id=id_)
+
+    def hasten(self, id_: str, ord_: int) -> None:
+        self._step("hasten_activity", id=id_, ord=ord_)
+
+    def resolve(self, id_: str, ord_: int, reason: str, resolution: Resolution) -> None:
+        self._step(
+            "resolve_activity",
+            id=id_,
+            ord=ord_,
+            reason=reason,
+            values=json.dumps(resolution.values) if resolution.values else None,
+            outputs=json.dumps(resolution.outputs) if resolution.outputs else None,
+        )
+
+    def manifest_of(self, id_: str) -> OrchestrationManifest:
+        run = self.get(id_)
+        return OrchestrationManifest(
+            id=id_,
+            correlation_id=run.correlation_id,
+            orchestration_type=run.type,
+            payload=self._database.value(SQL["input"], id=id_),
+        )
+
+    def start(self, manifest: OrchestrationManifest) -> Orchestration:
+        return self._orchestrations.start(manifest)
+
+    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
+        self._database.rows(
+            SQL["note"],
+            actor=order.actor,
+            action=action,
+            id=id_,
+            activity_id=activity_id,
+            reason=order.reason,
+            before=before,
+            after=after,
+            request_id=order.request_id,
+        )
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        check_place(page)
+        condition, params = to_sql(predicate, FIELDS)
+        return paging.select(self._database, LISTING, page, condition, params)
+
+    def _step(self, name: str, **params: Any) -> None:
+        if self._database.rows(SQL[name], **params):
+            self._database.announce()

@@ -1,0 +1,87 @@
+"""What operators order and have done, as JSON of API version v1alpha1.
+
+Source: interface decisions, "Actions".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from cfm_core.contracts.documents import Document
+from cfm_core.provisioning.engine.model import LONGEST_ID
+from cfm_core.provisioning.operations.model import Operation
+from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
+
+LONGEST_REASON = 1000
+
+
+class OrderDocument(Document):
+    """Why an operator does something."""
+
+    reason: str = Field(min_length=1, max_length=LONGEST_REASON)
+
+
+class CancelDocument(OrderDocument):
+    """``compensate`` says whether the run is undone afterwards, where its template says how."""
+
+    compensate: bool = True
+
+
+class RetryDocument(OrderDocument):
+    """``activities`` are the ids of those to retry, with their dependents; none stands for all that were not done."""
+
+    activities: list[str] = Field(default_factory=list)
+
+
+class CompensateDocument(OrderDocument):
+    """``force`` undoes also a run that has completed, or that has changed a live participant."""
+
+    force: bool = False
+
+
+class RerunDocument(OrderDocument):
+    """``id`` is that of the new run; without one it is the old one's with ``.again``."""
+
+    id: str = Field(default="", max_length=LONGEST_ID)
+
+
+class ResolveDocument(OrderDocument):
+    """What the activity records: ``values`` for the processing data, and ``outputs``."""
+
+    values: dict[str, Any] = Field(default_factory=dict)
+    outputs: dict[str, Any] = Field(default_factory=dict)
+
+
+class OperationDocument(Document):
+    """What an operator has done; without ``activityId`` to the whole run."""
+
+    id: int
+    at: Instant
+    actor: str
+    action: str
+    orchestration_id: str
+    activity_id: str = ""
+    reason: str
+    before: str
+    """The state of the run, or of the activity."""
+    after: str
+    request_id: str
+
+
+def operation_to_json(operation: Operation) -> dict[str, Any]:
+    """The database's ``operation_json`` gives the same."""
+    document = {
+        "id": operation.id,
+        "at": instant(operation.at),
+        "actor": operation.order.actor,
+        "action": operation.action,
+        "orchestrationId": operation.orchestration_id,
+        "activityId": operation.activity_id or None,
+        "reason": operation.order.reason,
+        "before": operation.before,
+        "after": operation.after,
+        "requestId": operation.order.request_id,
+    }
+    return {name: value for name, value in document.items() if value is not None}

@@ -1,0 +1,50 @@
+"""What an operator may do to an orchestration, or to one of its activities, in its present state."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestration
+
+
+class Action(StrEnum):
+    CANCEL = "cancel"
+    COMPENSATE = "compensate"
+    PAUSE = "pause"
+    RERUN = "rerun"
+    RESOLVE = "resolve"
+    RESUME = "resume"
+    RETRY = "retry"
+
+
+_ALLOWED = {
+    OrchestrationState.COMPLETED: (Action.RERUN,),
+    OrchestrationState.ERRORED: (Action.RETRY, Action.COMPENSATE, Action.RERUN),
+    OrchestrationState.CANCELLED: (Action.RETRY, Action.COMPENSATE, Action.RERUN),
+    OrchestrationState.COMPENSATED: (Action.RERUN,),
+    OrchestrationState.COMPENSATION_FAILED: (Action.COMPENSATE, Action.RERUN),
+}
+STOPPED = frozenset({OrchestrationState.ERRORED, OrchestrationState.CANCELLED})
+"""A run in one of these can go on."""
+UNDONE = frozenset({ActivityState.FAILED, ActivityState.CANCELLED})
+_LIVE = frozenset({ActivityState.READY, ActivityState.DISPATCHED, ActivityState.WAITING, ActivityState.BACKOFF})
+
+
+def allowed_actions(run: Orchestration) -> tuple[Action, ...]:
+    """What may be done to the whole run."""
+    if run.state is OrchestrationState.RUNNING:
+        return (Action.RESUME if run.paused else Action.PAUSE, Action.CANCEL)
+    actions = _ALLOWED.get(run.state, ())
+    return tuple(one for one in actions if one is not Action.COMPENSATE or run.compensable)
+
+
+def allowed_activity_actions(run: Orchestration, activity: ActivityStatus) -> tuple[Action, ...]:
+    """What may be done to one activity of the run."""
+    if run.state is OrchestrationState.RUNNING:
+        if activity.state is ActivityState.BACKOFF:
+            return (Action.RETRY, Action.RESOLVE)
+        return (Action.RESOLVE,) if activity.state in _LIVE else ()
+    if run.state in STOPPED and activity.state in UNDONE and activity.deps_left == 0:
+        return (Action.RETRY, Action.RESOLVE)
+    return ()
