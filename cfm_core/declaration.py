@@ -49,6 +49,8 @@ class HttpFunction:
     """The content type of an answer of success."""
     query: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What the handler reads from the URL by itself: the shape of each parameter. None of them is required."""
+    acts: bool = False
+    """Whether it changes the entity that the path names."""
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ def http_function(
     gives: Mapping[int, Any] | None = None,
     media: str = "application/json",
     query: Mapping[str, Any] = MappingProxyType({}),
+    acts: bool = False,
 ) -> Callable[[Callable[..., flask.Response]], Target]:
     """Declare a function that answers ``method`` on ``path``.
 
@@ -61,6 +62,8 @@ def http_function(
         gives: the shape of the answer for each status of a success, None for an empty one; a list's is known.
         media: the content type of an answer of success.
         query: the shapes of what the handler itself reads from the URL, by name; none of them is required.
+        acts: for a POST, that it changes the entity which the path names, as PUT, PATCH and DELETE do: in the version that
+            the caller has in mind.
     """
 
     def declare(handler: Callable[..., flask.Response]) -> Target:
@@ -81,6 +84,7 @@ def http_function(
                 gives if gives is not None else {200: list[lists] if lists is not None else None},
                 media,
                 query,
+                acts or method in {"PUT", "PATCH", "DELETE"},
             )
         )
 

@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from cfm_core.declaration import HttpFunction
+from cfm_core.eventing.cloudevents import BATCH
 from cfm_core.web import idempotency
 from cfm_core.web.paging import QueryRequest
 from cfm_core.web.problem import MEDIA, ProblemDocument
@@ -190,7 +191,7 @@ def _common_parameters(function: HttpFunction) -> Iterable[str]:
         yield "fieldValidation"
     if _takes_key(function):
         yield "idempotencyKey"
-    if function.method in {"PUT", "PATCH", "DELETE"}:
+    if function.acts:
         yield "ifMatch"
     if function.method == "PUT" or (function.method == "GET" and _has_version(function.gives.get(200))):
         yield "ifNoneMatch"
@@ -227,6 +228,8 @@ def _header_names(function: HttpFunction, status: int, shape: Any) -> Iterable[s
         yield from ("Link", "Retry-After")
     if function.lists is not None:
         yield from ("X-Total-Count", "Link", "Preference-Applied")
+    if function.media == BATCH:
+        yield "Link"
     if _body_of(function) is not None:
         yield "Warning"
     if _takes_key(function):
@@ -249,7 +252,7 @@ def _failures(function: HttpFunction) -> Iterable[int]:
         yield 404
     if changes:
         yield from (409, 422)
-    if changes and (function.method != "POST" or "{" in function.path):
+    if function.acts:
         yield 412
     if _body_of(function) is not None or _takes_key(function):
         yield 413

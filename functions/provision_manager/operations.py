@@ -46,7 +46,12 @@ def query_operations(request: Request, operations: Operations, asked: Asked) -> 
 
 
 @http_function(
-    *("POST", ORCHESTRATION + "/pause"), scope=PM_WRITE, requires=[OPERATIONS], body=OrderDocument, gives=_GIVES
+    *("POST", ORCHESTRATION + "/pause"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=OrderDocument,
+    gives=_GIVES,
+    acts=True,
 )
 def pause_orchestration(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str
@@ -57,7 +62,12 @@ def pause_orchestration(
 
 
 @http_function(
-    *("POST", ORCHESTRATION + "/resume"), scope=PM_WRITE, requires=[OPERATIONS], body=OrderDocument, gives=_GIVES
+    *("POST", ORCHESTRATION + "/resume"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=OrderDocument,
+    gives=_GIVES,
+    acts=True,
 )
 def resume_orchestration(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str
@@ -68,7 +78,12 @@ def resume_orchestration(
 
 
 @http_function(
-    *("POST", ORCHESTRATION + "/cancel"), scope=PM_WRITE, requires=[OPERATIONS], body=CancelDocument, gives=_GIVES
+    *("POST", ORCHESTRATION + "/cancel"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=CancelDocument,
+    gives=_GIVES,
+    acts=True,
 )
 def cancel_orchestration(
     request: Request, operations: Operations, document: CancelDocument, orchestration_id: str
@@ -80,7 +95,12 @@ def cancel_orchestration(
 
 
 @http_function(
-    *("POST", ORCHESTRATION + "/retry"), scope=PM_WRITE, requires=[OPERATIONS], body=RetryDocument, gives=_GIVES
+    *("POST", ORCHESTRATION + "/retry"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=RetryDocument,
+    gives=_GIVES,
+    acts=True,
 )
 def retry_orchestration(
     request: Request, operations: Operations, document: RetryDocument, orchestration_id: str
@@ -98,6 +118,7 @@ def retry_orchestration(
     requires=[OPERATIONS],
     body=CompensateDocument,
     gives=_GIVES,
+    acts=True,
 )
 def compensate_orchestration(
     request: Request, operations: Operations, document: CompensateDocument, orchestration_id: str
@@ -109,7 +130,12 @@ def compensate_orchestration(
 
 
 @http_function(
-    *("POST", ORCHESTRATION + "/rerun"), scope=PM_WRITE, requires=[OPERATIONS], body=RerunDocument, gives=_GIVES
+    *("POST", ORCHESTRATION + "/rerun"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=RerunDocument,
+    gives=_GIVES,
+    acts=True,
 )
 def rerun_orchestration(
     request: Request, operations: Operations, document: RerunDocument, orchestration_id: str
@@ -134,7 +160,12 @@ def retry_activity(
 
 
 @http_function(
-    *("POST", ACTIVITY + "/resolve"), scope=PM_WRITE, requires=[OPERATIONS], body=ResolveDocument, gives=_GIVES
+    *("POST", ACTIVITY + "/resolve"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=ResolveDocument,
+    gives=_GIVES,
+    acts=True,
 )
 def resolve_activity(
     request: Request, operations: Operations, document: ResolveDocument, orchestration_id: str, activity_id: str

@@ -89,6 +89,7 @@ def delete_dataspace_profile(request: Request, profiles: DataspaceProfiles, prof
     body=NewDataspaceProfileDeployment,
     body_is_optional=True,
     gives={202: None},
+    acts=True,
 )
 def deploy_dataspace_profile(
     request: Request, profiles: DataspaceProfiles, new: NewDataspaceProfileDeployment, profile_id: str

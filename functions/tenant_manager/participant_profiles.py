@@ -87,6 +87,7 @@ def change_participant_profile(
     body=ParticipantProfileDiff,
     body_is_optional=True,
     gives={202: DeployedParticipantProfileDocument},
+    acts=True,
 )
 def deploy_participant_profile_again(
     request: Request, profiles: ParticipantProfiles, diff: ParticipantProfileDiff, tenant_id: str, profile_id: str
