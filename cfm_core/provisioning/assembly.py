@@ -10,6 +10,7 @@ from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
+    from cfm_core.provisioning.activity_types.service import ActivityTypes
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
     from cfm_core.provisioning.operations.service import Operations
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 DEFINITIONS: ServiceType[Definitions] = ServiceType("definitions")
 ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
+ACTIVITY_TYPES: ServiceType[ActivityTypes] = ServiceType("activity-types")
 OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
 
 
-_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ENGINE)
+_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, ENGINE)
 
 
 class PostgresProvisioningAssembly(ServiceAssembly):
@@ -32,6 +34,8 @@ class PostgresProvisioningAssembly(ServiceAssembly):
     requires = (DATABASE,)
 
     def init(self, context: InitContext) -> None:
+        from cfm_core.provisioning.activity_types.service import ActivityTypes
+        from cfm_core.provisioning.activity_types.store import PostgresActivityTypes
         from cfm_core.provisioning.definitions.store import PostgresDefinitions
         from cfm_core.provisioning.engine.store import PostgresEngine
         from cfm_core.provisioning.operations.service import Operations
@@ -42,6 +46,7 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
+        context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
         context.registry.register(ENGINE, PostgresEngine(database))
 
 
@@ -53,6 +58,8 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
+        from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
+        from cfm_core.provisioning.activity_types.service import ActivityTypes
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
         from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
         from cfm_core.provisioning.operations.memory import MemoryOperations
@@ -62,6 +69,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs))
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
+        context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))
         context.registry.register(ENGINE, MemoryEngine(runs))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,11 +23,14 @@ from cfm_core.contracts.activity import (
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import NotFoundError, ValidationError
-from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationDefinition
+from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
 from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, response_to
 from cfm_core.provisioning.engine.model import (
+    CONSECUTIVE_FAILURES,
     ENDED,
+    FIRST_CLOSING,
     LEASE_SLACK,
+    LONGEST_CLOSING,
     LONGEST_WAIT,
     MOST_UNANSWERED,
     RESEND_COMPENSATION,
@@ -40,7 +44,9 @@ from cfm_core.provisioning.engine.model import (
     within_reason,
 )
 from cfm_core.provisioning.keys import check_after
+from cfm_core.provisioning.operations.model import Operation, Order
 from cfm_core.provisioning.orchestrations import v1alpha1
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
@@ -50,6 +56,7 @@ from cfm_core.store.memory import page_of
 
 Item = TypeVar("Item")
 
+_MOST_ADMITTED = 1000
 _LIVE = (ActivityState.DISPATCHED, ActivityState.WAITING)
 _NOT_SENT = (ActivityState.BLOCKED, ActivityState.READY, ActivityState.BACKOFF, ActivityState.WAITING)
 _PRECEDENCE = (OutcomeKind.COMPLETE, OutcomeKind.FATAL, OutcomeKind.RETRY, OutcomeKind.SCHEDULE, OutcomeKind.WAIT)
@@ -135,6 +142,27 @@ class Move:
 
 
 @dataclass(slots=True)
+class Gate:
+    """What keeps activities of a type from being sent, beside the limits of its definition."""
+
+    paused: bool = False
+    failures: int = 0
+    closings: int = 0
+    probe_at: datetime | None = None
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Slot:
+    """An activity of a type that has limits: queued, or in flight."""
+
+    type: str
+    tenant_id: str
+    ready_at: datetime
+    in_flight: bool = False
+
+
+@dataclass(slots=True)
 class Runs:
     """What definitions, orchestrations and engine share. Whoever reads or writes holds ``lock``."""
 
@@ -145,9 +173,25 @@ class Runs:
     definitions: dict[str, OrchestrationDefinition] = field(default_factory=dict)
     announced: dict[str, ActivityTypeAnnouncement] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
+    gates: dict[str, Gate] = field(default_factory=dict)
+    admission: dict[tuple[str, int], Slot] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
     dead_letters: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
+
+    def note(self, order: Order, action: Action, before: str, after: str, **to: str) -> None:
+        """Note what an operator has done; ``to`` names the run, the activity, or the activity type."""
+        noted = Operation(
+            id=len(self.operations) + 1,
+            at=self.clock(),
+            order=order,
+            action=action,
+            before=before,
+            after=after,
+            **to,
+        )
+        self.operations.append(noted)
 
     def put(self, subject: str, events: Sequence[EventDict]) -> list[OutboxRow]:
         """One row, as far as there is anything to put into it."""
@@ -156,6 +200,16 @@ class Runs:
         row = OutboxRow(len(self.outbox) + 1, subject, [copy(event) for event in events])
         self.outbox.append(row)
         return [row]
+
+    def limits(self, activity_type: str) -> Limits:
+        defined = self.activity_definitions.get(activity_type)
+        return defined.limits if defined else Limits()
+
+    def is_gated(self, activity_type: str) -> bool:
+        """Whether its activities have to be admitted."""
+        limits, gate = self.limits(activity_type), self.gates.get(activity_type, Gate())
+        limited = (limits.concurrency, limits.concurrency_per_tenant) != (None, None)
+        return limited or gate.paused or gate.probe_at is not None
 
     def policy(self, activity_type: str) -> Policy:
         """The definition's word, else the agent's, else the default."""
@@ -311,6 +365,7 @@ class MemoryEngine:
                 for move in moves
             ]
             rows = _advance(self._runs, moves)
+            rows += _admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight}, now)
             late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
             for run in late:
                 run.resend_at = now + RESEND_COMPENSATION
@@ -325,6 +380,7 @@ class MemoryEngine:
 def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
     now = runs.clock()
     sent: list[tuple[Run, int]] = []
+    crossed: set[str] = set()
     for manifest in manifests:
         definition = runs.definitions.get(manifest.orchestration_type)
         if manifest.id in runs.runs or definition is None:
@@ -333,12 +389,11 @@ def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[Outbo
         runs.runs[manifest.id] = run
         for place, node in enumerate(run.nodes):
             if node.deps_left == 0:
-                _dispatch(runs, node, now)
-                sent.append((run, place))
+                sent += _send(runs, run, place, now, crossed)
         failed = _compensated_by(runs, manifest.id)
         if failed is not None:
             failed.resend_at = None
-    return _announce(runs, sent)
+    return _announce(runs, sent) + _admit(runs, crossed, now)
 
 
 def _nodes(definition: OrchestrationDefinition) -> list[Node]:
@@ -431,7 +486,7 @@ def _overdue(runs: Runs, run: Run, place: int) -> Move:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: wait timed out")
     if node.state is ActivityState.DISPATCHED and node.unanswered >= MOST_UNANSWERED:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: {no_agent_answered(node.type)}")
-    if run.paused:
+    if run.paused or runs.is_gated(node.type):
         return Move(run, place, ActivityState.READY, kind)
     return Move(run, place, ActivityState.DISPATCHED, kind, runs.policy(node.type).timeout + LEASE_SLACK)
 
@@ -442,6 +497,7 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
     was_running = {id_ for id_, run in touched.items() if run.state is OrchestrationState.RUNNING}
     reasons: dict[str, str] = {}
     sent: list[tuple[Run, int]] = []
+    crossed = {slot.type for move in moves if (slot := _leave(runs, move.run, move.ord)) is not None}
 
     for move in moves:
         run, node = move.run, move.run.nodes[move.ord]
@@ -461,7 +517,9 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             _dispatch(runs, node, now)
             sent.append((run, move.ord))
             continue
-        if move.state is not ActivityState.READY:
+        if move.state is ActivityState.READY:
+            _enqueue(runs, run, move.ord, now, crossed)
+        else:
             node.unanswered = 0
         node.due_at = None if move.due_in is None else now + move.due_in
         if move.state is ActivityState.FAILED and run.manifest.id in was_running:
@@ -475,9 +533,10 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             child.deps_left -= 1
             goes_on = move.run.manifest.id in was_running and move.run.manifest.id not in reasons
             if goes_on and child.deps_left == 0 and child.state is ActivityState.BLOCKED:
-                child.state = ActivityState.READY
-                sent += _send(runs, move.run, place, now)
+                sent += _send(runs, move.run, place, now, crossed)
 
+    if any(move.failed for move in moves) or any(gate.failures for gate in runs.gates.values()):
+        crossed |= _count_failures(runs, moves, now)
     ended, undone = [], []
     seen = {move.run.manifest.id for move in moves if move.state in ENDED or _has_data(move.outcome)}
     for id_, run in sorted(touched.items()):
@@ -494,7 +553,8 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
         if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
             run.resend_at = now + RESEND_COMPENSATION
             undone.append(run)
-    return _announce(runs, sent) + _respond(runs, ended) + _compensate(runs, undone)
+    rows = _announce(runs, sent) + _respond(runs, ended) + _compensate(runs, undone)
+    return rows + _admit(runs, crossed, now)
 
 
 def _has_data(outcome: ActivityOutcome | None) -> bool:
@@ -528,6 +588,7 @@ def _fail(
     for node in run.nodes:
         if node.state in _NOT_SENT:
             node.state, node.due_at = ActivityState.CANCELLED, None
+    leave_queue(runs, run)
     run.error_detail, run.paused = reason, False
     # A live participant, whose state goes along, must not end because of a change that failed.
     if undoes and is_compensable(runs, run) and not _changes_live(run):
@@ -549,18 +610,113 @@ def _changes_live(run: Run) -> bool:
     return run.definition.type == DEPLOY and VPA_STATE in run.manifest.payload
 
 
-def _send(runs: Runs, run: Run, place: int, now: datetime) -> list[tuple[Run, int]]:
-    """Dispatches an activity that is READY, unless its run is paused."""
-    if run.paused:
-        return []
-    _dispatch(runs, run.nodes[place], now)
-    return [(run, place)]
+def _send(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> list[tuple[Run, int]]:
+    """Dispatches an activity that could be sent, or holds it back where its run is paused, or queues it."""
+    node = run.nodes[place]
+    if not run.paused and not runs.is_gated(node.type):
+        _dispatch(runs, node, now)
+        return [(run, place)]
+    node.state = ActivityState.READY
+    _enqueue(runs, run, place, now, crossed)
+    return []
 
 
-def release(runs: Runs, run: Run, now: datetime) -> list[OutboxRow]:
-    """Sends what is READY of a run, as ``provision_manager.release`` does."""
+def release(runs: Runs, run: Run, now: datetime) -> None:
+    """Sends what is READY of a run, or queues it, as ``provision_manager.release`` does."""
+    crossed: set[str] = set()
     ready = [place for place, node in enumerate(run.nodes) if node.state is ActivityState.READY]
-    return _announce(runs, [one for place in ready for one in _send(runs, run, place, now)])
+    _announce(runs, [one for place in ready for one in _send(runs, run, place, now, crossed)])
+    _admit(runs, crossed, now)
+
+
+def _enqueue(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> None:
+    key, type_ = (run.manifest.id, place), run.nodes[place].type
+    if not run.paused and key not in runs.admission:
+        runs.admission[key] = Slot(type_, run.manifest.tenant_id, now)
+        crossed.add(type_)
+
+
+def count_in_flight(runs: Runs, activity_type: str) -> None:
+    """Counts what is with agents of a type that has limits from now on."""
+    for run in runs.runs.values():
+        for place, node in enumerate(run.nodes):
+            if node.type == activity_type and node.state is ActivityState.DISPATCHED and node.dispatched_at is not None:
+                slot = Slot(node.type, run.manifest.tenant_id, node.dispatched_at, in_flight=True)
+                runs.admission.setdefault((run.manifest.id, place), slot)
+
+
+def _leave(runs: Runs, run: Run, place: int) -> Slot | None:
+    return runs.admission.pop((run.manifest.id, place), None)
+
+
+def leave_queue(runs: Runs, run: Run) -> None:
+    """Takes what is not in flight of a run out of the queues."""
+    for place in range(len(run.nodes)):
+        slot = runs.admission.get((run.manifest.id, place))
+        if slot is not None and not slot.in_flight:
+            _leave(runs, run, place)
+
+
+def _admit(runs: Runs, types: Iterable[str], now: datetime) -> list[OutboxRow]:
+    """See ``provision_manager.admit``."""
+    chosen = [key for type_ in sorted(types) for key in _choose(runs, type_, now)]
+    for id_, place in chosen:
+        runs.admission[id_, place].in_flight = True
+        _dispatch(runs, runs.runs[id_].nodes[place], now)
+    return _announce(runs, [(runs.runs[id_], place) for id_, place in chosen])
+
+
+def admit(runs: Runs, activity_type: str) -> None:
+    """Sends what a type's limits allow by now."""
+    _admit(runs, [activity_type], runs.clock())
+
+
+def _choose(runs: Runs, type_: str, now: datetime) -> list[tuple[str, int]]:
+    """See ``provision_manager.choose``."""
+    limits, gate = runs.limits(type_), runs.gates.get(type_, Gate())
+    if gate.paused or (gate.probe_at is not None and gate.probe_at > now):
+        return []
+    slots = {key: slot for key, slot in runs.admission.items() if slot.type == type_}
+    busy = Counter(slot.tenant_id for slot in slots.values() if slot.in_flight)
+    room = min(_MOST_ADMITTED, _or_many(limits.concurrency) - busy.total())
+    if gate.probe_at is not None:
+        room = min(room, 1 - busy.total())
+    queued = sorted((slot.ready_at, *key) for key, slot in slots.items() if not slot.in_flight)
+    turns = []
+    for ready_at, id_, place in queued:
+        tenant = slots[id_, place].tenant_id
+        busy[tenant] += 1
+        if busy[tenant] <= _or_many(limits.concurrency_per_tenant):
+            turns.append((busy[tenant], ready_at, id_, place))
+    return sorted((id_, place) for _, _, id_, place in sorted(turns)[: max(0, room)])
+
+
+def _or_many(limit: int | None) -> int:
+    return _MOST_ADMITTED if limit is None else limit
+
+
+def _count_failures(runs: Runs, moves: Sequence[Move], now: datetime) -> set[str]:
+    """See ``provision_manager.count_failures``; gives the types whose gates have opened."""
+    told: dict[str, list[Move]] = {}
+    for move in moves:
+        if move.kind in (OutcomeKind.COMPLETE, OutcomeKind.RETRY):
+            told.setdefault(move.run.nodes[move.ord].type, []).append(move)
+    opened = set()
+    for type_, of_type in told.items():
+        gate = runs.gates.get(type_)
+        if any(move.kind == OutcomeKind.COMPLETE for move in of_type):
+            if gate is not None and gate.failures:
+                gate.failures, gate.closings, gate.probe_at = 0, 0, None
+                opened.add(type_)
+            continue
+        gate = runs.gates.setdefault(type_, Gate())
+        gate.failures += sum(move.failed for move in of_type)
+        limit = runs.limits(type_).consecutive_failures
+        most = CONSECUTIVE_FAILURES if limit is None else limit
+        if most and gate.failures >= most and (gate.probe_at is None or gate.probe_at <= now):
+            gate.probe_at = now + min(LONGEST_CLOSING, FIRST_CLOSING * 2 ** min(gate.closings, 5))
+            gate.closings += 1
+    return opened
 
 
 def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool) -> None:

@@ -181,4 +181,4 @@ def resolve_activity(
 
 
 def _order(request: Request, document: OrderDocument) -> Order:
-    return Order(actor=subject_of(request), reason=document.reason, request_id=request_id_of(request))
+    return document.to_order(subject_of(request), request_id_of(request))

@@ -16,6 +16,7 @@ ACTIVITY_DEFINITION = Fields(
         "outputSchema": Json("coalesce(t.document->'outputSchema', '{}')::jsonb"),
         "timeout": Column("(t.document->>'timeout')"),
         "retry": Json("coalesce(t.document->'retry', '{}')::jsonb"),
+        "limits": Json("coalesce(t.document->'limits', '{}')::jsonb"),
     }
 )
 

@@ -22,7 +22,7 @@ from cfm_core.provisioning.definitions.v1alpha1 import (
     orchestration_definition_to_json,
 )
 from cfm_core.provisioning.keys import check_after
-from cfm_core.provisioning.memory import Runs
+from cfm_core.provisioning.memory import Runs, count_in_flight
 from cfm_core.provisioning.storable import check_storable
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
@@ -63,6 +63,8 @@ class MemoryDefinitions:
             expected.check(f"activity definition {definition.type}", before.version if before else None)
             after = replace(definition, version=before.version + 1 if before else 0)
             self._runs.activity_definitions[definition.type] = after
+            if self._runs.is_gated(definition.type):
+                count_in_flight(self._runs, definition.type)
         return before is None, _entity(after)
 
     def delete_activity_definition(self, activity_type: str, expected: Expected = ANY) -> None:

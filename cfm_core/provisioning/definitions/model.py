@@ -17,6 +17,7 @@ LONGEST_TYPE = 256
 LONGEST_TEMPLATE_ID = 512
 MOST_ACTIVITIES = 1000
 LONGEST_POLICY = timedelta(days=366)
+MOST_IN_FLIGHT = 1_000_000
 
 _IN_EVERY_DEPLOY = {PARTICIPANT_ID: "string", VPA_DATA: "array", VPA_CREDENTIALS: "array"}
 """What the payload of a deployment always has: field to JSON type."""
@@ -32,6 +33,18 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What keeps activities of a type from being sent."""
+
+    concurrency: int | None = None
+    """How many may be with agents at a time; None: any number."""
+    concurrency_per_tenant: int | None = None
+    """Of these, how many of one tenant."""
+    consecutive_failures: int | None = None
+    """So many failures without a success between them, and for a while nothing is sent; 0: never, None: the default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityDefinition:
     """An activity type that orchestrations may use."""
 
@@ -43,6 +56,7 @@ class ActivityDefinition:
     output_schema: dict[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
     retry: RetryPolicy = RetryPolicy()
+    limits: Limits = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +136,15 @@ def check_activity_definition(definition: ActivityDefinition) -> None:
     attempts = definition.retry.max_attempts
     if attempts is not None and not 1 <= attempts <= 1000:
         problems.append(FieldError("/retry/maxAttempts", "must be between 1 and 1000"))
+    for pointer, limit in (
+        ("/limits/concurrency", definition.limits.concurrency),
+        ("/limits/concurrencyPerTenant", definition.limits.concurrency_per_tenant),
+    ):
+        if limit is not None and not 1 <= limit <= MOST_IN_FLIGHT:
+            problems.append(FieldError(pointer, f"must be between 1 and {MOST_IN_FLIGHT}"))
+    failures = definition.limits.consecutive_failures
+    if failures is not None and not 0 <= failures <= MOST_IN_FLIGHT:
+        problems.append(FieldError("/limits/consecutiveFailures", f"must be between 0 and {MOST_IN_FLIGHT}"))
     _refuse(problems)
 
 

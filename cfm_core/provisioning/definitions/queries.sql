@@ -13,14 +13,26 @@ SELECT version, document::text FROM provision_manager.activity_definition WHERE 
 -- name: put_activity_definition
 -- Adds an activity definition, or replaces the one of its type. Gives its version and JSON.
 INSERT INTO provision_manager.activity_definition AS d
-  (type, document, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds)
+  (type, document, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant,
+   max_failures)
 VALUES (:type, :document::json, :timeout::double precision, :max_attempts::integer, :backoff::double precision,
-        :backoff_limit::double precision)
+        :backoff_limit::double precision, :max_in_flight::integer, :max_per_tenant::integer, :max_failures::integer)
 ON CONFLICT (type) DO UPDATE
    SET version = d.version + 1, document = excluded.document, timeout_seconds = excluded.timeout_seconds,
        max_attempts = excluded.max_attempts, backoff_seconds = excluded.backoff_seconds,
-       backoff_limit_seconds = excluded.backoff_limit_seconds
+       backoff_limit_seconds = excluded.backoff_limit_seconds, max_in_flight = excluded.max_in_flight,
+       max_per_tenant = excluded.max_per_tenant, max_failures = excluded.max_failures
 RETURNING version, document::text;
+
+-- name: count_in_flight
+-- Counts what is with agents of a type that has limits from now on.
+INSERT INTO provision_manager.admission (orch_id, phase, ord, type, tenant_id, in_flight, ready_at)
+SELECT o.id, a.phase, a.ord, n.type, o.tenant_id, true, a.dispatched_at
+  FROM provision_manager.activity a
+  JOIN provision_manager.orchestration o ON o.id = a.orch_id AND o.phase = a.phase
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+ WHERE a.due_at IS NOT NULL AND a.state = 'DISPATCHED' AND n.type = :type
+    ON CONFLICT DO NOTHING;
 
 -- name: delete_activity_definition
 DELETE FROM provision_manager.activity_definition WHERE type = :type;

@@ -69,7 +69,12 @@ class PostgresDefinitions:
                 max_attempts=definition.retry.max_attempts,
                 backoff=_seconds(definition.retry.backoff),
                 backoff_limit=_seconds(definition.retry.backoff_limit),
+                max_in_flight=definition.limits.concurrency,
+                max_per_tenant=definition.limits.concurrency_per_tenant,
+                max_failures=definition.limits.consecutive_failures,
             )
+            if (definition.limits.concurrency, definition.limits.concurrency_per_tenant) != (None, None):
+                tx.rows(SQL["count_in_flight"], type=definition.type)
         return before is None, JsonEntity(*row)
 
     def delete_activity_definition(self, activity_type: str, expected: Expected = ANY) -> None:

@@ -18,6 +18,7 @@ from cfm_core.provisioning.definitions.model import (
     LONGEST_TYPE,
     Activity,
     ActivityDefinition,
+    Limits,
     OrchestrationDefinition,
     OrchestrationTemplate,
     RetryPolicy,
@@ -32,6 +33,18 @@ class RetryDocument(Document):
     backoff_limit: timedelta | None = None
 
 
+class LimitsDocument(Document):
+    """Our addition: how many activities of the type may be with agents at a time, of all tenants and of one.
+
+    After so many failures in a row nothing is sent for a while, and then one activity at a time as a probe; 0 stands for
+    never.
+    """
+
+    concurrency: int | None = None
+    concurrency_per_tenant: int | None = None
+    consecutive_failures: int | None = None
+
+
 class ActivityDefinitionDocument(Document):
     """An activity definition as it is posted and shown; what is empty is left out."""
 
@@ -41,6 +54,7 @@ class ActivityDefinitionDocument(Document):
     output_schema: dict[str, Any] = Field(default_factory=dict)
     timeout: timedelta | None = None
     retry: RetryDocument = RetryDocument()
+    limits: LimitsDocument = LimitsDocument()
 
     def to_model(self) -> ActivityDefinition:
         return ActivityDefinition(
@@ -53,6 +67,11 @@ class ActivityDefinitionDocument(Document):
                 max_attempts=self.retry.max_attempts,
                 backoff=self.retry.backoff,
                 backoff_limit=self.retry.backoff_limit,
+            ),
+            limits=Limits(
+                concurrency=self.limits.concurrency,
+                concurrency_per_tenant=self.limits.concurrency_per_tenant,
+                consecutive_failures=self.limits.consecutive_failures,
             ),
         )
 
@@ -125,13 +144,18 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
             backoff=definition.retry.backoff,
             backoff_limit=definition.retry.backoff_limit,
         ),
+        limits=LimitsDocument(
+            concurrency=definition.limits.concurrency,
+            concurrency_per_tenant=definition.limits.concurrency_per_tenant,
+            consecutive_failures=definition.limits.consecutive_failures,
+        ),
     ).model_dump(mode="json", by_alias=True, exclude_none=True)
     return {name: value for name, value in document.items() if value}
 
 
 def activity_definition_fields(definition: ActivityDefinition) -> dict[str, Any]:
     """What a predicate may name of an activity definition."""
-    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "retry": {}}
+    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "retry": {}, "limits": {}}
     return empty | activity_definition_to_json(definition) | {"version": definition.version}
 
 

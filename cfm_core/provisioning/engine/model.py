@@ -77,6 +77,11 @@ MOST_UNANSWERED = 10
 LONGEST_WAIT = timedelta(days=1)
 """How long an activity waits that does not say how long."""
 RESEND_COMPENSATION = timedelta(minutes=1)
+CONSECUTIVE_FAILURES = 20
+"""After so many failures of a type without a success between them nothing of it is sent for a while."""
+FIRST_CLOSING = timedelta(seconds=10)
+"""How long that is; twice as long each time that the probe afterwards fails too."""
+LONGEST_CLOSING = timedelta(minutes=5)
 
 
 @dataclass(slots=True)

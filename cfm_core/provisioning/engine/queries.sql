@@ -11,6 +11,10 @@ SELECT id, subject, events FROM provision_manager.record_outcomes(:outcomes::jso
 -- Takes care of overdue activities, of all runs or only of some. Gives the outbox rows that it has written.
 SELECT id, subject, events FROM provision_manager.sweep_activities(:most::integer, :lease::interval, :among::text[]);
 
+-- name: admit
+-- Sends what limits allow by now. Gives the outbox rows that it has written.
+SELECT id, subject, events FROM provision_manager.admit_all(:lease::interval);
+
 -- name: list_overdue
 -- The runs that have overdue activities, the one that has waited longest first.
 SELECT orch_id

@@ -110,6 +110,11 @@ class PostgresEngine:
         return progress
 
     def sweep(self, most: int = 1000) -> Progress:
+        progress = self._take_care(most)
+        progress.outbox += _written(self._database.rows(SQL["admit"], lease=outbox.LEASE))
+        return progress
+
+    def _take_care(self, most: int) -> Progress:
         progress = Progress()
         try:
             progress.outbox += _written(self._sweep(most, None))

@@ -12,6 +12,7 @@ FIELDS = Fields(
         "action": Column("t.action"),
         "orchestrationId": Column("t.orch_id"),
         "activityId": Column("t.activity_id"),
+        "activityType": Column("t.activity_type"),
         "reason": Column("t.reason"),
         "before": Column("t.before"),
         "after": Column("t.after"),

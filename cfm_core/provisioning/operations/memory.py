@@ -25,7 +25,6 @@ class MemoryOperations:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._orchestrations = MemoryOrchestrations(runs)
-        self._notes: list[Operation] = []
 
     @contextlib.contextmanager
     def held(self, id_: str) -> Iterator[None]:
@@ -37,6 +36,7 @@ class MemoryOperations:
 
     def pause(self, id_: str) -> None:
         run = self._runs.runs[id_]
+        memory.leave_queue(self._runs, run)
         run.paused, run.version = True, run.version + 1
 
     def resume(self, id_: str) -> None:
@@ -68,28 +68,21 @@ class MemoryOperations:
         return self._orchestrations.start(manifest)
 
     def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
-        self._notes.append(
-            Operation(
-                id=len(self._notes) + 1,
-                at=self._runs.clock(),
-                order=order,
-                action=action,
-                orchestration_id=id_,
-                activity_id=activity_id,
-                before=before,
-                after=after,
-            )
-        )
+        self._runs.note(order, action, before, after, orchestration_id=id_, activity_id=activity_id)
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         check_place(page)
         with self._runs.lock:
             # Compared as texts, the places are to have the order of numbers.
-            found = {f"{one.id:020}": one for one in self._notes}
+            found = {f"{one.id:020}": one for one in self._runs.operations}
         place = replace(page, after=page.after and page.after.zfill(20))
         shown = page_of(found, predicate, FIELDS, place, _fields_of, operation_to_json)
         return replace(shown, last=shown.last.lstrip("0"))
 
 
 def _fields_of(operation: Operation) -> dict[str, object]:
-    return {"activityId": ""} | operation_to_json(operation) | {"at": operation.at}
+    return (
+        {"orchestrationId": "", "activityId": "", "activityType": ""}
+        | operation_to_json(operation)
+        | {"at": operation.at}
+    )

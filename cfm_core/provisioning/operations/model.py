@@ -30,14 +30,15 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What an operator has done. ``before`` and ``after`` are states: of the activity where one is named, else of the run."""
+    """What an operator has done to a run, to one of its activities, or to an activity type; from which state to which."""
 
     id: int = 0
     at: datetime
     order: Order
     action: Action
-    orchestration_id: str
+    orchestration_id: str = ""
     activity_id: str = WHOLE
+    activity_type: str = ""
     before: str
     after: str
 

@@ -3,6 +3,9 @@
 SELECT provision_manager.lock_runs(ARRAY[:id, :compensation]);
 
 -- name: pause
+-- Sends nothing more of a run; what was queued waits outside of the queue.
+WITH left_the_queue AS (
+  DELETE FROM provision_manager.admission WHERE orch_id = :id AND NOT in_flight)
 UPDATE provision_manager.orchestration SET paused = true, version = version + 1 WHERE id = :id;
 
 -- name: resume

@@ -24,7 +24,7 @@ SQL = Queries("cfm_core.provisioning.operations")
 LISTING = Listing(
     "provision_manager.operation",
     "provision_manager.operation_json(t)",
-    "512 + octet_length((t).orch_id) + octet_length((t).activity_id) + octet_length((t).reason)",
+    "1024 + octet_length((t).orch_id) + octet_length((t).activity_id) + octet_length((t).reason)",
     key_type="bigint",
 )
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.engine.model import LONGEST_ID
-from cfm_core.provisioning.operations.model import Operation
+from cfm_core.provisioning.operations.model import Operation, Order
 from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
 
 LONGEST_REASON = 1000
@@ -21,6 +21,9 @@ class OrderDocument(Document):
     """Why an operator does something."""
 
     reason: str = Field(min_length=1, max_length=LONGEST_REASON)
+
+    def to_order(self, actor: str, request_id: str) -> Order:
+        return Order(actor=actor, reason=self.reason, request_id=request_id)
 
 
 class CancelDocument(OrderDocument):
@@ -55,17 +58,18 @@ class ResolveDocument(OrderDocument):
 
 
 class OperationDocument(Document):
-    """What an operator has done; without ``activityId`` to the whole run."""
+    """What an operator has done to an orchestration, to one of its activities, or to an activity type."""
 
     id: int
     at: Instant
     actor: str
     action: str
-    orchestration_id: str
+    orchestration_id: str = ""
     activity_id: str = ""
+    activity_type: str = ""
     reason: str
     before: str
-    """The state of the run, or of the activity."""
+    """Its state."""
     after: str
     request_id: str
 
@@ -77,8 +81,9 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
         "at": instant(operation.at),
         "actor": operation.order.actor,
         "action": operation.action,
-        "orchestrationId": operation.orchestration_id,
+        "orchestrationId": operation.orchestration_id or None,
         "activityId": operation.activity_id or None,
+        "activityType": operation.activity_type or None,
         "reason": operation.order.reason,
         "before": operation.before,
         "after": operation.after,

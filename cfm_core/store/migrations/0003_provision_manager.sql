@@ -11,7 +11,10 @@ CREATE TABLE provision_manager.activity_definition (
   timeout_seconds       double precision,         -- these four override what the agent has announced
   max_attempts          integer,
   backoff_seconds       double precision,
-  backoff_limit_seconds double precision
+  backoff_limit_seconds double precision,
+  max_in_flight         integer,                  -- how many may be with agents at a time; null: any number
+  max_per_tenant        integer,                  -- of these, of one tenant
+  max_failures          integer                   -- so many in a row close the gate for a while; 0: never, null: 20
 );
 
 -- What agents announce of themselves: their defaults for an activity type.
@@ -22,6 +25,16 @@ CREATE TABLE provision_manager.activity_type_policy (
   backoff_seconds       double precision NOT NULL,
   backoff_limit_seconds double precision NOT NULL,
   announced_at          timestamptz NOT NULL DEFAULT now()
+);
+
+-- What keeps activities of a type from being sent, beside the limits of its definition.
+CREATE TABLE provision_manager.gate (
+  type     text COLLATE "C" PRIMARY KEY,
+  version  integer NOT NULL DEFAULT 0,
+  paused   boolean NOT NULL DEFAULT false,        -- by an operator
+  failures integer NOT NULL DEFAULT 0,            -- that agents have reported since the last success
+  closings integer NOT NULL DEFAULT 0,            -- how often they have closed the gate since then
+  probe_at timestamptz                            -- until then nothing is sent, then one at a time; null: they have not
 );
 
 -- One version of one orchestration type. Immutable but for is_current: runs keep the version that they began with.
@@ -66,10 +79,12 @@ SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps,
        coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
        coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds,
-       p.type IS NOT NULL AS has_agent
+       p.type IS NOT NULL AS has_agent,
+       d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL OR g.paused IS TRUE OR g.probe_at IS NOT NULL AS gated
   FROM provision_manager.def_node n
   LEFT JOIN provision_manager.activity_definition d ON d.type = n.type
-  LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type;
+  LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type
+  LEFT JOIN provision_manager.gate g ON g.type = n.type;
 
 -- Runs ----------------------------------------------------------------------------------------------------------------
 
@@ -175,18 +190,20 @@ CREATE TABLE provision_manager.history (
 
 CREATE INDEX history_of ON provision_manager.history (orch_id);
 
--- What operators have done to runs, and why; only ever added to.
+-- What operators have done, and why; only ever added to.
 CREATE TABLE provision_manager.operation (
-  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  at          timestamptz NOT NULL DEFAULT now(),
-  actor       text NOT NULL,                      -- the subject of the token
-  action      text NOT NULL,
-  orch_id     text COLLATE "C" NOT NULL,
-  activity_id text NOT NULL DEFAULT '',           -- '': the whole run
-  reason      text NOT NULL,
-  before      text NOT NULL,                      -- the state of the run, or of the activity
-  after       text NOT NULL,
-  request_id  text NOT NULL
+  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at            timestamptz NOT NULL DEFAULT now(),
+  actor         text NOT NULL,                    -- the subject of the token
+  action        text NOT NULL,
+  -- To an activity type, or to a run, or to one of its activities; '' is what it was not.
+  orch_id       text COLLATE "C" NOT NULL DEFAULT '',
+  activity_id   text NOT NULL DEFAULT '',
+  activity_type text NOT NULL DEFAULT '',
+  reason        text NOT NULL,
+  before        text NOT NULL,                    -- its state
+  after         text NOT NULL,
+  request_id    text NOT NULL
 );
 
 CREATE INDEX operation_of ON provision_manager.operation (orch_id);
@@ -195,8 +212,9 @@ CREATE FUNCTION provision_manager.operation_json(o provision_manager.operation) 
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":' || o.id || ',"at":"' || provision_manager.instant(o.at)
     || '","actor":' || to_json(o.actor)::text || ',"action":' || to_json(o.action)::text
-    || ',"orchestrationId":' || to_json(o.orch_id)::text
+    || CASE o.orch_id WHEN '' THEN '' ELSE ',"orchestrationId":' || to_json(o.orch_id)::text END
     || CASE o.activity_id WHEN '' THEN '' ELSE ',"activityId":' || to_json(o.activity_id)::text END
+    || CASE o.activity_type WHEN '' THEN '' ELSE ',"activityType":' || to_json(o.activity_type)::text END
     || ',"reason":' || to_json(o.reason)::text
     || ',"before":' || to_json(o.before)::text || ',"after":' || to_json(o.after)::text
     || ',"requestId":' || to_json(o.request_id)::text || '}';
@@ -392,6 +410,7 @@ BEGIN
   UPDATE provision_manager.activity a
      SET state = 'CANCELLED', due_at = NULL
    WHERE a.orch_id = ANY (ids) AND a.state IN ('BLOCKED', 'READY', 'BACKOFF', 'WAITING');
+  DELETE FROM provision_manager.admission s WHERE s.orch_id = ANY (ids) AND NOT s.in_flight;
 
   RETURN QUERY
   WITH out_now AS (
@@ -416,14 +435,16 @@ BEGIN
 END
 $$;
 
--- Sends the activities of these runs that are READY. The caller has locked the runs.
+-- Sends the activities of these runs that are READY, or queues them. The caller has locked the runs.
 CREATE FUNCTION provision_manager.release(ids text[], instant timestamptz, lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
 DECLARE
-  sent provision_manager.activity_key[];
+  sent    provision_manager.activity_key[];
+  held    provision_manager.activity_key[];
+  crossed text[];
 BEGIN
   WITH freed AS (
     UPDATE provision_manager.activity a
@@ -432,12 +453,21 @@ BEGIN
            due_at = instant + provision_manager.lease(n.timeout_seconds)
       FROM provision_manager.orchestration o
       JOIN provision_manager.node n ON n.def_id = o.def_id
-     WHERE o.id = ANY (ids) AND NOT o.paused
+     WHERE o.id = ANY (ids) AND NOT o.paused AND NOT n.gated
        AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord AND a.state = 'READY'
     RETURNING a.orch_id, a.phase, a.ord)
   SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO sent FROM freed;
   IF sent IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(sent, lease);
+  END IF;
+  SELECT array_agg((a.orch_id, a.phase, a.ord)::provision_manager.activity_key)
+    INTO held
+    FROM provision_manager.orchestration o
+    JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase
+   WHERE o.id = ANY (ids) AND a.state = 'READY';
+  IF held IS NOT NULL THEN
+    crossed := provision_manager.enqueue(held, instant);
+    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
   END IF;
 END
 $$;
@@ -452,6 +482,9 @@ AS $$
 DECLARE
   sent    provision_manager.activity_key[];
   kids    provision_manager.activity_key[];
+  held    provision_manager.activity_key[];
+  waiting provision_manager.activity_key[];
+  crossed text[];
   failing text[];
   reasons text[];
   ended   text[];
@@ -512,11 +545,12 @@ BEGIN
       FROM unnest(moves) m
      WHERE a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
     RETURNING a.orch_id, a.phase, a.ord, a.state)
-  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED')
-    INTO sent
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
+         array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY')
+    INTO sent, held
     FROM moved;
 
-  -- Children: deps_left falls in any case, dispatched are those of runs that go on; a paused one holds them back.
+  -- Children: deps_left falls in any case, sent are those of runs that go on, unless the run or their type holds them back.
   WITH parents AS (
     SELECT m.orch_id, m.phase, m.def_id, e.to_ord, count(*)::smallint AS done, bool_and(m.open) AS open
       FROM unnest(moves) m
@@ -524,7 +558,7 @@ BEGIN
      WHERE m.state = 'DONE'
      GROUP BY m.orch_id, m.phase, m.def_id, e.to_ord
   ), children AS (
-    SELECT p.*, n.timeout_seconds, o.paused
+    SELECT p.*, n.timeout_seconds, o.paused OR n.gated AS held
       FROM parents p
       JOIN provision_manager.orchestration o ON o.id = p.orch_id
       JOIN provision_manager.node n ON n.def_id = p.def_id AND n.ord = p.to_ord + 0
@@ -539,15 +573,30 @@ BEGIN
                     CASE WHEN goes THEN gen_random_uuid() ELSE a.token END,
                     CASE WHEN goes THEN instant ELSE a.dispatched_at END
                FROM (SELECT c.open AND a.deps_left = c.done AND a.state = 'BLOCKED' AS free) f,
-                    LATERAL (SELECT free AND NOT c.paused AS goes) g)
+                    LATERAL (SELECT free AND NOT c.held AS goes) g)
       FROM children c
      WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.to_ord
     RETURNING a.orch_id, a.phase, a.ord, a.state)
-  -- No child was out before: one that is DISPATCHED now has been freed by this.
-  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key)
-    INTO kids
-    FROM unlocked
-   WHERE state = 'DISPATCHED';
+  -- No child was out or held before: one that is now has been freed by this.
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
+         array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY')
+    INTO kids, waiting
+    FROM unlocked;
+
+  -- Whatever has moved makes room.
+  WITH freed AS (
+    DELETE FROM provision_manager.admission s
+     USING unnest(moves) m
+     WHERE s.orch_id = m.orch_id AND s.phase = m.phase AND s.ord = m.ord
+    RETURNING s.type)
+  SELECT array_agg(DISTINCT type) INTO crossed FROM freed;
+  IF held IS NOT NULL OR waiting IS NOT NULL THEN
+    crossed := crossed || provision_manager.enqueue(held || waiting, instant);
+  END IF;
+  IF EXISTS (SELECT FROM unnest(moves) m WHERE m.failed = 1)
+     OR EXISTS (SELECT FROM provision_manager.gate g WHERE g.failures > 0) THEN
+    crossed := crossed || provision_manager.count_failures(moves, instant);
+  END IF;
 
   -- Runs that go on, end well, or had failed before and lose their last dispatched activity now. The version rises with
   -- whatever a reader of the run sees: its data too.
@@ -615,6 +664,9 @@ BEGIN
   IF undone IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undone, lease);
   END IF;
+  IF crossed IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+  END IF;
 END
 $$;
 
@@ -636,6 +688,8 @@ DECLARE
   others  text[];
   compensations text[];
   roots   provision_manager.activity_key[];
+  held    provision_manager.activity_key[];
+  crossed text[];
 BEGIN
   WITH begun AS (
     INSERT INTO provision_manager.orchestration
@@ -664,15 +718,19 @@ BEGIN
     WITH born AS (
       INSERT INTO provision_manager.activity
         (orch_id, phase, ord, state, deps_left, dispatches, unanswered, token, dispatched_at, due_at)
-      SELECT o.id, o.phase, n.ord, CASE n.n_deps WHEN 0 THEN 'DISPATCHED' ELSE 'BLOCKED' END, n.n_deps,
+      SELECT o.id, o.phase, n.ord,
+             CASE WHEN n.n_deps > 0 THEN 'BLOCKED' WHEN n.gated THEN 'READY' ELSE 'DISPATCHED' END, n.n_deps,
              root.n, root.n, CASE root.n WHEN 1 THEN gen_random_uuid() END, CASE root.n WHEN 1 THEN instant END,
              CASE root.n WHEN 1 THEN instant + provision_manager.lease(n.timeout_seconds) END
         FROM unnest(started) s (id)
         JOIN provision_manager.orchestration o ON o.id = s.id
         JOIN provision_manager.node n ON n.def_id = o.def_id
-        CROSS JOIN LATERAL (SELECT CASE n.n_deps WHEN 0 THEN 1 ELSE 0 END::smallint AS n) root
-      RETURNING orch_id, phase, ord, dispatches)
-    SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO roots FROM born WHERE dispatches = 1;
+        CROSS JOIN LATERAL (SELECT (n.n_deps = 0 AND NOT n.gated)::integer AS n) root
+      RETURNING orch_id, phase, ord, state)
+    SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
+           array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY')
+      INTO roots, held
+      FROM born;
 
     IF compensations <> '{}' THEN
       UPDATE provision_manager.orchestration o
@@ -681,7 +739,13 @@ BEGIN
        WHERE o.id = provision_manager.compensated_by(c.id) AND o.resend_at IS NOT NULL;
     END IF;
 
-    RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(roots, lease);
+    IF roots IS NOT NULL THEN
+      RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(roots, lease);
+    END IF;
+    IF held IS NOT NULL THEN
+      crossed := provision_manager.enqueue(held, instant);
+      RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+    END IF;
   END IF;
 
   IF answers AND others <> '{}' THEN
@@ -857,7 +921,7 @@ BEGIN
              CASE a.state WHEN 'DISPATCHED' THEN 'lease over' WHEN 'WAITING' THEN 'wait over' END AS kind,
              CASE WHEN o.state <> 'RUNNING' THEN 'CANCELLED'
                   WHEN a.state = 'WAITING' OR a.state = 'DISPATCHED' AND a.unanswered >= 10 THEN 'FAILED'
-                  WHEN o.paused THEN 'READY'
+                  WHEN o.paused OR n.gated THEN 'READY'
                   ELSE 'DISPATCHED' END AS state,
              CASE WHEN a.state = 'WAITING' THEN format('activity %s (%s): wait timed out', n.activity_id, n.type)
                   WHEN a.state = 'DISPATCHED' AND a.unanswered >= 10

@@ -7,7 +7,7 @@ import pytest
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityTypeAnnouncement, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, RetryPolicy
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Limits, RetryPolicy
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -318,8 +318,8 @@ def test_a_wait_that_lasts_too_long_fails_the_run(world: World, driver: Driver) 
 
 
 def test_a_failure_is_retried_after_a_backoff_that_doubles(world: World, driver: Driver) -> None:
-    world.definitions.put_activity_definition(ActivityDefinition(type="t"))
     define(world, one=ONE)
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", limits=Limits(consecutive_failures=0)))
     driver.start(*(manifest(f"o{n}", "one") for n in range(40)))
     for failures, greatest in ((1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0)):
         driver.record(*(driver.outcome(f"o{n}", "a", OutcomeKind.RETRY, reason="no") for n in range(40)))

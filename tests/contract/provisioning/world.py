@@ -16,6 +16,9 @@ from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
+from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
+from cfm_core.provisioning.activity_types.service import ActivityTypes
+from cfm_core.provisioning.activity_types.store import PostgresActivityTypes
 from cfm_core.provisioning.definitions.memory import MemoryDefinitions
 from cfm_core.provisioning.definitions.model import (
     Activity,
@@ -59,6 +62,7 @@ class World(Protocol):
     engine: Engine
     orchestrations: Orchestrations
     operations: Operations
+    activity_types: ActivityTypes
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]: ...
 
@@ -94,6 +98,7 @@ class PostgresWorld:
         self.engine: Engine = PostgresEngine(database)
         self.orchestrations: Orchestrations = PostgresOrchestrations(database)
         self.operations = Operations(PostgresOperations(database))
+        self.activity_types = ActivityTypes(PostgresActivityTypes(database))
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
@@ -131,6 +136,7 @@ class PostgresWorld:
             tx.rows("SELECT FROM provision_manager.orchestration ORDER BY id FOR UPDATE")
             tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
+            tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
 
     def outbox(self) -> list[str]:
         return [row.subject for row in self.rows()]
@@ -151,6 +157,7 @@ class MemoryWorld:
         self.engine: Engine = MemoryEngine(self.runs)
         self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
         self.operations = Operations(MemoryOperations(self.runs))
+        self.activity_types = ActivityTypes(MemoryActivityTypes(self.runs))
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         run = self.runs.runs.get(orchestration_id)
@@ -175,6 +182,8 @@ class MemoryWorld:
 
     def let_time_pass(self) -> None:
         now = system_clock()
+        for gate in self.runs.gates.values():
+            gate.probe_at = gate.probe_at and now
         for run in self.runs.runs.values():
             run.resend_at = run.resend_at and now
             for node in run.nodes:
@@ -207,7 +216,16 @@ def empty(database: Database) -> None:
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
-            *("history", "operation", "dead_letter", "definition", "activity_definition", "activity_type_policy"),
+            *(
+                "history",
+                "operation",
+                "admission",
+                "gate",
+                "dead_letter",
+                "definition",
+                "activity_definition",
+                "activity_type_policy",
+            ),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
             tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608

@@ -38,11 +38,26 @@ INVARIANTS = {
     "a run goes on only with something to wait for": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state IN ('RUNNING', 'CANCELLING') AND NOT o.paused AND NOT EXISTS (
-               SELECT FROM provision_manager.activity a WHERE a.orch_id = o.id AND a.due_at IS NOT NULL)""",
-    "only a paused run holds anything back": """
+               SELECT FROM provision_manager.activity a
+                WHERE a.orch_id = o.id AND (a.due_at IS NOT NULL OR a.state = 'READY'))""",
+    "what is held back of a run that is not paused is queued": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
-         WHERE a.state = 'READY' AND NOT o.paused OR o.paused AND o.state <> 'RUNNING'""",
+         WHERE a.state = 'READY' AND NOT o.paused AND NOT EXISTS (
+               SELECT FROM provision_manager.admission s
+                WHERE s.orch_id = a.orch_id AND s.phase = a.phase AND s.ord = a.ord AND NOT s.in_flight)
+            OR o.paused AND o.state <> 'RUNNING'""",
+    "what is queued is held back, what is in flight is out": """
+        SELECT s.orch_id, s.ord, a.state FROM provision_manager.admission s
+          JOIN provision_manager.orchestration o ON o.id = s.orch_id
+          LEFT JOIN provision_manager.activity a ON a.orch_id = s.orch_id AND a.phase = s.phase AND a.ord = s.ord
+         WHERE a.state IS DISTINCT FROM CASE WHEN s.in_flight THEN 'DISPATCHED' ELSE 'READY' END
+            OR o.paused AND NOT s.in_flight""",
+    "no more is in flight than the limits allow": """
+        SELECT d.type, s.tenant_id, count(*) FROM provision_manager.activity_definition d
+          JOIN provision_manager.admission s ON s.type = d.type AND s.in_flight
+         GROUP BY GROUPING SETS ((d.type), (d.type, s.tenant_id))
+        HAVING count(*) > CASE GROUPING(s.tenant_id) WHEN 1 THEN d.max_in_flight ELSE d.max_per_tenant END""",
     "a compensation is under way, asked for, or waits for the last activity": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATING' AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (

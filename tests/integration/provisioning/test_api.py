@@ -432,3 +432,33 @@ def test_an_order_that_is_sent_again_takes_effect_once() -> None:
     again = call("POST", "/orchestrations/o/pause", {"reason": "r"}, headers)
     assert (again.status, again.text, again.headers["Idempotency-Replayed"]) == (200, first.text, "true")
     assert call("GET", "/orchestrations/o").json["status"] == "running"
+
+
+def test_activity_types_are_shown_paused_and_resumed() -> None:
+    define()
+    limited = {"limits": {"concurrency": 1, "concurrencyPerTenant": 1, "consecutiveFailures": 5}}
+    assert call("PUT", "/activity-definitions/t", limited).json == {"type": "t"} | limited
+    assert call("PUT", "/activity-definitions/t", {"limits": {"concurrency": 0}}).status == 400
+    for id_ in ("o", "p"):
+        call("POST", "/orchestrations", manifest(id=id_, payload={"cfm.tenant.id": "x"}))
+    queued = call("GET", "/orchestrations/p").json
+    assert (queued["status"], queued["statusReason"]) == ("queued", "a is held back")
+    shown = call("GET", "/activity-types").json
+    assert shown == [
+        {
+            "type": "t",
+            "version": 0,
+            "status": "no-agent",
+            "concurrency": 1,
+            "concurrencyPerTenant": 1,
+            "failures": 0,
+            "counts": [{"tenantId": "x", "states": {"dispatched": 1, "ready": 1}}],
+        }
+    ]
+    paused = call("POST", "/activity-types/t/pause", {"reason": "maintenance"}, {"If-Match": '"0"'})
+    assert (paused.status, paused.json["status"], paused.headers["ETag"]) == (200, "paused", '"1"')
+    assert call("POST", "/activity-types/t/resume", {"reason": "r"}, {"If-Match": '"0"'}).status == 412
+    assert call("POST", "/activity-types/t/resume", {"reason": "r"}).json["status"] == "no-agent"
+    assert call("GET", "/activity-types/nope").status == 404
+    assert call("POST", "/activity-types/nope/pause", {"reason": "r"}).status == 404
+    assert [one["action"] for one in call("GET", "/audit?q=activityType+%3D+'t'").json] == ["pause", "resume"]

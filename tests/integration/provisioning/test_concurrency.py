@@ -15,7 +15,7 @@ from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import ClientError, NotFoundError, PreconditionFailedError, ValidationError
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Limits, OrchestrationTemplate
 from cfm_core.provisioning.definitions.service import InUseError
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
@@ -288,6 +288,8 @@ def test_an_order_given_by_many_at_once_takes_effect_once(world: PostgresWorld, 
 
 def test_orders_and_results_at_once_leave_no_contradiction(world: PostgresWorld, pool: Database) -> None:
     define(world, deploy=DIAMOND, dispose=DIAMOND)
+    limits = Limits(concurrency=3, consecutive_failures=4)
+    world.definitions.put_activity_definition(ActivityDefinition(type="t.one", limits=limits))
     driver = Driver(world)
     order = Order(actor="ann", reason="r", request_id="r")
     operations, engine = Operations(PostgresOperations(pool)), PostgresEngine(pool)

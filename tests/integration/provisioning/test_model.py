@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, TENANT_ID
 from cfm_core.errors import ClientError
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate, RetryPolicy
-from cfm_core.provisioning.engine.model import Progress
+from cfm_core.provisioning.activity_types.model import ActivityType
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    Limits,
+    OrchestrationTemplate,
+    RetryPolicy,
+)
+from cfm_core.provisioning.engine.model import ActivityState, Progress
 from cfm_core.provisioning.operations.model import Order, Resolution
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.store.database import Database
@@ -25,14 +33,15 @@ ENDED = {"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSATION_FAILE
 ORDER = Order(actor="ann", reason="why", request_id="r")
 ACTS = (
     *("pause", "resume", "cancel", "stop", "retry", "retry some"),
-    *("compensate", "retry activity", "resolve"),
+    *("compensate", "retry activity", "resolve", "pause type", "resume type"),
 )
 
 
 def operated(world: PostgresWorld | MemoryWorld, act: str, id_: str, activity: str) -> str:
     """What becomes of an operator's order."""
     operations = world.operations
-    orders: dict[str, Callable[[], Orchestration]] = {
+    types = world.activity_types
+    orders: dict[str, Callable[[], Orchestration | ActivityType]] = {
         "pause": lambda: operations.pause(id_, ORDER),
         "resume": lambda: operations.resume(id_, ORDER),
         "cancel": lambda: operations.cancel(id_, ORDER),
@@ -42,11 +51,31 @@ def operated(world: PostgresWorld | MemoryWorld, act: str, id_: str, activity: s
         "compensate": lambda: operations.compensate(id_, ORDER, force=True),
         "retry activity": lambda: operations.retry_activity(id_, activity, ORDER),
         "resolve": lambda: operations.resolve_activity(id_, activity, ORDER, Resolution({activity: "by hand"})),
+        "pause type": lambda: types.pause("t0", ORDER),
+        "resume type": lambda: types.resume("t0", ORDER),
     }
     try:
-        return orders[act]().state
+        shown = orders[act]()
+        return (
+            shown.state
+            if isinstance(shown, Orchestration)
+            else str(replace(shown, probe_at=None, counts=_sorted(shown.counts)))
+        )
     except ClientError as error:
         return f"{type(error).__name__}: {error}"
+
+
+def _sorted(counts: Mapping[str, Mapping[ActivityState, int]]) -> dict[str, dict[ActivityState, int]]:
+    return {tenant: dict(sorted(states.items())) for tenant, states in sorted(counts.items())}
+
+
+NO_LIMITS = Limits()
+LIMITS = st.builds(
+    Limits,
+    concurrency=st.sampled_from([None, None, 1, 2]),
+    concurrency_per_tenant=st.sampled_from([None, None, 1]),
+    consecutive_failures=st.sampled_from([None, 0, 1, 2]),
+)
 
 
 @st.composite
@@ -58,16 +87,24 @@ def graphs(draw: st.DrawFn, most: int = 7) -> list[Activity]:
     return draw(st.permutations(nodes))
 
 
-def define(world: PostgresWorld | MemoryWorld, deploy: list[Activity], dispose: list[Activity]) -> None:
-    for type_ in ("t0", "t1"):
-        world.definitions.put_activity_definition(
-            ActivityDefinition(type=type_, retry=RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1)))
-        )
+def define(
+    world: PostgresWorld | MemoryWorld, deploy: list[Activity], dispose: list[Activity], limits: Limits = NO_LIMITS
+) -> None:
+    """Two activity types, of which ``limits`` holds for the first."""
+    retry = RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1))
+    world.definitions.put_activity_definition(ActivityDefinition(type="t0", retry=retry, limits=limits))
+    world.definitions.put_activity_definition(ActivityDefinition(type="t1", retry=retry))
     activities = {DEPLOY: deploy} | ({DISPOSE: dispose} if dispose else {})
     world.definitions.add_template(OrchestrationTemplate(id="template", activities=activities))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=ON_ONE_DATABASE,
+)
 @given(graph=graphs(), data=st.data())
 def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
     emptied: Database, graph: list[Activity], data: st.DataObject
@@ -104,15 +141,22 @@ def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
     assert Counter(world.history(id_))["complete"] == len(graph)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=ON_ONE_DATABASE)
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=ON_ONE_DATABASE,
+)
 @given(deploy=graphs(5), dispose=st.one_of(st.just([]), graphs(2)), data=st.data())
 def test_postgres_does_what_the_model_does(
     emptied: Database, deploy: list[Activity], dispose: list[Activity], data: st.DataObject
 ) -> None:
     empty(emptied)
     real, model = Driver(PostgresWorld(emptied)), Driver(MemoryWorld())
-    define(real.world, deploy, dispose)  # type: ignore[arg-type]
-    define(model.world, deploy, dispose)  # type: ignore[arg-type]
+    limits = data.draw(LIMITS, label="limits")
+    define(real.world, deploy, dispose, limits)  # type: ignore[arg-type]
+    define(model.world, deploy, dispose, limits)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
     ended: dict[str, str] = {}
     orderly = not data.draw(st.booleans(), label="operators")
@@ -139,7 +183,8 @@ def test_postgres_does_what_the_model_does(
         assert broken(emptied) == {}
         return step
 
-    both([driver.start(*(manifest(id_, DEPLOY) for id_ in ids)) for driver in (real, model)])
+    of_tenants = [manifest(id_, DEPLOY, **{TENANT_ID: id_}) for id_ in ids]
+    both([driver.start(*of_tenants) for driver in (real, model)])
     superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
     for _ in range(data.draw(st.integers(1, 14), label="steps")):
         kinds_of_steps = ["record", "record", "record", "time", "stale", *([] if orderly else ["order", "order"])]
@@ -154,6 +199,8 @@ def test_postgres_does_what_the_model_does(
                 written = [driver.hear() for driver in (real, model)]
                 progress = both([Progress(list(rows)) for rows in written])
             case "record":
+                if not real.sent:
+                    continue
                 keys = data.draw(st.lists(st.sampled_from(sorted(real.sent)), min_size=1, max_size=4), label="of")
                 kinds = [data.draw(st.sampled_from(OutcomeKind)) for _ in keys]
                 batches = [
@@ -180,8 +227,9 @@ def test_postgres_does_what_the_model_does(
     for id_ in [*ids, *(f"{id_}.compensate" for id_ in ids)]:
         for driver in (real, model):
             operated(driver.world, "resume", id_, "")  # type: ignore[arg-type]
+            operated(driver.world, "resume type", id_, "")  # type: ignore[arg-type]
             driver.hear()
-    for _ in range(2 * len(deploy) + 2 * len(dispose) + 4):
+    for _ in range(4 * len(deploy) + 4 * len(dispose) + 4):
         for driver in (real, model):
             driver.world.let_time_pass()
         progress = both([real.sweep(), model.sweep()])

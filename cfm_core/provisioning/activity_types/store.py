@@ -1,0 +1,78 @@
+"""Activity types in Postgres."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.activity_types.model import ActivityType
+from cfm_core.provisioning.engine.model import ActivityState
+from cfm_core.provisioning.keys import check_known
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.store.database import Database
+from cfm_core.store.sql import Queries
+
+SQL = Queries("cfm_core.provisioning.activity_types")
+
+
+class PostgresActivityTypes:
+    """See ``ActivityTypeStore``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextlib.contextmanager
+    def held(self, type_: str) -> Iterator[None]:
+        with self._database.joined() as transaction:
+            transaction.rows(SQL["lock"])
+            yield
+
+    def all(self) -> list[ActivityType]:
+        return self._select(None)
+
+    def get(self, type_: str) -> ActivityType:
+        check_known("activity type", type_)
+        found = self._select(type_)
+        if not found:
+            raise NotFoundError("activity type", type_)
+        return found[0]
+
+    def set_paused(self, type_: str, paused: bool) -> None:
+        self._database.rows(SQL["set_paused"], type=type_, paused=paused)
+        if not paused and self._database.rows(SQL["admit"], type=type_):
+            self._database.announce()
+
+    def note(self, type_: str, action: Action, order: Order, before: str, after: str) -> None:
+        self._database.rows(
+            SQL["note"],
+            actor=order.actor,
+            action=action,
+            type=type_,
+            reason=order.reason,
+            before=before,
+            after=after,
+            request_id=order.request_id,
+        )
+
+    def _select(self, type_: str | None) -> list[ActivityType]:
+        counts: dict[str, dict[str, dict[ActivityState, int]]] = {}
+        for of_type, tenant, state, n in self._database.rows(SQL["count"], type=type_):
+            counts.setdefault(of_type, {}).setdefault(tenant, {})[ActivityState(state)] = n
+        return [
+            ActivityType(
+                type=name,
+                version=version,
+                has_agent=has_agent,
+                paused=paused,
+                concurrency=concurrency,
+                concurrency_per_tenant=per_tenant,
+                failures=failures,
+                probe_at=probe_at,
+                counts=counts.get(name, {}),
+            )
+            for name, version, has_agent, paused, concurrency, per_tenant, failures, probe_at in self._database.rows(
+                SQL["select"], type=type_
+            )
+        ]
