@@ -584,12 +584,14 @@ BEGIN
     FROM unlocked;
 
   -- Whatever has moved makes room.
-  WITH freed AS (
-    DELETE FROM provision_manager.admission s
-     USING unnest(moves) m
-     WHERE s.orch_id = m.orch_id AND s.phase = m.phase AND s.ord = m.ord
-    RETURNING s.type)
-  SELECT array_agg(DISTINCT type) INTO crossed FROM freed;
+  IF EXISTS (SELECT FROM provision_manager.admission) THEN
+    WITH freed AS (
+      DELETE FROM provision_manager.admission s
+       USING unnest(moves) m
+       WHERE s.orch_id = m.orch_id AND s.phase = m.phase AND s.ord = m.ord
+      RETURNING s.type)
+    SELECT array_agg(DISTINCT type) INTO crossed FROM freed;
+  END IF;
   IF held IS NOT NULL OR waiting IS NOT NULL THEN
     crossed := crossed || provision_manager.enqueue(held || waiting, instant);
   END IF;
