@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query")
+NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query", "engine")
 
 
 @click.command()
@@ -13,24 +13,28 @@ NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query")
 @click.option("--seconds", default=4.0, show_default=True, help="How long each rate is taken.")
 @click.option("--tenants", default=1_000_000, show_default=True, help="query: how many tenants there are.")
 @click.option("--profiles", default=200_000, show_default=True, help="query: how many participant profiles there are.")
-def bench(name: str | None, deployments: int, seconds: float, tenants: int, profiles: int) -> None:
+@click.option("--runs", default=1_000_000, show_default=True, help="engine: how many runs are stored for comparisons.")
+def bench(name: str | None, deployments: int, seconds: float, tenants: int, profiles: int, runs: int) -> None:
     """Measure a private stack, and print the figures as one JSON object.
 
     Everything runs on this machine, the load generator included. Rates are taken without authentication and with it.
-    "query" takes some minutes and gigabytes, and is measured only when it is named.
+    "query" and "engine" take some minutes and gigabytes, and are measured only when they are named; "engine" takes its
+    sustained rate fifteen times as long as others.
     """
     import json
 
-    from local.bench.run import measure, measure_queries
+    from local.bench.run import measure, measure_engine, measure_queries
     from local.interrupts import as_interrupts
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
     with as_interrupts():
-        figures = (
-            measure_queries(tenants, profiles, seconds, say)
-            if name == "query"
-            else measure(name, deployments, seconds, say)
-        )
+        match name:
+            case "query":
+                figures = measure_queries(tenants, profiles, seconds, say)
+            case "engine":
+                figures = measure_engine(deployments, runs, seconds, say)
+            case _:
+                figures = measure(name, deployments, seconds, say)
     click.echo(json.dumps(figures, indent=2))

@@ -12,3 +12,6 @@ class Noop:
 
     def dispose(self, ctx: ActivityContext) -> ActivityResult:
         return Complete()
+
+    def process(self, ctx: ActivityContext) -> ActivityResult:
+        return Complete()

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from local import seeding, state
-from local.bench import fabric, query, rest, yardsticks
+from local.bench import engine, fabric, query, rest, yardsticks
 from local.stack import Stack
 
 CLIENTS = 8
 _LATENCIES = 60
+_NOOP = Path(__file__).with_name("noop_agent.py")
+_SUSTAINED = 15
+"""The engine's rate is taken so many times as long as others."""
 _REST = 2.5
 """Rest is watched so many times as long as a rate is taken."""
 
@@ -33,7 +36,7 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
         if name == "rest":
             continue
         say(f"a stack {'with' if auth else 'without'} authentication")
-        with _running(auth=auth, agents=[Path(__file__).with_name("noop_agent.py")]) as stack:
+        with _running(auth=auth, agents=[_NOOP]) as stack:
             figures[key] = _figures(stack, name, deployments, seconds, say)
             if not auth and name in {None, "deployment-rate"}:
                 say("bare commits")
@@ -58,6 +61,13 @@ def measure_queries(tenants: int, profiles: int, seconds: float, say: Callable[[
     say("a stack without authentication")
     with _running(auth=False, agents=[]) as stack:
         return {"cores": os.cpu_count(), "query": query.figures(stack, tenants, profiles, seconds, say)}
+
+
+def measure_engine(deployments: int, runs: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
+    """Take the figures of the engine; a JSON object."""
+    say("a stack without authentication")
+    with _running(auth=False, agents=[_NOOP]) as stack:
+        return {"cores": os.cpu_count(), "engine": engine.figures(stack, deployments, runs, seconds * _SUSTAINED, say)}
 
 
 @contextmanager

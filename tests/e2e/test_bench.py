@@ -31,3 +31,17 @@ def test_queries_are_measured_with_as_many_entities_as_one_likes() -> None:
     assert figures["declaring"]["createdMeanwhile"] > 0
     assert figures["longPage"]["raisesByMegabytes"] >= 0
     assert figures["creating"]["ratio"] > 0
+
+
+def test_the_engine_is_measured_under_load_and_at_rest() -> None:
+    done = cfm("bench", "engine", "--deployments", "16", "--runs", "500", "--seconds", "0.1")
+    assert done.returncode == 0, done.stderr
+    engine = json.loads(done.stdout)["engine"]
+    assert engine["deploymentRate"]["active"] == engine["deploymentRate"]["count"] == 16
+    loads = [engine["sustained"], engine["hundredInFlight"], *engine["cost"].values()]
+    assert len(loads) == 5
+    for load in loads:
+        assert load["activitiesPerSecond"] > 0
+        assert load["overheadMs"]["p99"] >= load["overheadMs"]["median"] > 0
+        assert load["cpuMicrosecondsPerActivity"]["postgres"] > 0
+    assert engine["atRestPercent"].keys() >= {"postgres", "nats", "trigger", "events"}
