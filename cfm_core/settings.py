@@ -54,6 +54,8 @@ class Settings:
     """Whether somebody starts this process again when it ends: then one that is beyond help may end itself."""
     completion_url: str = ""
     """The API's address with its version, ``https://host/api/v1alpha1``: agents tell others there to end a waiting activity."""
+    history_days: int = 90
+    """How long the history of orchestrations is kept, in days."""
     log_level: str = "info"
 
     @classmethod
@@ -71,7 +73,7 @@ class Settings:
                 continue
             try:
                 match name:
-                    case "database_pool_size":
+                    case "database_pool_size" | "history_days":
                         values[name] = int(raw)
                     case "supervised":
                         values[name] = raw not in {"", "0", "false"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
@@ -14,16 +15,17 @@ if TYPE_CHECKING:
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
     from cfm_core.provisioning.operations.service import Operations
-    from cfm_core.provisioning.orchestrations.service import Orchestrations
+    from cfm_core.provisioning.orchestrations.service import History, Orchestrations
 
 DEFINITIONS: ServiceType[Definitions] = ServiceType("definitions")
 ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
 ACTIVITY_TYPES: ServiceType[ActivityTypes] = ServiceType("activity-types")
 OPERATIONS: ServiceType[Operations] = ServiceType("operations")
+HISTORY: ServiceType[History] = ServiceType("history")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
 
 
-_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, ENGINE)
+_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ENGINE)
 
 
 class PostgresProvisioningAssembly(ServiceAssembly):
@@ -40,13 +42,14 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.engine.store import PostgresEngine
         from cfm_core.provisioning.operations.service import Operations
         from cfm_core.provisioning.operations.store import PostgresOperations
-        from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+        from cfm_core.provisioning.orchestrations.store import PostgresHistory, PostgresOrchestrations
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
+        context.registry.register(HISTORY, PostgresHistory(database, timedelta(days=context.settings.history_days)))
         context.registry.register(ENGINE, PostgresEngine(database))
 
 
@@ -61,7 +64,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
         from cfm_core.provisioning.activity_types.service import ActivityTypes
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
-        from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
+        from cfm_core.provisioning.memory import MemoryEngine, MemoryHistory, MemoryOrchestrations, Runs
         from cfm_core.provisioning.operations.memory import MemoryOperations
         from cfm_core.provisioning.operations.service import Operations
 
@@ -70,6 +73,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs))
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))
+        context.registry.register(HISTORY, MemoryHistory())
         context.registry.register(ENGINE, MemoryEngine(runs))
 
 

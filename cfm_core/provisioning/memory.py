@@ -7,7 +7,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -96,6 +96,7 @@ class Run:
     error_detail: str = ""
     resend_at: datetime | None = None
     paused: bool = False
+    is_erased: bool = False
     retries: int = 0
     values: dict[str, Any] | None = None
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -255,6 +256,7 @@ class MemoryOrchestrations:
                 activities=run.definition.activities,
                 graph=tuple(_status(self._runs, run, place) for place in range(len(run.nodes))),
                 paused=run.paused,
+                erased=run.is_erased,
                 compensable=is_compensable(self._runs, run),
                 changes_live=_changes_live(run),
                 processing_data=copy(run.processing_data),
@@ -299,6 +301,13 @@ class MemoryOrchestrations:
         with self._runs.lock:
             found = {id_: self.get(id_) for id_ in self._runs.runs}
         return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
+
+
+class MemoryHistory:
+    """See ``History``; a process that forgets everything at its end keeps it until then."""
+
+    def tidy(self) -> int:
+        return 0
 
 
 class MemoryEngine:
@@ -781,6 +790,22 @@ def resolve(
         outputs=dict(outputs),
     )
     _advance(runs, [Move(run, place, ActivityState.DONE, "resolved", reason=reason, outcome=outcome)])
+
+
+def erase(runs: Runs, correlation_id: str) -> tuple[int, list[str]]:
+    """See ``provision_manager.erase_runs``."""
+    found = [run for _, run in sorted(runs.runs.items()) if run.manifest.correlation_id == correlation_id]
+    going = [run.manifest.id for run in found if run.remaining or run.resend_at is not None]
+    if going:
+        return 0, going[:10]
+    fresh = [run for run in found if not run.is_erased]
+    for run in fresh:
+        run.manifest = run.manifest.model_copy(update={"payload": {}})
+        run.values, run.outputs, run.error_detail, run.is_erased = None, {}, "", True
+        run.version += 1
+    ids = {run.manifest.id for run in fresh}
+    runs.history = [replace(told, reason="") if told.orchestration_id in ids else told for told in runs.history]
+    return len(fresh), []
 
 
 def _status(runs: Runs, run: Run, place: int) -> ActivityStatus:

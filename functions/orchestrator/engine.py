@@ -11,8 +11,9 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
-from cfm_core.provisioning.assembly import ENGINE
+from cfm_core.provisioning.assembly import ENGINE, HISTORY
 from cfm_core.provisioning.engine.service import Engine
+from cfm_core.provisioning.orchestrations.service import History
 
 
 @event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, slots=2, requires=[ENGINE])
@@ -31,6 +32,13 @@ def record_activity_results(events: Sequence[CloudEvent[ActivityOutcome]], engin
 def sweep_orchestrations(events: Sequence[CloudEvent[None]], engine: Engine) -> Reply:
     """Take care of what is overdue. Two sweeps at a time share the work."""
     return engine.sweep().reply([event.id for event in events])
+
+
+@event_function(every=timedelta(hours=1), slots=1, requires=[HISTORY])
+def tidy_history(events: Sequence[CloudEvent[None]], history: History) -> Reply:
+    """Forget the history of days long ago, and make room for those to come. Safe at any time, at several places."""
+    history.tidy()
+    return Reply()
 
 
 @event_function(subject=subjects.ACTIVITY_TYPES, data=ActivityTypeAnnouncement, batch=256, slots=1, requires=[ENGINE])

@@ -14,6 +14,8 @@ from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.v1alpha1 import (
     CancelDocument,
     CompensateDocument,
+    ErasedDocument,
+    EraseDocument,
     OperationDocument,
     OrderDocument,
     RerunDocument,
@@ -178,6 +180,21 @@ def resolve_activity(
     resolution = Resolution(document.values, document.outputs)
     run = operations.resolve_activity(orchestration_id, activity_id, order, resolution, expected(request))
     return answers.entity(request, to_entity(run))
+
+
+@http_function(
+    *("POST", "/api/v1alpha1/orchestrations/erase"),
+    scope=PM_WRITE,
+    requires=[OPERATIONS],
+    body=EraseDocument,
+    gives={200: ErasedDocument},
+)
+def erase_orchestrations(request: Request, operations: Operations, document: EraseDocument) -> Response:
+    """Forget what all orchestrations with a correlation id have held and told, such as those of a participant profile.
+
+    That they were, and how they ended, stays; nothing can be done to them any more. Safe to repeat.
+    """
+    return answers.json_value({"erased": operations.erase(document.correlation_id, _order(request, document))})
 
 
 def _order(request: Request, document: OrderDocument) -> Order:

@@ -61,6 +61,9 @@ class MemoryOperations:
         check_storable([reason, resolution.values, resolution.outputs])
         memory.resolve(self._runs, self._runs.runs[id_], ord_, reason, resolution.values, resolution.outputs)
 
+    def erase(self, correlation_id: str) -> tuple[int, list[str]]:
+        return memory.erase(self._runs, correlation_id)
+
     def manifest_of(self, id_: str) -> OrchestrationManifest:
         return self._runs.runs[id_].manifest
 

@@ -62,6 +62,7 @@ _EFFECT = {
 _PARTICIPLES = {
     Action.CANCEL: "cancelled",
     Action.COMPENSATE: "compensated",
+    Action.ERASE: "erased",
     Action.PAUSE: "paused",
     Action.RERUN: "run again",
     Action.RESOLVE: "resolved",
@@ -82,7 +83,13 @@ def has_effect(run: Orchestration, action: Action, *, force: bool = False) -> bo
     if run.state in _EFFECT.get(action, ()):
         return False
     allowed = allowed_actions(run)
-    forced = force and action is Action.COMPENSATE and run.compensable and run.state is OrchestrationState.COMPLETED
+    forced = (
+        force
+        and not run.erased
+        and action is Action.COMPENSATE
+        and run.compensable
+        and run.state is OrchestrationState.COMPLETED
+    )
     if action not in allowed and not forced:
         raise _forbidden(f"orchestration {run.id} is {word_of(run)}", action, allowed)
     if action is Action.COMPENSATE and run.changes_live and not force:

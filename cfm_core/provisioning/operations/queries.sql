@@ -32,6 +32,9 @@ SELECT id
 -- name: hasten_activity
 SELECT id FROM provision_manager.hasten_activity(:id, :ord::smallint, interval '0');
 
+-- name: erase
+SELECT erased, going FROM provision_manager.erase_runs(:correlation_id);
+
 -- name: input
 -- What a run was started with.
 SELECT input FROM provision_manager.orchestration_data WHERE orch_id = :id;

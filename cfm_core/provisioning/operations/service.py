@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.errors import ConflictError
 from cfm_core.provisioning.engine.model import ActivityState, check_id
 from cfm_core.provisioning.operations.model import (
     WHOLE,
@@ -50,6 +51,14 @@ class OperationStore(Protocol):
         ...
 
     def resolve(self, id_: str, ord_: int, reason: str, resolution: Resolution) -> None: ...
+
+    def erase(self, correlation_id: str) -> tuple[int, list[str]]:
+        """Forgets the data of the ended runs with this correlation id.
+
+        Returns:
+            How many there were, and some that have not ended: then nothing is forgotten.
+        """
+        ...
 
     def manifest_of(self, id_: str) -> OrchestrationManifest:
         """What the run was started with."""
@@ -157,6 +166,22 @@ class Operations:
             self._store.resolve(id_, activity.ord, order.reason, resolution)
 
         return self._do_to_activity(Action.RESOLVE, id_, activity_id, order, expected, act)
+
+    def erase(self, correlation_id: str, order: Order) -> int:
+        """Forget what the runs with a correlation id have held and told: for a person whom they were about.
+
+        Their states and times stay. Gives how many there were; asked again, none.
+
+        Raises:
+            ConflictError: some of them have not ended.
+        """
+        with self._store.held(WHOLE):
+            erased, going = self._store.erase(correlation_id)
+            if going:
+                raise ConflictError(f"orchestrations of {correlation_id} have not ended", {"usedBy": going})
+            if erased:
+                self._store.note(f"of {correlation_id}", WHOLE, Action.ERASE, order, "kept", "erased")
+            return erased
 
     def select(self, predicate: str, page: Page) -> JsonPage:
         """One page of what operators have done, in the order in which they did it.

@@ -75,6 +75,12 @@ class PostgresOperations:
             outputs=json.dumps(resolution.outputs) if resolution.outputs else None,
         )
 
+    def erase(self, correlation_id: str) -> tuple[int, list[str]]:
+        if "\0" in correlation_id:
+            return 0, []
+        ((erased, going),) = self._database.rows(SQL["erase"], correlation_id=correlation_id)
+        return erased, going or []
+
     def manifest_of(self, id_: str) -> OrchestrationManifest:
         run = self.get(id_)
         return OrchestrationManifest(

@@ -57,6 +57,18 @@ class ResolveDocument(OrderDocument):
     outputs: dict[str, Any] = Field(default_factory=dict)
 
 
+class EraseDocument(OrderDocument):
+    """``correlationId`` is that of the runs, such as a participant profile's id."""
+
+    correlation_id: str = Field(min_length=1)
+
+
+class ErasedDocument(Document):
+    """How many runs there were."""
+
+    erased: int
+
+
 class OperationDocument(Document):
     """What an operator has done to an orchestration, to one of its activities, or to an activity type."""
 

@@ -11,6 +11,7 @@ from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestra
 class Action(StrEnum):
     CANCEL = "cancel"
     COMPENSATE = "compensate"
+    ERASE = "erase"
     PAUSE = "pause"
     RERUN = "rerun"
     RESOLVE = "resolve"
@@ -33,6 +34,8 @@ _LIVE = frozenset({ActivityState.READY, ActivityState.DISPATCHED, ActivityState.
 
 def allowed_actions(run: Orchestration) -> tuple[Action, ...]:
     """What may be done to the whole run."""
+    if run.erased:
+        return ()
     if run.state is OrchestrationState.RUNNING:
         return (Action.RESUME if run.paused else Action.PAUSE, Action.CANCEL)
     actions = _ALLOWED.get(run.state, ())
@@ -41,6 +44,8 @@ def allowed_actions(run: Orchestration) -> tuple[Action, ...]:
 
 def allowed_activity_actions(run: Orchestration, activity: ActivityStatus) -> tuple[Action, ...]:
     """What may be done to one activity of the run."""
+    if run.erased:
+        return ()
     if run.state is OrchestrationState.RUNNING:
         if activity.state is ActivityState.BACKOFF:
             return (Action.RETRY, Action.RESOLVE)

@@ -58,6 +58,8 @@ class Orchestration:
     graph: tuple[ActivityStatus, ...]
     """The same activities as far as they are, in the order of the definition."""
     paused: bool = False
+    erased: bool = False
+    """Whether its data are gone, because they were about somebody."""
     compensable: bool = False
     """Whether its template has a definition that undoes it."""
     changes_live: bool = False

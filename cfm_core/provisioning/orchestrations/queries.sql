@@ -7,7 +7,7 @@ SELECT id, subject
 -- One orchestration with its definition, its data, and how far its activities are. Gives 0 or 1 row.
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
-       o.paused, provision_manager.is_compensable(o), provision_manager.changes_live(o),
+       o.paused, o.is_erased, provision_manager.is_compensable(o), provision_manager.changes_live(o),
        (SELECT jsonb_agg(jsonb_build_object(
                  'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
                  'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
@@ -46,3 +46,6 @@ SELECT n.activity_id, n.type, h.dispatch, h.attempt, h.kind, h.reason, h.dispatc
     ON h.orch_id = o.id AND h.phase = o.phase AND n.def_id = o.def_id
  WHERE o.id = :id
  ORDER BY h.at, h.ord;
+
+-- name: keep_history
+SELECT provision_manager.keep_history(:kept::interval);

@@ -55,6 +55,14 @@ class Orchestrations(Protocol):
         ...
 
 
+class History(Protocol):
+    """What is kept of how attempts have ended, by the day."""
+
+    def tidy(self) -> int:
+        """Forget what is older than it is kept, and make room for the days to come; gives how many days that were."""
+        ...
+
+
 def can_end(state: ActivityState, token: str | None, ending: Ending) -> bool:
     """Whether an activity in ``state``, last dispatched with ``token``, can be ended; False where that has happened already.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 from pydantic import TypeAdapter
 
@@ -97,7 +98,7 @@ class PostgresOrchestrations:
         if row is None:
             return None
         (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, processing_data, output_data, paused, compensable, changes_live, graph = row[9:]
+        activities, processing_data, output_data, paused, erased, compensable, changes_live, graph = row[9:]
         return Orchestration(
             id=id_,
             version=version,
@@ -111,8 +112,20 @@ class PostgresOrchestrations:
             activities=tuple(activity_from_json(activity) for activity in activities),
             graph=tuple(_STATUS.validate_python(one) for one in graph),
             paused=paused,
+            erased=erased,
             compensable=compensable,
             changes_live=changes_live,
             processing_data=processing_data,
             output_data=output_data,
         )
+
+
+class PostgresHistory:
+    """See ``History``."""
+
+    def __init__(self, database: Database, kept: timedelta) -> None:
+        self._database = database
+        self._kept = kept
+
+    def tidy(self) -> int:
+        return int(self._database.value(SQL["keep_history"], kept=self._kept))

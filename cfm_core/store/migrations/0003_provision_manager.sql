@@ -105,6 +105,7 @@ CREATE TABLE provision_manager.orchestration (
   remaining      integer NOT NULL,                -- activities of the phase that have not ended
   paused         boolean NOT NULL DEFAULT false,  -- nothing is sent
   retries        integer NOT NULL DEFAULT 0,      -- how often an operator has let it go on after its end
+  is_erased      boolean NOT NULL DEFAULT false,  -- its data are gone, because they were about a person
   error_detail   text NOT NULL DEFAULT '',
   resend_at      timestamptz,                     -- when the compensation's manifest is sent again; null: no need
   state_at       timestamptz NOT NULL,
@@ -174,7 +175,7 @@ CREATE TABLE provision_manager.activity_output (
   PRIMARY KEY (orch_id, phase, ord)
 );
 
--- How each dispatch ended; only ever added to.
+-- How each dispatch ended; only ever added to, and dropped by the day.
 CREATE TABLE provision_manager.history (
   at            timestamptz NOT NULL,
   orch_id       text COLLATE "C" NOT NULL,
@@ -186,9 +187,53 @@ CREATE TABLE provision_manager.history (
   dispatched_at timestamptz,
   next_at       timestamptz,
   reason        text NOT NULL DEFAULT ''
-);
+) PARTITION BY RANGE (at);
 
 CREATE INDEX history_of ON provision_manager.history (orch_id);
+-- What is told on a day for which nobody has made a partition is not lost.
+CREATE TABLE provision_manager.history_of_other_days PARTITION OF provision_manager.history DEFAULT;
+
+-- Makes the partitions of the days to come, and drops those of days longer than ``kept`` ago. Gives how many it has made and
+-- dropped. Whoever comes second leaves it to the first.
+CREATE FUNCTION provision_manager.keep_history(kept interval) RETURNS integer
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  changed integer := 0;
+  today   date := (now() AT TIME ZONE 'UTC')::date;
+  day     date;
+  old     record;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('provision_manager.history', 0)) THEN
+    RETURN 0;
+  END IF;
+  -- Rather next time than hold up whoever tells something.
+  SET LOCAL lock_timeout = '2s';
+  FOR day IN SELECT today + n FROM generate_series(0, 2) n LOOP
+    CONTINUE WHEN to_regclass('provision_manager.history_' || to_char(day, 'YYYYMMDD')) IS NOT NULL
+               OR EXISTS (SELECT FROM provision_manager.history_of_other_days o
+                           WHERE o.at >= day::timestamp AT TIME ZONE 'UTC' AND o.at < (day + 1)::timestamp AT TIME ZONE 'UTC');
+    EXECUTE format('CREATE TABLE provision_manager.%I PARTITION OF provision_manager.history FOR VALUES FROM (%L) TO (%L)',
+                   'history_' || to_char(day, 'YYYYMMDD'), day || ' 00:00:00+00', day + 1 || ' 00:00:00+00');
+    changed := changed + 1;
+  END LOOP;
+  FOR old IN
+    SELECT c.relname
+      FROM pg_inherits i
+      JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = 'provision_manager.history'::regclass
+       AND c.relname ~ '^history_[0-9]{8}$'
+       AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= (now() - kept) AT TIME ZONE 'UTC'
+  LOOP
+    EXECUTE format('DROP TABLE provision_manager.%I', old.relname);
+    changed := changed + 1;
+  END LOOP;
+  DELETE FROM provision_manager.history_of_other_days o WHERE o.at < now() - kept;
+  RETURN changed;
+END
+$$;
+
+SELECT provision_manager.keep_history(interval '1000 years');
 
 -- What operators have done, and why; only ever added to.
 CREATE TABLE provision_manager.operation (
@@ -1099,5 +1144,31 @@ BEGIN
     FROM provision_manager.orchestration o
    WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = place AND a.state = 'BACKOFF';
   RETURN QUERY SELECT * FROM provision_manager.release(ARRAY[run], clock_timestamp(), lease);
+END
+$$;
+
+-- Forgets what the ended runs with a correlation id have held and told of whom they were about; that they were, and how they
+-- ended, stays. Gives how many there were, and the ids of some that have not ended: then nothing is forgotten.
+CREATE FUNCTION provision_manager.erase_runs(correlation text, OUT erased integer, OUT going text[])
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  ids text[];
+BEGIN
+  SELECT array_agg(o.id), array_agg(o.id) FILTER (WHERE o.remaining > 0 OR o.resend_at IS NOT NULL)
+    INTO ids, going
+    FROM (SELECT o.* FROM provision_manager.orchestration o WHERE o.correlation_id = correlation ORDER BY o.id FOR UPDATE) o;
+  erased := 0;
+  IF ids IS NULL OR going IS NOT NULL THEN
+    going := going[1:10];
+    RETURN;
+  END IF;
+  UPDATE provision_manager.orchestration_data d SET input = '{}', values = NULL, outputs = '{}' WHERE d.orch_id = ANY (ids);
+  DELETE FROM provision_manager.activity_output a WHERE a.orch_id = ANY (ids);
+  UPDATE provision_manager.history h SET reason = '' WHERE h.orch_id = ANY (ids) AND h.reason <> '';
+  UPDATE provision_manager.orchestration o
+     SET is_erased = true, error_detail = '', version = o.version + 1
+   WHERE o.id = ANY (ids) AND NOT o.is_erased;
+  GET DIAGNOSTICS erased = ROW_COUNT;
 END
 $$;

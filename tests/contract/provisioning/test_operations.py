@@ -475,6 +475,45 @@ def test_a_run_is_run_again_with_what_it_began_with(world: World, driver: Driver
         world.operations.rerun("o", ORDER, new_id="x" * 513)
 
 
+# Erasing ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_ended_runs_have_held_of_somebody_is_erased(world: World, driver: Driver) -> None:
+    define(world, one=CHAIN)
+    driver.start(manifest("o", "one", name="Ann"), manifest("p", "one", name="Bob"))
+    driver.complete("o", "a", values={"mail": "ann@example.org"}, outputs={"did": "did:web:ann"})
+    driver.record(driver.outcome("o", "b", OutcomeKind.FATAL, reason="no such person as Ann"))
+    before = world.orchestrations.get("o")
+    assert world.operations.erase("of o", ORDER) == 1
+    after = world.orchestrations.get("o")
+    assert (after.processing_data, after.output_data, after.error_detail) == ({}, {}, "")
+    assert (after.state, after.state_at, after.completed) == (before.state, before.state_at, before.completed)
+    assert after.version > before.version
+    assert [(one.outcome, one.reason) for one in world.orchestrations.history("o")] == [("complete", ""), ("fatal", "")]
+    assert world.orchestrations.get("p").processing_data == {"name": "Bob"}
+    for act in (world.operations.retry, world.operations.rerun):
+        with pytest.raises(ConflictError) as refused:
+            act("o", ORDER)
+        assert refused.value.context == {"allowedActions": []}
+    assert world.operations.erase("of o", ORDER) == 0
+    assert world.operations.erase("of nobody", ORDER) == world.operations.erase("a\0b", ORDER) == 0
+    assert actions(world) == ["erase"]
+
+
+def test_nothing_is_erased_while_a_run_goes_on(world: World, driver: Driver) -> None:
+    define(world, deploy=ONE, dispose=ONE)
+    driver.start(manifest("o", DEPLOY, name="Ann"))
+    with pytest.raises(ConflictError) as refused:
+        world.operations.erase("of o", ORDER)
+    assert refused.value.context == {"usedBy": ["o"]}
+    (undo,) = manifests(driver.record(driver.outcome("o", "a", OutcomeKind.FATAL)).outbox)
+    with pytest.raises(ConflictError):
+        world.operations.erase("of o", ORDER)
+    driver.start(undo)
+    driver.complete(undo.id, "a")
+    assert world.operations.erase("of o", ORDER) == 2
+
+
 # In general -------------------------------------------------------------------------------------------------------------
 
 
