@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from cfm_core.provisioning.engine.service import Engine
     from cfm_core.provisioning.operations.service import Operations
     from cfm_core.provisioning.orchestrations.service import Orchestrations
+    from cfm_core.provisioning.schedules.service import Schedules
+    from cfm_core.provisioning.schedules.sweep import DueStarts
 
 DEFINITIONS: ServiceType[Definitions] = ServiceType("definitions")
 ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
 OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
+SCHEDULES: ServiceType[Schedules] = ServiceType("schedules")
+DUE_STARTS: ServiceType[DueStarts] = ServiceType("due starts")
 
 
-_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ENGINE)
+_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ENGINE, SCHEDULES, DUE_STARTS)
 
 
 class PostgresProvisioningAssembly(ServiceAssembly):
@@ -33,16 +37,23 @@ class PostgresProvisioningAssembly(ServiceAssembly):
 
     def init(self, context: InitContext) -> None:
         from cfm_core.provisioning.definitions.store import PostgresDefinitions
+        from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
         from cfm_core.provisioning.engine.store import PostgresEngine
         from cfm_core.provisioning.operations.service import Operations
         from cfm_core.provisioning.operations.store import PostgresOperations
         from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+        from cfm_core.provisioning.schedules.service import Schedules
+        from cfm_core.provisioning.schedules.store import PostgresSchedules
+        from cfm_core.provisioning.schedules.sweep import DueStarts
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ENGINE, PostgresEngine(database))
+        schedules = PostgresSchedules(database)
+        context.registry.register(SCHEDULES, Schedules(schedules))
+        context.registry.register(DUE_STARTS, DueStarts([schedules, PostgresDelayedStarts(database)]))
 
 
 class MemoryProvisioningAssembly(ServiceAssembly):
@@ -54,15 +65,22 @@ class MemoryProvisioningAssembly(ServiceAssembly):
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
+        from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
         from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
         from cfm_core.provisioning.operations.memory import MemoryOperations
         from cfm_core.provisioning.operations.service import Operations
+        from cfm_core.provisioning.schedules.memory import MemorySchedules
+        from cfm_core.provisioning.schedules.service import Schedules
+        from cfm_core.provisioning.schedules.sweep import DueStarts
 
         runs = Runs(system_clock)
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs))
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ENGINE, MemoryEngine(runs))
+        schedules = MemorySchedules(runs)
+        context.registry.register(SCHEDULES, Schedules(schedules))
+        context.registry.register(DUE_STARTS, DueStarts([schedules, MemoryDelayedStarts(runs)]))
 
 
 def provisioning_assembly(settings: Settings) -> ServiceAssembly:

@@ -44,6 +44,7 @@ from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
+from cfm_core.provisioning.schedules.model import Schedule
 from cfm_core.provisioning.storable import check_storable, copy, is_storable
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
@@ -135,6 +136,22 @@ class Move:
 
 
 @dataclass(slots=True)
+class Delayed:
+    """An orchestration that is to start later; see ``provision_manager.delayed_start``."""
+
+    manifest: OrchestrationManifest
+    start_at: datetime
+    created_at: datetime
+    state_at: datetime
+    state: OrchestrationState = OrchestrationState.SCHEDULED
+    version: int = 0
+    error_detail: str = ""
+
+    def end(self, state: OrchestrationState, reason: str, at: datetime) -> None:
+        self.state, self.error_detail, self.state_at, self.version = state, reason, at, self.version + 1
+
+
+@dataclass(slots=True)
 class Runs:
     """What definitions, orchestrations and engine share. Whoever reads or writes holds ``lock``."""
 
@@ -145,6 +162,8 @@ class Runs:
     definitions: dict[str, OrchestrationDefinition] = field(default_factory=dict)
     announced: dict[str, ActivityTypeAnnouncement] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
+    delayed: dict[str, Delayed] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
     dead_letters: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
@@ -175,19 +194,24 @@ class MemoryOrchestrations:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    def start(self, manifest: OrchestrationManifest) -> Orchestration:
+    def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
         check_storable(manifest.model_dump())
         with self._runs.lock:
-            _start(self._runs, [manifest])
-            if manifest.id not in self._runs.runs:
-                raise unknown_type(manifest.orchestration_type)
+            if manifest.id not in self._runs.runs and manifest.id not in self._runs.delayed:
+                if manifest.orchestration_type not in self._runs.definitions:
+                    raise unknown_type(manifest.orchestration_type)
+                if start_at is None:
+                    _start(self._runs, [manifest])
+                else:
+                    now = self._runs.clock()
+                    self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now)
             return self.get(manifest.id)
 
     def get(self, orchestration_id: str) -> Orchestration:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
-                raise NotFoundError("orchestration", orchestration_id)
+                return self._get_delayed(orchestration_id)
             return Orchestration(
                 id=run.manifest.id,
                 version=run.version,
@@ -207,6 +231,27 @@ class MemoryOrchestrations:
                 output_data=copy(run.outputs),
             )
 
+    def _get_delayed(self, orchestration_id: str) -> Orchestration:
+        delayed = self._runs.delayed.get(orchestration_id)
+        if delayed is None:
+            raise NotFoundError("orchestration", orchestration_id)
+        definition = self._runs.definitions.get(delayed.manifest.orchestration_type)
+        return Orchestration(
+            id=orchestration_id,
+            version=delayed.version,
+            correlation_id=delayed.manifest.correlation_id,
+            tenant_id=delayed.manifest.tenant_id,
+            type=delayed.manifest.orchestration_type,
+            state=delayed.state,
+            state_at=delayed.state_at,
+            created_at=delayed.created_at,
+            error_detail=delayed.error_detail,
+            activities=definition.activities if definition else (),
+            graph=(),
+            processing_data=copy(delayed.manifest.payload),
+            start_at=delayed.start_at,
+        )
+
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
@@ -223,7 +268,8 @@ class MemoryOrchestrations:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
-                raise NotFoundError("orchestration", orchestration_id)
+                self._get_delayed(orchestration_id)
+                return []
             return [
                 Attempt(
                     activity_id=run.nodes[told.ord].id,
@@ -320,6 +366,13 @@ class MemoryEngine:
         with self._runs.lock:
             self._runs.announced |= {one.activity_type: one for one in announcements}
         return Progress()
+
+
+def start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> tuple[list[OutboxRow], set[str]]:
+    """See ``engine.starting.start``."""
+    wanted = list(manifests)
+    rows = _start(runs, wanted)
+    return rows, {manifest.id for manifest in wanted if manifest.id in runs.runs}
 
 
 def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:

@@ -6,8 +6,8 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ from cfm_core.provisioning.definitions.model import (
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDefinitionDocument, activity_from_json
+from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
+from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.engine.store import PostgresEngine
@@ -35,6 +37,10 @@ from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+from cfm_core.provisioning.schedules.memory import MemorySchedules
+from cfm_core.provisioning.schedules.service import Schedules
+from cfm_core.provisioning.schedules.store import PostgresSchedules
+from cfm_core.provisioning.schedules.sweep import DueStarts
 from cfm_core.query import Everything, Page
 from cfm_core.store.database import Database, connect
 from local.servers.postgres import EmbeddedPostgres
@@ -59,6 +65,8 @@ class World(Protocol):
     engine: Engine
     orchestrations: Orchestrations
     operations: Operations
+    schedules: Schedules
+    due_starts: DueStarts
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]: ...
 
@@ -72,6 +80,14 @@ class World(Protocol):
 
     def let_time_pass(self) -> None:
         """Make overdue whatever waits for time."""
+        ...
+
+    def set_next(self, schedule_id: str, at: datetime) -> None:
+        """Make ``at`` the next time of a schedule."""
+        ...
+
+    def set_start(self, orchestration_id: str, at: datetime) -> None:
+        """Make ``at`` the time of a delayed start."""
         ...
 
     def outbox(self) -> list[str]:
@@ -94,6 +110,9 @@ class PostgresWorld:
         self.engine: Engine = PostgresEngine(database)
         self.orchestrations: Orchestrations = PostgresOrchestrations(database)
         self.operations = Operations(PostgresOperations(database))
+        schedules = PostgresSchedules(database)
+        self.schedules = Schedules(schedules)
+        self.due_starts = DueStarts([schedules, PostgresDelayedStarts(database)])
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
@@ -132,6 +151,20 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
 
+    def set_next(self, schedule_id: str, at: datetime) -> None:
+        self.database.rows(
+            "UPDATE provision_manager.schedule SET next_at = :at::timestamptz WHERE id = :id",
+            id=schedule_id,
+            at=at.isoformat(),
+        )
+
+    def set_start(self, orchestration_id: str, at: datetime) -> None:
+        self.database.rows(
+            "UPDATE provision_manager.delayed_start SET start_at = :at::timestamptz WHERE id = :id",
+            id=orchestration_id,
+            at=at.isoformat(),
+        )
+
     def outbox(self) -> list[str]:
         return [row.subject for row in self.rows()]
 
@@ -151,6 +184,9 @@ class MemoryWorld:
         self.engine: Engine = MemoryEngine(self.runs)
         self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
         self.operations = Operations(MemoryOperations(self.runs))
+        schedules = MemorySchedules(self.runs)
+        self.schedules = Schedules(schedules)
+        self.due_starts = DueStarts([schedules, MemoryDelayedStarts(self.runs)])
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         run = self.runs.runs.get(orchestration_id)
@@ -180,6 +216,12 @@ class MemoryWorld:
             for node in run.nodes:
                 node.due_at = node.due_at and now
 
+    def set_next(self, schedule_id: str, at: datetime) -> None:
+        self.runs.schedules[schedule_id] = replace(self.runs.schedules[schedule_id], next_at=at)
+
+    def set_start(self, orchestration_id: str, at: datetime) -> None:
+        self.runs.delayed[orchestration_id].start_at = at
+
     def outbox(self) -> list[str]:
         return [row.subject for row in self.runs.outbox]
 
@@ -208,6 +250,7 @@ def empty(database: Database) -> None:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
             *("history", "operation", "dead_letter", "definition", "activity_definition", "activity_type_policy"),
+            *("schedule", "delayed_start"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
             tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608
