@@ -10,6 +10,7 @@ from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
+    from cfm_core.provisioning.dead_letters.service import DeadLetters
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
     from cfm_core.provisioning.operations.service import Operations
@@ -23,9 +24,10 @@ OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
 SCHEDULES: ServiceType[Schedules] = ServiceType("schedules")
 DUE_STARTS: ServiceType[DueStarts] = ServiceType("due starts")
+DEAD_LETTERS: ServiceType[DeadLetters] = ServiceType("dead letters")
 
 
-_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ENGINE, SCHEDULES, DUE_STARTS)
+_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ENGINE, SCHEDULES, DUE_STARTS, DEAD_LETTERS)
 
 
 class PostgresProvisioningAssembly(ServiceAssembly):
@@ -36,6 +38,8 @@ class PostgresProvisioningAssembly(ServiceAssembly):
     requires = (DATABASE,)
 
     def init(self, context: InitContext) -> None:
+        from cfm_core.provisioning.dead_letters.service import DeadLetters
+        from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
         from cfm_core.provisioning.definitions.store import PostgresDefinitions
         from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
         from cfm_core.provisioning.engine.store import PostgresEngine
@@ -54,6 +58,7 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         schedules = PostgresSchedules(database)
         context.registry.register(SCHEDULES, Schedules(schedules))
         context.registry.register(DUE_STARTS, DueStarts([schedules, PostgresDelayedStarts(database)]))
+        context.registry.register(DEAD_LETTERS, DeadLetters(PostgresDeadLetters(database)))
 
 
 class MemoryProvisioningAssembly(ServiceAssembly):
@@ -64,6 +69,8 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
+        from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
+        from cfm_core.provisioning.dead_letters.service import DeadLetters
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
         from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
         from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
@@ -81,6 +88,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         schedules = MemorySchedules(runs)
         context.registry.register(SCHEDULES, Schedules(schedules))
         context.registry.register(DUE_STARTS, DueStarts([schedules, MemoryDelayedStarts(runs)]))
+        context.registry.register(DEAD_LETTERS, DeadLetters(MemoryDeadLetters(runs)))
 
 
 def provisioning_assembly(settings: Settings) -> ServiceAssembly:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -22,8 +23,9 @@ from cfm_core.contracts.activity import (
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import NotFoundError, ValidationError
+from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationDefinition
-from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, response_to
+from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, refused_event, response_to
 from cfm_core.provisioning.engine.model import (
     ENDED,
     LEASE_SLACK,
@@ -165,7 +167,8 @@ class Runs:
     delayed: dict[str, Delayed] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
-    dead_letters: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
+    dead_letters: dict[int, DeadLetter] = field(default_factory=dict)
+    buried: int = 0
     outbox: list[OutboxRow] = field(default_factory=list)
 
     def put(self, subject: str, events: Sequence[EventDict]) -> list[OutboxRow]:
@@ -175,6 +178,16 @@ class Runs:
         row = OutboxRow(len(self.outbox) + 1, subject, [copy(event) for event in events])
         self.outbox.append(row)
         return [row]
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep a dead letter under the next number."""
+        self.buried += 1
+        self.dead_letters[self.buried] = replace(letter, id=self.buried)
+
+    def refuse(self, subject: str, document: dict[str, Any], reason: str) -> None:
+        """Keep what a step could not take in."""
+        event = json.dumps(refused_event(subject, document))
+        self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
 
     def policy(self, activity_type: str) -> Policy:
         """The definition's word, else the agent's, else the default."""
@@ -311,7 +324,7 @@ class MemoryEngine:
                     check_storable(manifest.model_dump())
                 except ValidationError as error:
                     progress.refused[place] = str(error)
-                    self._runs.dead_letters.append((subjects.MANIFESTS, manifest.to_json(), str(error)))
+                    self._runs.refuse(subjects.MANIFESTS, manifest.to_json(), str(error))
                     answer = response_to(manifest, success=False, error_detail=str(error), properties={})
                     if is_storable(answer):
                         progress.outbox += self._runs.put(subjects.RESPONSES, [answer])
@@ -332,7 +345,7 @@ class MemoryEngine:
                     check_storable(outcome.model_dump(exclude={"after"}))
                 except ValidationError as error:
                     progress.refused[place] = str(error)
-                    self._runs.dead_letters.append((subjects.RESULTS, outcome.to_json(), str(error)))
+                    self._runs.refuse(subjects.RESULTS, outcome.to_json(), str(error))
                     taken.append(as_failure(outcome, error))
                 else:
                     taken.append(outcome)

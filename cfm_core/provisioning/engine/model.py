@@ -93,7 +93,7 @@ class Progress:
     def reply(self, event_ids: Sequence[str]) -> Reply:
         """The answer to the trigger; ``event_ids`` are those of the items, in their order."""
         failures: Mapping[str, Failure] = {
-            event_ids[place]: Failure(REFUSED, reason) for place, reason in self.refused.items()
+            event_ids[place]: Failure(REFUSED, reason, kept=True) for place, reason in self.refused.items()
         }
         return Reply(failures=dict(failures), outbox=self.outbox)
 

@@ -99,7 +99,8 @@ def test_an_id_that_no_path_can_name_is_refused(world: World, id_: str) -> None:
 
 def test_what_could_never_start_anything_is_refused(world: World) -> None:
     define(world, one=ONE)
-    for said in ({"cron": "61 * * * *"}, {"time_zone": "Nowhere"}, {"cron": "0 0 */40 2 MON#5"}):
+    wrong: list[dict[str, Any]] = [{"cron": "61 * * * *"}, {"time_zone": "Nowhere"}, {"cron": "0 0 */40 2 MON#5"}]
+    for said in wrong:
         for paused in (True, False):
             with pytest.raises(ValidationError):
                 world.schedules.create(new(**said, paused=paused))
@@ -137,11 +138,12 @@ def test_put_again_a_schedule_keeps_its_next_time_unless_its_times_are_others(wo
 
 def test_schedules_are_listed_by_id_and_searched(world: World) -> None:
     define(world, one=ONE, two=ONE)
-    for id_, said in {
+    given: dict[str, dict[str, Any]] = {
         "b": {"orchestration_type": "two", "paused": True},
         "a": {"payload": {"k": {"n": 5}}, "time_zone": "Asia/Tokyo"},
         "c": {},
-    }.items():
+    }
+    for id_, said in given.items():
         world.schedules.put(id_, new(**said))
 
     def found(predicate: str) -> list[str]:

@@ -16,6 +16,9 @@ from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
+from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
+from cfm_core.provisioning.dead_letters.service import DeadLetters
+from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.definitions.memory import MemoryDefinitions
 from cfm_core.provisioning.definitions.model import (
     Activity,
@@ -65,6 +68,7 @@ class World(Protocol):
     engine: Engine
     orchestrations: Orchestrations
     operations: Operations
+    letters: DeadLetters
     schedules: Schedules
     due_starts: DueStarts
 
@@ -110,6 +114,7 @@ class PostgresWorld:
         self.engine: Engine = PostgresEngine(database)
         self.orchestrations: Orchestrations = PostgresOrchestrations(database)
         self.operations = Operations(PostgresOperations(database))
+        self.letters = DeadLetters(PostgresDeadLetters(database))
         schedules = PostgresSchedules(database)
         self.schedules = Schedules(schedules)
         self.due_starts = DueStarts([schedules, PostgresDelayedStarts(database)])
@@ -184,6 +189,7 @@ class MemoryWorld:
         self.engine: Engine = MemoryEngine(self.runs)
         self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
         self.operations = Operations(MemoryOperations(self.runs))
+        self.letters = DeadLetters(MemoryDeadLetters(self.runs))
         schedules = MemorySchedules(self.runs)
         self.schedules = Schedules(schedules)
         self.due_starts = DueStarts([schedules, MemoryDelayedStarts(self.runs)])
@@ -229,7 +235,7 @@ class MemoryWorld:
         return self.runs.outbox
 
     def dead_letters(self) -> list[str]:
-        return [subject for subject, _, _ in self.runs.dead_letters]
+        return [letter.subject for letter in self.runs.dead_letters.values()]
 
 
 @contextlib.contextmanager

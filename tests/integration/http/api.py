@@ -111,6 +111,8 @@ def fabric(api: Api) -> Fabric:
     assert deployed.status == 202, deployed
     index = api.post("/query-indexes", {"entity": "tenants", "path": "properties.n", "kind": "number"})
     assert index.status == 202, index
+    schedule = api.put(f"/schedules/{tenant}", {"cron": "0 3 * * *", "orchestrationType": "some.type"})
+    assert schedule.status == 201, schedule
     role = api.post("/roles", {"name": tenant}).json["id"]
     user = api.post("/users", {"subject": tenant, "roleIds": [role]}).json["id"]
     return Fabric(
@@ -126,6 +128,7 @@ def fabric(api: Api) -> Fabric:
             "orchestrations": manifest,
             "activities": "a",
             "query-indexes": index.json["id"],
+            "schedules": tenant,
             "roles": role,
             "users": user,
         },

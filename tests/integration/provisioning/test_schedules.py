@@ -167,8 +167,14 @@ def test_a_delayed_start_is_cancelled_or_started_and_never_both(world: PostgresW
     for n in range(10):
         id_ = f"d{n}"
         world.orchestrations.start(manifest(id_, "one"), PAST)
-        work = [lambda: due_starts(pool).sweep(), lambda id_=id_: operations.cancel(id_, ORDER)]
-        at_once(lambda number, work=work: work[number % 2](), 2)
+
+        def work(number: int, id_: str = id_) -> None:
+            if number:
+                operations.cancel(id_, ORDER)
+            else:
+                due_starts(pool).sweep()
+
+        at_once(work, 2)
         assert operations.cancel(id_, ORDER).state in {"CANCELLED", "CANCELLING"}
         assert due_starts(pool).sweep().outbox == []
     assert broken(pool) == {}
