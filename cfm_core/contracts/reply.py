@@ -1,6 +1,6 @@
 """What an event function answers to the trigger that called it.
 
-    {"failures": [{"id": "...", "status": 503, "reason": "...", "retryAfter": 5}],
+    {"failures": [{"id": "...", "status": 503, "reason": "...", "retryAfter": 5, "kept": false}],
      "outbox":   [{"id": 17, "subject": "event.cfm.activity.x", "events": [{...}]}],
      "events":   [{...}]}
 
@@ -30,12 +30,13 @@ class OutboxRow:
 class Failure:
     """Why one event did not take effect: an HTTP status in the sense of the delivery contract, and a reason.
 
-    ``retry_after`` is in seconds.
+    ``retry_after`` is in seconds. One that is ``kept`` is a dead letter already.
     """
 
     status: int
     reason: str
     retry_after: float | None = None
+    kept: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class Reply:
             document["failures"] = [
                 {"id": event_id, "status": failure.status, "reason": failure.reason}
                 | ({} if failure.retry_after is None else {"retryAfter": failure.retry_after})
+                | ({"kept": True} if failure.kept else {})
                 for event_id, failure in self.failures.items()
             ]
         if self.outbox:
@@ -69,7 +71,9 @@ class Reply:
         """
         return cls(
             {
-                str(item["id"]): Failure(int(item["status"]), str(item["reason"]), item.get("retryAfter"))
+                str(item["id"]): Failure(
+                    int(item["status"]), str(item["reason"]), item.get("retryAfter"), kept=item.get("kept") is True
+                )
                 for item in document.get("failures", ())
             },
             [

@@ -19,11 +19,8 @@ ACTIVITY_STREAM = "cfm-activities"
 ACTIVITY_STREAM_SUBJECTS = ("event.cfm.>",)
 RESULTS = "event.cfm.result"
 ACTIVITY_TYPES = "event.cfm.activity-types"
+DEAD_LETTERS = "event.cfm.dead-letter"
 _ACTIVITY = "event.cfm.activity."
-
-DEAD_LETTER_STREAM = "cfm-dead-letters"
-DEAD_LETTER_STREAM_SUBJECTS = ("event.dead-letter.>",)
-_DEAD_LETTER = "event.dead-letter."
 
 CONTRACT_SUBJECTS = frozenset({MANIFESTS, RESPONSES})
 """Here a message's body is the bare JSON document of the contract, the CloudEvent's attributes are headers."""
@@ -35,11 +32,6 @@ _RESERVED = frozenset({"cfm-orchestration", "cfm-orchestration-response"})
 def activity(activity_type: str) -> str:
     """The subject of the events that ask an agent for activities of this type."""
     return _ACTIVITY + activity_type
-
-
-def dead_letter(subject: str) -> str:
-    """Where events of ``subject`` go that no delivery can help."""
-    return _DEAD_LETTER + subject
 
 
 def is_activity_type(name: str) -> bool:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
-import json
 import logging
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import RecoverableError, TooLargeError, ValidationError
-from cfm_core.eventing.cloudevents import BATCH, STRUCTURED, from_nats, to_nats
+from cfm_core.eventing.cloudevents import BATCH, event, from_nats, to_nats
 from cfm_core.eventing.entries import Entry, batch_body
 from cfm_core.eventing.jetstream import EVENTS_PER_MESSAGE, Consumer, JetStream, Message
 from cfm_core.eventing.lanes import Lane, Post
+from cfm_core.eventing.outcomes import SOURCE
 from cfm_core.eventing.relay import Relay
 from cfm_core.eventing.targets import Target
 from cfm_core.eventing.verdicts import delay, jitter
 
 log = logging.getLogger(__name__)
+
+DEAD_LETTER_EVENT = "cfm.dead-letter"
 
 _BYTES_PER_MESSAGE = 512 * 1024
 _MOST_PUBLISHED_AT_ONCE = 64
@@ -158,28 +161,42 @@ class Switchboard:
     async def bury(self, target: Target, entry: Entry, reason: str) -> None:
         """Make a dead letter of one event."""
         log.error("%s: event %s becomes a dead letter: %s", target.name, entry.id, reason)
-        await self._jetstream.publish(
-            subjects.dead_letter(target.subject),
-            json.dumps(entry.event, separators=(",", ":")).encode(),
-            _letter_headers(target, reason, entry.attempts, {"Content-Type": STRUCTURED}),
-            f"dead.{_message_id([entry])}",
-        )
+        await self._file(target, _message_id([entry]), reason, max(entry.attempts, 1), {"event": entry.event})
 
     async def _bury_message(self, target: Target, message: Message, reason: str) -> None:
         log.error("%s: a message cannot be read and becomes a dead letter: %s", target.name, reason)
         try:
-            await self._jetstream.publish(
-                subjects.dead_letter(target.subject),
-                message.body,
-                _letter_headers(target, reason, message.deliveries, message.headers),
-                f"dead.{message.id}",
-            )
-        except (RecoverableError, TooLargeError) as error:
+            raw: dict[str, object] = {"raw": base64.b64encode(message.body).decode()}
+            await self._file(target, message.id, reason, message.deliveries, raw)
+        except RecoverableError as error:
             log.warning("%s: the message stays, it cannot be made a dead letter: %s", target.name, error)
             message.expect(1)
             message.given_back(delay(message.deliveries, spread=jitter()))
         else:
             message.terminate()
+
+    async def _file(self, target: Target, key: str, reason: str, deliveries: int, content: dict[str, object]) -> None:
+        """Send a dead letter to where they are kept, and come back once it is there, or safe in JetStream.
+
+        Raises:
+            RecoverableError: not now.
+        """
+        if target.subject == subjects.DEAD_LETTERS:
+            # A letter about a letter would help nobody; this one is tried again until somebody keeps it.
+            raise RecoverableError("a dead letter was not kept")
+        notice = {
+            "key": key,
+            "subject": target.subject,
+            "target": target.name,
+            "reason": reason,
+            "deliveries": deliveries,
+        }
+        letter = event(
+            type=DEAD_LETTER_EVENT, source=SOURCE, subject=target.subject, data=notice | content, id=f"dead.{key}"
+        )
+        filing = _Filing()
+        self._hand_on(subjects.DEAD_LETTERS, [Entry(letter, filing)])
+        await filing.end
 
     # The end
 
@@ -212,6 +229,24 @@ class Switchboard:
             log.error("handing on events failed", exc_info=error)
 
 
+class _Filing:
+    """The origin of a dead letter. ``end`` comes when it is kept, and raises RecoverableError where it cannot be now."""
+
+    def __init__(self) -> None:
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settled(self) -> None:
+        if not self.end.done():
+            self.end.set_result(None)
+
+    def buried(self) -> None:
+        self.given_back(0)
+
+    def given_back(self, delay: float) -> None:
+        if not self.end.done():
+            self.end.set_exception(RecoverableError("nobody keeps dead letters now"))
+
+
 def _chunks(subject: str, entries: Sequence[Entry]) -> list[list[Entry]]:
     """The entries in portions of one message each; the contract's subjects take one event at a time."""
     if subject in subjects.CONTRACT_SUBJECTS:
@@ -237,13 +272,3 @@ def _message_id(entries: Sequence[Entry]) -> str:
     for entry in entries:
         digest.update(f"{entry.event.get('source')}\n{entry.id}\n{getattr(entry.origin, 'id', '')}\n".encode())
     return digest.hexdigest()
-
-
-def _letter_headers(target: Target, reason: str, deliveries: int, kept: Mapping[str, str]) -> dict[str, str]:
-    own = {name: value for name, value in kept.items() if not name.lower().startswith("nats-")}
-    return own | {
-        "Cfm-Target": target.name,
-        "Cfm-Subject": target.subject,
-        "Cfm-Deliveries": str(deliveries),
-        "Cfm-Reason": reason.encode("ascii", "replace").decode()[:1000],
-    }

@@ -65,7 +65,7 @@ class Stream:
 
 
 def streams(contract_stream: str) -> tuple[Stream, ...]:
-    """The three streams of a deployment whose contract stream has the given name."""
+    """The two streams of a deployment whose contract stream has the given name."""
     return (
         Stream(contract_stream, subjects.STREAM_SUBJECTS, (subjects.MANIFESTS, subjects.RESPONSES), "workqueue"),
         Stream(
@@ -75,13 +75,6 @@ def streams(contract_stream: str) -> tuple[Stream, ...]:
             "workqueue",
             # What nobody has taken by then has long been sent again by the engine.
             max_age=7 * _DAY,
-        ),
-        Stream(
-            subjects.DEAD_LETTER_STREAM,
-            subjects.DEAD_LETTER_STREAM_SUBJECTS,
-            subjects.DEAD_LETTER_STREAM_SUBJECTS,
-            "limits",
-            max_age=30 * _DAY,
         ),
     )
 

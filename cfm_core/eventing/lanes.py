@@ -57,7 +57,6 @@ class Exchange(Protocol):
 
         Raises:
             RecoverableError: not now.
-            TooLargeError: JetStream does not take anything that large.
         """
         ...
 
@@ -276,7 +275,7 @@ class Lane:
         found = verdict(failure.status)
         entry.attempts += 1
         if found is Verdict.DEAD:
-            self._run(self._bury(entry, f"{failure.status}: {failure.reason}"))
+            self._run(self._bury(entry, f"{failure.status}: {failure.reason}", kept=failure.kept))
         elif self.target.is_agent and failure.status in {CRASHED, TIMEOUT}:
             self._blame(entry, _blamed(failure))
         elif found is Verdict.DONE:
@@ -322,9 +321,10 @@ class Lane:
         outcome = outcomes.retry(entry.event, reason)
         self._exchange.take_outcomes([Entry(outcome, entry.origin, is_outcome=True)])
 
-    async def _bury(self, entry: Entry, reason: str) -> None:
+    async def _bury(self, entry: Entry, reason: str, *, kept: bool = False) -> None:
         try:
-            await self._exchange.bury(self.target, entry, reason)
+            if not kept:
+                await self._exchange.bury(self.target, entry, reason)
         except CfmError as error:
             log.warning("%s: event %s stays, it cannot be made a dead letter: %s", self.target.name, entry.id, error)
             if entry.in_stream:

@@ -12,10 +12,13 @@ from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
     from cfm_core.provisioning.activity_types.service import ActivityTypes
+    from cfm_core.provisioning.dead_letters.service import DeadLetters
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
     from cfm_core.provisioning.operations.service import Operations
     from cfm_core.provisioning.orchestrations.service import History, Orchestrations
+    from cfm_core.provisioning.schedules.service import Schedules
+    from cfm_core.provisioning.schedules.sweep import DueStarts
 
 DEFINITIONS: ServiceType[Definitions] = ServiceType("definitions")
 ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
@@ -23,9 +26,15 @@ ACTIVITY_TYPES: ServiceType[ActivityTypes] = ServiceType("activity-types")
 OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 HISTORY: ServiceType[History] = ServiceType("history")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
+SCHEDULES: ServiceType[Schedules] = ServiceType("schedules")
+DUE_STARTS: ServiceType[DueStarts] = ServiceType("due starts")
+DEAD_LETTERS: ServiceType[DeadLetters] = ServiceType("dead letters")
 
 
-_KEYS = (DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ENGINE)
+_KEYS = (
+    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ENGINE),
+    *(SCHEDULES, DUE_STARTS, DEAD_LETTERS),
+)
 
 
 class PostgresProvisioningAssembly(ServiceAssembly):
@@ -38,11 +47,17 @@ class PostgresProvisioningAssembly(ServiceAssembly):
     def init(self, context: InitContext) -> None:
         from cfm_core.provisioning.activity_types.service import ActivityTypes
         from cfm_core.provisioning.activity_types.store import PostgresActivityTypes
+        from cfm_core.provisioning.dead_letters.service import DeadLetters
+        from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
         from cfm_core.provisioning.definitions.store import PostgresDefinitions
+        from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
         from cfm_core.provisioning.engine.store import PostgresEngine
         from cfm_core.provisioning.operations.service import Operations
         from cfm_core.provisioning.operations.store import PostgresOperations
         from cfm_core.provisioning.orchestrations.store import PostgresHistory, PostgresOrchestrations
+        from cfm_core.provisioning.schedules.service import Schedules
+        from cfm_core.provisioning.schedules.store import PostgresSchedules
+        from cfm_core.provisioning.schedules.sweep import DueStarts
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
@@ -51,6 +66,10 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
         context.registry.register(HISTORY, PostgresHistory(database, timedelta(days=context.settings.history_days)))
         context.registry.register(ENGINE, PostgresEngine(database))
+        schedules = PostgresSchedules(database)
+        context.registry.register(SCHEDULES, Schedules(schedules))
+        context.registry.register(DUE_STARTS, DueStarts([schedules, PostgresDelayedStarts(database)]))
+        context.registry.register(DEAD_LETTERS, DeadLetters(PostgresDeadLetters(database)))
 
 
 class MemoryProvisioningAssembly(ServiceAssembly):
@@ -63,10 +82,16 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.clock import system_clock
         from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
         from cfm_core.provisioning.activity_types.service import ActivityTypes
+        from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
+        from cfm_core.provisioning.dead_letters.service import DeadLetters
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
+        from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
         from cfm_core.provisioning.memory import MemoryEngine, MemoryHistory, MemoryOrchestrations, Runs
         from cfm_core.provisioning.operations.memory import MemoryOperations
         from cfm_core.provisioning.operations.service import Operations
+        from cfm_core.provisioning.schedules.memory import MemorySchedules
+        from cfm_core.provisioning.schedules.service import Schedules
+        from cfm_core.provisioning.schedules.sweep import DueStarts
 
         runs = Runs(system_clock)
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
@@ -75,6 +100,10 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))
         context.registry.register(HISTORY, MemoryHistory())
         context.registry.register(ENGINE, MemoryEngine(runs))
+        schedules = MemorySchedules(runs)
+        context.registry.register(SCHEDULES, Schedules(schedules))
+        context.registry.register(DUE_STARTS, DueStarts([schedules, MemoryDelayedStarts(runs)]))
+        context.registry.register(DEAD_LETTERS, DeadLetters(MemoryDeadLetters(runs)))
 
 
 def provisioning_assembly(settings: Settings) -> ServiceAssembly:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import uuid
@@ -23,8 +24,9 @@ from cfm_core.contracts.activity import (
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import NotFoundError, ValidationError
+from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
-from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, response_to
+from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, refused_event, response_to
 from cfm_core.provisioning.engine.model import (
     CONSECUTIVE_FAILURES,
     ENDED,
@@ -50,6 +52,7 @@ from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
+from cfm_core.provisioning.schedules.model import Schedule
 from cfm_core.provisioning.storable import check_storable, copy, is_storable
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
@@ -164,6 +167,22 @@ class Slot:
 
 
 @dataclass(slots=True)
+class Delayed:
+    """An orchestration that is to start later; see ``provision_manager.delayed_start``."""
+
+    manifest: OrchestrationManifest
+    start_at: datetime
+    created_at: datetime
+    state_at: datetime
+    state: OrchestrationState = OrchestrationState.SCHEDULED
+    version: int = 0
+    error_detail: str = ""
+
+    def end(self, state: OrchestrationState, reason: str, at: datetime) -> None:
+        self.state, self.error_detail, self.state_at, self.version = state, reason, at, self.version + 1
+
+
+@dataclass(slots=True)
 class Runs:
     """What definitions, orchestrations and engine share. Whoever reads or writes holds ``lock``."""
 
@@ -176,9 +195,12 @@ class Runs:
     runs: dict[str, Run] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
     admission: dict[tuple[str, int], Slot] = field(default_factory=dict)
-    history: list[Told] = field(default_factory=list)
-    dead_letters: list[tuple[str, dict[str, object], str]] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    delayed: dict[str, Delayed] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    history: list[Told] = field(default_factory=list)
+    dead_letters: dict[int, DeadLetter] = field(default_factory=dict)
+    buried: int = 0
     outbox: list[OutboxRow] = field(default_factory=list)
 
     def note(self, order: Order, action: Action, before: str, after: str, **to: str) -> None:
@@ -212,6 +234,16 @@ class Runs:
         limited = (limits.concurrency, limits.concurrency_per_tenant) != (None, None)
         return limited or gate.paused or gate.probe_at is not None
 
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep a dead letter under the next number."""
+        self.buried += 1
+        self.dead_letters[self.buried] = replace(letter, id=self.buried)
+
+    def refuse(self, subject: str, document: dict[str, Any], reason: str) -> None:
+        """Keep what a step could not take in."""
+        event = json.dumps(refused_event(subject, document))
+        self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
+
     def policy(self, activity_type: str) -> Policy:
         """The definition's word, else the agent's, else the default."""
         defaults = self.announced.get(activity_type) or Policy()
@@ -230,19 +262,24 @@ class MemoryOrchestrations:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    def start(self, manifest: OrchestrationManifest) -> Orchestration:
+    def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
         check_storable(manifest.model_dump())
         with self._runs.lock:
-            _start(self._runs, [manifest])
-            if manifest.id not in self._runs.runs:
-                raise unknown_type(manifest.orchestration_type)
+            if manifest.id not in self._runs.runs and manifest.id not in self._runs.delayed:
+                if manifest.orchestration_type not in self._runs.definitions:
+                    raise unknown_type(manifest.orchestration_type)
+                if start_at is None:
+                    _start(self._runs, [manifest])
+                else:
+                    now = self._runs.clock()
+                    self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now)
             return self.get(manifest.id)
 
     def get(self, orchestration_id: str) -> Orchestration:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
-                raise NotFoundError("orchestration", orchestration_id)
+                return self._get_delayed(orchestration_id)
             return Orchestration(
                 id=run.manifest.id,
                 version=run.version,
@@ -263,6 +300,27 @@ class MemoryOrchestrations:
                 output_data=copy(run.outputs),
             )
 
+    def _get_delayed(self, orchestration_id: str) -> Orchestration:
+        delayed = self._runs.delayed.get(orchestration_id)
+        if delayed is None:
+            raise NotFoundError("orchestration", orchestration_id)
+        definition = self._runs.definitions.get(delayed.manifest.orchestration_type)
+        return Orchestration(
+            id=orchestration_id,
+            version=delayed.version,
+            correlation_id=delayed.manifest.correlation_id,
+            tenant_id=delayed.manifest.tenant_id,
+            type=delayed.manifest.orchestration_type,
+            state=delayed.state,
+            state_at=delayed.state_at,
+            created_at=delayed.created_at,
+            error_detail=delayed.error_detail,
+            activities=definition.activities if definition else (),
+            graph=(),
+            processing_data=copy(delayed.manifest.payload),
+            start_at=delayed.start_at,
+        )
+
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
@@ -279,7 +337,8 @@ class MemoryOrchestrations:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
-                raise NotFoundError("orchestration", orchestration_id)
+                self._get_delayed(orchestration_id)
+                return []
             return [
                 Attempt(
                     activity_id=run.nodes[told.ord].id,
@@ -328,7 +387,7 @@ class MemoryEngine:
                     check_storable(manifest.model_dump())
                 except ValidationError as error:
                     progress.refused[place] = str(error)
-                    self._runs.dead_letters.append((subjects.MANIFESTS, manifest.to_json(), str(error)))
+                    self._runs.refuse(subjects.MANIFESTS, manifest.to_json(), str(error))
                     answer = response_to(manifest, success=False, error_detail=str(error), properties={})
                     if is_storable(answer):
                         progress.outbox += self._runs.put(subjects.RESPONSES, [answer])
@@ -349,7 +408,7 @@ class MemoryEngine:
                     check_storable(outcome.model_dump(exclude={"after"}))
                 except ValidationError as error:
                     progress.refused[place] = str(error)
-                    self._runs.dead_letters.append((subjects.RESULTS, outcome.to_json(), str(error)))
+                    self._runs.refuse(subjects.RESULTS, outcome.to_json(), str(error))
                     taken.append(as_failure(outcome, error))
                 else:
                     taken.append(outcome)
@@ -384,6 +443,13 @@ class MemoryEngine:
         with self._runs.lock:
             self._runs.announced |= {one.activity_type: one for one in announcements}
         return Progress()
+
+
+def start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> tuple[list[OutboxRow], set[str]]:
+    """See ``engine.starting.start``."""
+    wanted = list(manifests)
+    rows = _start(runs, wanted)
+    return rows, {manifest.id for manifest in wanted if manifest.id in runs.runs}
 
 
 def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:

@@ -54,8 +54,8 @@ def query_orchestrations(request: Request, orchestrations: Orchestrations, asked
 def start_orchestration(
     request: Request, orchestrations: Orchestrations, manifest: v1alpha1.ManifestDocument
 ) -> Response:
-    """Start an orchestration. A known id is answered with the orchestration that has it."""
-    started = orchestrations.start(manifest.to_manifest())
+    """Start an orchestration, now or at ``startAt``. A known id is answered with the orchestration that has it."""
+    started = orchestrations.start(manifest.to_manifest(), manifest.start_at)
     monitor = f"{PATH}/{quote(started.id, safe='')}"
     return answers.accepted(request, json_of(v1alpha1.to_internal_json(started, system_clock())), monitor)
 

@@ -94,6 +94,7 @@ def test_agents_use_their_surface_only() -> None:
         ("httpx2", ("cfm_core.clients.http",)),
         ("hvac", ("cfm_core.assembly.secrets",)),
         ("jwt", ("cfm_core.web.auth",)),
+        ("cronsim", ("cfm_core.provisioning.schedules.cron",)),
         ("structlog", ("cfm_core.assembly.telemetry",)),
         ("opentelemetry", ("cfm_core.assembly.telemetry",)),
         ("flask", ("cfm_core.web", "cfm_core.declaration", "cfm_core.function", "cfm_core.eventing.edge")),

@@ -58,6 +58,12 @@ def manifest_event(manifest: OrchestrationManifest, orchestration_id: str) -> Ev
     )
 
 
+def refused_event(subject: str, document: dict[str, Any]) -> EventDict:
+    """What could not be taken in, as it would have to be sent once more."""
+    orchestration_id = str(document.get("orchestrationId") or document.get("id"))
+    return cloud_event(id=str(uuid.uuid4()), type=subject, orchestration_id=orchestration_id, data=document)
+
+
 def as_failure(outcome: ActivityOutcome, error: CfmError) -> ActivityOutcome:
     """What is recorded in place of an outcome that cannot be stored."""
     return ActivityOutcome(

@@ -22,6 +22,8 @@ REFUSED = 422
 
 
 class OrchestrationState(StrEnum):
+    SCHEDULED = "SCHEDULED"
+    """It is to start later; it is no run yet, and the engine does not know of it."""
     RUNNING = "RUNNING"
     COMPLETED = "COMPLETED"
     ERRORED = "ERRORED"
@@ -37,7 +39,8 @@ class OrchestrationState(StrEnum):
     @property
     def number(self) -> int:
         """The state in the wire contract's terms (section 6)."""
-        return {OrchestrationState.RUNNING: 1, OrchestrationState.COMPLETED: 2}.get(self, 3)
+        numbers = {OrchestrationState.SCHEDULED: 0, OrchestrationState.RUNNING: 1, OrchestrationState.COMPLETED: 2}
+        return numbers.get(self, 3)
 
 
 class ActivityState(StrEnum):
@@ -95,7 +98,7 @@ class Progress:
     def reply(self, event_ids: Sequence[str]) -> Reply:
         """The answer to the trigger; ``event_ids`` are those of the items, in their order."""
         failures: Mapping[str, Failure] = {
-            event_ids[place]: Failure(REFUSED, reason) for place, reason in self.refused.items()
+            event_ids[place]: Failure(REFUSED, reason, kept=True) for place, reason in self.refused.items()
         }
         return Reply(failures=dict(failures), outbox=self.outbox)
 

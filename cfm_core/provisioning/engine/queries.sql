@@ -3,6 +3,10 @@
 SELECT id, subject, events
   FROM provision_manager.start_orchestrations(:manifests::jsonb, :lease::interval, :answers::boolean);
 
+-- name: known
+-- Those of some ids that orchestrations have.
+SELECT id FROM provision_manager.orchestration WHERE id = ANY (:ids::text[]);
+
 -- name: record
 -- Takes in outcomes. Gives the outbox rows that it has written.
 SELECT id, subject, events FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);

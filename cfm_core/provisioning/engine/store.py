@@ -12,7 +12,7 @@ from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncemen
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError, RecoverableError
-from cfm_core.provisioning.engine.events import as_failure, response_to
+from cfm_core.provisioning.engine.events import as_failure, refused_event, response_to
 from cfm_core.provisioning.engine.model import Progress, check_id, within_reason
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, Row
@@ -155,7 +155,8 @@ class PostgresEngine:
     def _put_dead_letter(self, subject: str, document: dict[str, object], error: CfmError) -> None:
         log.error("dead letter on %s: %s", subject, error, exc_info=error)
         try:
-            self._database.rows(SQL["put_dead_letter"], subject=subject, event=json.dumps(document), reason=str(error))
+            event = json.dumps(refused_event(subject, document))
+            self._database.rows(SQL["put_dead_letter"], subject=subject, event=event, reason=str(error))
         except CfmError as failure:
             # Then the culprit is the store: what was sent is not taken in, and has to come again.
             raise RecoverableError("what cannot be taken in cannot be kept as a dead letter either") from failure

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning import memory
+from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.memory import MemoryOrchestrations, Runs
 from cfm_core.provisioning.operations.fields import FIELDS
 from cfm_core.provisioning.operations.model import Operation, Order, Resolution, check_place
@@ -25,6 +26,7 @@ class MemoryOperations:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._orchestrations = MemoryOrchestrations(runs)
+        self._delayed_starts = MemoryDelayedStarts(runs)
 
     @contextlib.contextmanager
     def held(self, id_: str) -> Iterator[None]:
@@ -46,6 +48,8 @@ class MemoryOperations:
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         check_storable(reason)
+        if self._delayed_starts.cancel(id_, reason):
+            return
         memory.cancel(self._runs, self._runs.runs[id_], reason, undoes=undoes)
 
     def retry(self, id_: str, ords: Sequence[int]) -> None:
@@ -65,7 +69,8 @@ class MemoryOperations:
         return memory.erase(self._runs, correlation_id)
 
     def manifest_of(self, id_: str) -> OrchestrationManifest:
-        return self._runs.runs[id_].manifest
+        run = self._runs.runs.get(id_)
+        return run.manifest if run else self._runs.delayed[id_].manifest
 
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
         return self._orchestrations.start(manifest)

@@ -2,6 +2,10 @@
 -- Keeps everybody else from changing a run, and the one that it undoes or that undoes it, until commit.
 SELECT provision_manager.lock_runs(ARRAY[:id, :compensation]);
 
+-- name: lock_delayed
+-- Keeps an orchestration that has not started from starting.
+SELECT FROM provision_manager.delayed_start WHERE id = :id FOR UPDATE;
+
 -- name: pause
 -- Sends nothing more of a run; what was queued waits outside of the queue.
 WITH left_the_queue AS (
@@ -36,8 +40,11 @@ SELECT id FROM provision_manager.hasten_activity(:id, :ord::smallint, interval '
 SELECT erased, going FROM provision_manager.erase_runs(:correlation_id);
 
 -- name: input
--- What a run was started with.
-SELECT input FROM provision_manager.orchestration_data WHERE orch_id = :id;
+-- What a run was started with, or was to be.
+SELECT input FROM provision_manager.orchestration_data WHERE orch_id = :id
+UNION ALL
+SELECT payload FROM provision_manager.delayed_start WHERE id = :id
+ LIMIT 1;
 
 -- name: note
 -- Notes what was done.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
+from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.fields import FIELDS
 from cfm_core.provisioning.operations.model import Order, Resolution, check_place
 from cfm_core.provisioning.orchestrations.actions import Action
@@ -35,11 +36,14 @@ class PostgresOperations:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._orchestrations = PostgresOrchestrations(database)
+        self._delayed_starts = PostgresDelayedStarts(database)
 
     @contextlib.contextmanager
     def held(self, id_: str) -> Iterator[None]:
         with self._database.joined() as transaction:
             if "\0" not in id_:
+                # In this order, as whoever starts it takes them.
+                transaction.rows(SQL["lock_delayed"], id=id_)
                 transaction.rows(SQL["lock"], id=id_, compensation=compensation_id(id_))
             yield
 
@@ -54,7 +58,8 @@ class PostgresOperations:
         self._step("release", id=id_)
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
-        self._step("cancel", id=id_, reason=reason, undoes=undoes)
+        if not self._delayed_starts.cancel(id_, reason):
+            self._step("cancel", id=id_, reason=reason, undoes=undoes)
 
     def retry(self, id_: str, ords: Sequence[int]) -> None:
         self._step("retry", id=id_, ords=list(ords))

@@ -36,6 +36,8 @@ def allowed_actions(run: Orchestration) -> tuple[Action, ...]:
     """What may be done to the whole run."""
     if run.erased:
         return ()
+    if run.start_at is not None:
+        return (Action.CANCEL,) if run.state is OrchestrationState.SCHEDULED else (Action.RERUN,)
     if run.state is OrchestrationState.RUNNING:
         return (Action.RESUME if run.paused else Action.PAUSE, Action.CANCEL)
     actions = _ALLOWED.get(run.state, ())

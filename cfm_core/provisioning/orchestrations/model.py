@@ -66,6 +66,8 @@ class Orchestration:
     """Whether it changes a live participant, whom a compensation would dispose."""
     processing_data: dict[str, Any] = field(default_factory=dict)
     output_data: dict[str, Any] = field(default_factory=dict)
+    start_at: datetime | None = None
+    """When one that has not started is to start, or was to; None for one that has."""
 
     @property
     def completed(self) -> tuple[str, ...]:

@@ -1,7 +1,10 @@
 -- name: start
--- Starts an orchestration unless there is one with its id. Gives the outbox rows that it has written, free for all.
+-- Starts an orchestration unless there is one with its id, or is to be. Gives the outbox rows that it has written, free for
+-- all.
 SELECT id, subject
-  FROM provision_manager.start_orchestrations(:manifests::jsonb, interval '0', false);
+  FROM provision_manager.start_orchestrations(
+         CASE WHEN EXISTS (SELECT FROM provision_manager.delayed_start WHERE id = :id) THEN '[]' ELSE :manifests END::jsonb,
+         interval '0', false);
 
 -- name: get
 -- One orchestration with its definition, its data, and how far its activities are. Gives 0 or 1 row.

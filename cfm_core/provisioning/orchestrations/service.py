@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from datetime import datetime
 from typing import Protocol
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
@@ -14,10 +15,12 @@ from cfm_core.query import JsonPage, Page, Predicate
 
 
 class Orchestrations(Protocol):
-    """All runs, ended ones included."""
+    """All runs, ended ones included; and those that are to start later."""
 
-    def start(self, manifest: OrchestrationManifest) -> Orchestration:
-        """Start an orchestration; a known id gives the orchestration that has it, whatever else the manifest says.
+    def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
+        """Start an orchestration, or keep it until ``start_at``.
+
+        A known id gives the orchestration that has it, whatever else the manifest says.
 
         Raises:
             ValidationError: nobody has defined this orchestration type, or the manifest cannot be stored.

@@ -20,6 +20,8 @@ Status = tuple[str, str]
 def status_of(run: Orchestration, now: datetime) -> Status:
     """The run's status as of ``now``."""
     match run.state:
+        case OrchestrationState.SCHEDULED:
+            return "queued", f"it starts at {run.start_at:%Y-%m-%dT%H:%M:%SZ}"
         case OrchestrationState.RUNNING if run.paused:
             held = [one for one in run.graph if one.state is ActivityState.READY]
             return "paused", f"{_named(held)} held back" if held else "nothing is sent until it is resumed"

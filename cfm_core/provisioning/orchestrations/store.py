@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
+from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row
 from cfm_core.provisioning.keys import check_after, check_known
@@ -40,9 +41,12 @@ class PostgresOrchestrations:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._delayed_starts = PostgresDelayedStarts(database)
 
-    def start(self, manifest: OrchestrationManifest) -> Orchestration:
-        if self._database.rows(SQL["start"], manifests=json.dumps([manifest_row(manifest)])):
+    def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
+        if start_at is not None:
+            self._delayed_starts.put(manifest, start_at)
+        elif self._database.rows(SQL["start"], id=manifest.id, manifests=json.dumps([manifest_row(manifest)])):
             self._database.announce()
         started = self._find(manifest.id)
         if started is None:
@@ -71,7 +75,8 @@ class PostgresOrchestrations:
         check_known("orchestration", orchestration_id)
         rows = self._database.rows(SQL["history"], id=orchestration_id)
         if not rows:
-            raise NotFoundError("orchestration", orchestration_id)
+            # One that is to start later has no history yet.
+            self.get(orchestration_id)
         return [
             Attempt(
                 activity_id=activity_id,
@@ -94,6 +99,14 @@ class PostgresOrchestrations:
         return paging.select(self._database, LISTING, page, condition, params)
 
     def _find(self, orchestration_id: str) -> Orchestration | None:
+        # What is in neither place has perhaps just moved from the second to the first.
+        return (
+            self._find_run(orchestration_id)
+            or self._delayed_starts.find(orchestration_id)
+            or self._find_run(orchestration_id)
+        )
+
+    def _find_run(self, orchestration_id: str) -> Orchestration | None:
         row = self._database.row(SQL["get"], id=orchestration_id)
         if row is None:
             return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cfm_core.clock import system_clock
 from cfm_core.contracts.documents import Document
@@ -21,15 +21,24 @@ from cfm_core.provisioning.engine.model import LONGEST_ID
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
 from cfm_core.provisioning.orchestrations.status import status_of
+from cfm_core.query.instants import instant_of
+
+
+def _read_instant(value: Any) -> datetime:
+    found = instant_of(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be an RFC 3339 timestamp such as 2026-11-23T07:07:23Z")
+    return found
 
 
 class ManifestDocument(Document):
-    """Over HTTP the correlation id is required as well."""
+    """Over HTTP the correlation id is required as well. ``startAt`` says when it is to start; without it, at once."""
 
     id: str = Field(min_length=1, max_length=LONGEST_ID)
     correlation_id: str = Field(min_length=1, max_length=LONGEST_ID)
     orchestration_type: str = Field(min_length=1, max_length=LONGEST_TYPE)
     payload: dict[str, Any] = Field(default_factory=dict)
+    start_at: Annotated[datetime, BeforeValidator(_read_instant)] | None = None
 
     def to_manifest(self) -> OrchestrationManifest:
         return OrchestrationManifest(
@@ -56,7 +65,8 @@ Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class OrchestrationEntryDocument(Document):
-    """An orchestration as it is listed. Its state is 1 while it runs, 2 once it is completed, 3 once it has failed."""
+    """An orchestration as it is listed. Its state is 1 while it runs, 2 once it is completed, 3 once it has failed; 0 before
+    it has started."""
 
     id: str
     correlation_id: str
@@ -69,6 +79,9 @@ class OrchestrationEntryDocument(Document):
 
 class _WholeOrchestrationDocument(OrchestrationEntryDocument):
     """What both forms of a single orchestration have; ``errorDetail`` is left out where nothing has failed."""
+
+    start_at: Instant | None = None
+    """When it is to start, or was to; left out for one that has started."""
 
     processing_data: dict[str, Any]
     output_data: dict[str, Any]
@@ -248,6 +261,7 @@ def _document(
 ) -> dict[str, Any]:
     status, reason = status_of(orchestration, now)
     return entry_to_json(orchestration) | {
+        **({"startAt": instant(orchestration.start_at)} if orchestration.start_at else {}),
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
         "processingData": orchestration.processing_data,
         "outputData": orchestration.output_data,

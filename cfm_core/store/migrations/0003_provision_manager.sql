@@ -264,14 +264,30 @@ RETURN '{"id":' || o.id || ',"at":"' || provision_manager.instant(o.at)
     || ',"before":' || to_json(o.before)::text || ',"after":' || to_json(o.after)::text
     || ',"requestId":' || to_json(o.request_id)::text || '}';
 
--- What the engine could not take in; an operator has to look. Text: it may hold what jsonb refuses.
+-- What the engine could not take in, and the trigger not deliver; an operator has to look.
 CREATE TABLE provision_manager.dead_letter (
-  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  at      timestamptz NOT NULL DEFAULT now(),
-  subject text NOT NULL,
-  event   text NOT NULL,
-  reason  text NOT NULL
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  version     integer NOT NULL DEFAULT 0,
+  at          timestamptz NOT NULL DEFAULT now(),
+  key         text UNIQUE,                        -- of the delivery, so that it is kept once; null: the engine's own
+  subject     text NOT NULL,
+  target      text NOT NULL DEFAULT '',           -- the function that was to take it
+  reason      text NOT NULL,
+  deliveries  integer NOT NULL DEFAULT 1,
+  event       text,                               -- JSON, which may hold what jsonb refuses
+  raw         bytea,                              -- the message, where it is no event
+  replayed_at timestamptz,
+  CONSTRAINT dead_letter_content CHECK ((event IS NULL) <> (raw IS NULL))
 );
+
+-- A dead letter as it is listed, without what it holds.
+CREATE FUNCTION provision_manager.dead_letter_json(l provision_manager.dead_letter) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":' || l.id || ',"version":' || l.version || ',"at":"' || provision_manager.instant(l.at)
+    || '","subject":' || to_json(l.subject)::text
+    || CASE l.target WHEN '' THEN '' ELSE ',"target":' || to_json(l.target)::text END
+    || ',"reason":' || to_json(l.reason)::text || ',"deliveries":' || l.deliveries
+    || coalesce(',"replayedAt":"' || provision_manager.instant(l.replayed_at) || '"', '') || '}';
 
 -- The engine ----------------------------------------------------------------------------------------------------------
 -- Each of the three entry functions takes a batch, is called as a transaction of its own, and gives the outbox rows that

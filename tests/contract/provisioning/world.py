@@ -6,8 +6,8 @@ import contextlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
 from cfm_core.provisioning.activity_types.service import ActivityTypes
 from cfm_core.provisioning.activity_types.store import PostgresActivityTypes
+from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
+from cfm_core.provisioning.dead_letters.service import DeadLetters
+from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.definitions.memory import MemoryDefinitions
 from cfm_core.provisioning.definitions.model import (
     Activity,
@@ -29,6 +32,8 @@ from cfm_core.provisioning.definitions.model import (
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDefinitionDocument, activity_from_json
+from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
+from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.engine.store import PostgresEngine
@@ -38,6 +43,10 @@ from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
+from cfm_core.provisioning.schedules.memory import MemorySchedules
+from cfm_core.provisioning.schedules.service import Schedules
+from cfm_core.provisioning.schedules.store import PostgresSchedules
+from cfm_core.provisioning.schedules.sweep import DueStarts
 from cfm_core.query import Everything, Page
 from cfm_core.store.database import Database, connect
 from local.servers.postgres import EmbeddedPostgres
@@ -63,6 +72,9 @@ class World(Protocol):
     orchestrations: Orchestrations
     operations: Operations
     activity_types: ActivityTypes
+    letters: DeadLetters
+    schedules: Schedules
+    due_starts: DueStarts
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]: ...
 
@@ -76,6 +88,14 @@ class World(Protocol):
 
     def let_time_pass(self) -> None:
         """Make overdue whatever waits for time."""
+        ...
+
+    def set_next(self, schedule_id: str, at: datetime) -> None:
+        """Make ``at`` the next time of a schedule."""
+        ...
+
+    def set_start(self, orchestration_id: str, at: datetime) -> None:
+        """Make ``at`` the time of a delayed start."""
         ...
 
     def outbox(self) -> list[str]:
@@ -99,6 +119,10 @@ class PostgresWorld:
         self.orchestrations: Orchestrations = PostgresOrchestrations(database)
         self.operations = Operations(PostgresOperations(database))
         self.activity_types = ActivityTypes(PostgresActivityTypes(database))
+        self.letters = DeadLetters(PostgresDeadLetters(database))
+        schedules = PostgresSchedules(database)
+        self.schedules = Schedules(schedules)
+        self.due_starts = DueStarts([schedules, PostgresDelayedStarts(database)])
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
@@ -138,6 +162,20 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
 
+    def set_next(self, schedule_id: str, at: datetime) -> None:
+        self.database.rows(
+            "UPDATE provision_manager.schedule SET next_at = :at::timestamptz WHERE id = :id",
+            id=schedule_id,
+            at=at.isoformat(),
+        )
+
+    def set_start(self, orchestration_id: str, at: datetime) -> None:
+        self.database.rows(
+            "UPDATE provision_manager.delayed_start SET start_at = :at::timestamptz WHERE id = :id",
+            id=orchestration_id,
+            at=at.isoformat(),
+        )
+
     def outbox(self) -> list[str]:
         return [row.subject for row in self.rows()]
 
@@ -158,6 +196,10 @@ class MemoryWorld:
         self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
         self.operations = Operations(MemoryOperations(self.runs))
         self.activity_types = ActivityTypes(MemoryActivityTypes(self.runs))
+        self.letters = DeadLetters(MemoryDeadLetters(self.runs))
+        schedules = MemorySchedules(self.runs)
+        self.schedules = Schedules(schedules)
+        self.due_starts = DueStarts([schedules, MemoryDelayedStarts(self.runs)])
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         run = self.runs.runs.get(orchestration_id)
@@ -189,6 +231,12 @@ class MemoryWorld:
             for node in run.nodes:
                 node.due_at = node.due_at and now
 
+    def set_next(self, schedule_id: str, at: datetime) -> None:
+        self.runs.schedules[schedule_id] = replace(self.runs.schedules[schedule_id], next_at=at)
+
+    def set_start(self, orchestration_id: str, at: datetime) -> None:
+        self.runs.delayed[orchestration_id].start_at = at
+
     def outbox(self) -> list[str]:
         return [row.subject for row in self.runs.outbox]
 
@@ -196,7 +244,7 @@ class MemoryWorld:
         return self.runs.outbox
 
     def dead_letters(self) -> list[str]:
-        return [subject for subject, _, _ in self.runs.dead_letters]
+        return [letter.subject for letter in self.runs.dead_letters.values()]
 
 
 @contextlib.contextmanager
@@ -216,16 +264,9 @@ def empty(database: Database) -> None:
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
-            *(
-                "history",
-                "operation",
-                "admission",
-                "gate",
-                "dead_letter",
-                "definition",
-                "activity_definition",
-                "activity_type_policy",
-            ),
+            *("history", "operation", "admission", "gate", "dead_letter"),
+            *("definition", "activity_definition", "activity_type_policy"),
+            *("schedule", "delayed_start"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
             tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,15 @@ def result_target(functions: Functions) -> Target:
     return Target(name="results", url=functions.url("results"), subject=subjects.RESULTS)
 
 
+def letter_target(functions: Functions) -> Target:
+    return Target(name="letters", url=functions.url("letters"), subject=subjects.DEAD_LETTERS)
+
+
+def letters(functions: Functions) -> list[dict[str, Any]]:
+    """What the keeper of dead letters was sent."""
+    return [one["data"] for one in functions.events("letters")]
+
+
 def agent_target(functions: Functions, timeout: timedelta = timedelta(seconds=30)) -> Target:
     return Target(
         name="dns",
@@ -54,19 +65,23 @@ def test_one_event_that_spoils_its_batch_becomes_a_dead_letter_and_the_others_ar
         accepted.extend(one["id"] for one in events)
         return Said()
 
-    with serving({"results": picky}) as functions:
-        trigger = start_trigger([result_target(functions)], handover=handover)
+    with serving({"results": picky, "letters": fine}) as functions:
+        trigger = start_trigger([result_target(functions), letter_target(functions)], handover=handover)
         trigger.wait_ready()
         database = waking_database(trigger)
         put(database, subjects.RESULTS, *map(an_event, NAMES))
         until(lambda: rows(database) == 0)
         functions.wait(lambda: {*accepted, "e7"} == {*NAMES})
-        until(lambda: stored(own_nats.url, subjects.DEAD_LETTER_STREAM))
-        (letter,) = stored(own_nats.url, subjects.DEAD_LETTER_STREAM)
-        assert letter.subject == "event.dead-letter.event.cfm.result"
-        assert json.loads(letter.body) == an_event("e7")
-        assert letter.headers["Cfm-Reason"] == f"{status}: e7 is bad"
-        assert letter.headers["Cfm-Target"] == "results"
+        functions.wait(lambda: letters(functions))
+        (letter,) = letters(functions)
+        assert letter.pop("key")
+        assert letter == {
+            "subject": "event.cfm.result",
+            "target": "results",
+            "reason": f"{status}: e7 is bad",
+            "deliveries": 1,
+            "event": an_event("e7"),
+        }
         until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM) == [])
 
 
@@ -81,15 +96,66 @@ def test_events_that_an_answer_reports_as_failed_are_treated_each_by_its_own_sta
             ]
         )
 
-    with serving({"results": partly}) as functions:
-        trigger = start_trigger([result_target(functions)])
+    with serving({"results": partly, "letters": fine}) as functions:
+        trigger = start_trigger([result_target(functions), letter_target(functions)])
         trigger.wait_ready()
         database = waking_database(trigger)
         put(database, subjects.RESULTS, an_event("good"), an_event("dead"), an_event("later"))
         until(lambda: rows(database) == 0)
         assert functions.ids("results") == {"good": 1, "dead": 1, "later": 2}
-        (letter,) = stored(own_nats.url, subjects.DEAD_LETTER_STREAM)
-        assert json.loads(letter.body) == an_event("dead")
+        (letter,) = letters(functions)
+        assert letter["event"] == an_event("dead")
+
+
+def test_what_the_function_itself_keeps_as_a_dead_letter_is_none_of_the_trigger_s(
+    start_trigger: StartTrigger, waking_database: Waking
+) -> None:
+    def keeping(events: Events) -> Said:
+        return reply(failures=[{"id": "kept", "status": 422, "reason": "because", "kept": True}])
+
+    with serving({"results": keeping, "letters": fine}) as functions:
+        trigger = start_trigger([result_target(functions), letter_target(functions)])
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("kept"))
+        until(lambda: rows(database) == 0)
+        assert letters(functions) == []
+
+
+def test_a_row_stays_until_somebody_keeps_its_dead_letter(
+    start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    healthy = threading.Event()
+
+    def keeping(events: Events) -> Said:
+        return Said() if healthy.is_set() else Said(422, b"not now, and the trigger believes never")
+
+    with serving({"results": lambda _: Said(422), "letters": keeping}) as functions:
+        own_nats.stop()
+        trigger = start_trigger([result_target(functions), letter_target(functions)])
+        trigger.wait_ready(nats=False)
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("dead"))
+        functions.wait(lambda: letters(functions))
+        assert rows(database) == 1
+        healthy.set()
+        until(lambda: rows(database) == 0)
+        assert {one["event"]["id"] for one in letters(functions)} == {"dead"}
+        assert len({one["key"] for one in letters(functions)}) == 1
+
+
+def test_a_dead_letter_that_nobody_keeps_here_waits_in_jetstream(
+    start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    with serving({"results": lambda _: Said(422, b"bad")}) as functions:
+        trigger = start_trigger([result_target(functions)])
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("dead"))
+        until(lambda: rows(database) == 0)
+        (message,) = stored(own_nats.url, subjects.ACTIVITY_STREAM)
+        assert message.subject == subjects.DEAD_LETTERS
+        assert json.loads(message.body)[0]["data"]["event"] == an_event("dead")
 
 
 @both_ways
@@ -123,7 +189,6 @@ def test_a_function_that_refuses_the_token_is_left_alone_and_tried_again(
         functions.wait(lambda: functions.ids("results").keys() == {*NAMES})
         until(lambda: rows(database) == 0)
         until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM) == [])
-        assert stored(own_nats.url, subjects.DEAD_LETTER_STREAM) == []
         assert "does not accept the trigger's token" in trigger.text()
         assert not trigger.state()["targets"]["results"]["barred"]
 
@@ -131,17 +196,18 @@ def test_a_function_that_refuses_the_token_is_left_alone_and_tried_again(
 def test_a_message_that_nobody_can_read_becomes_a_dead_letter(
     start_trigger: StartTrigger, own_nats: EmbeddedNats
 ) -> None:
-    with serving({"start": fine}) as functions:
-        trigger = start_trigger([Target(name="start", url=functions.url("start"), subject=subjects.MANIFESTS)])
+    with serving({"start": fine, "letters": fine}) as functions:
+        start = Target(name="start", url=functions.url("start"), subject=subjects.MANIFESTS)
+        trigger = start_trigger([start, letter_target(functions)])
         trigger.wait_ready()
         publish(own_nats.url, subjects.MANIFESTS, b"\xff not json", {"traceparent": "00-a-b-01"})
-        until(lambda: stored(own_nats.url, subjects.DEAD_LETTER_STREAM))
-        (letter,) = stored(own_nats.url, subjects.DEAD_LETTER_STREAM)
-        assert letter.body == b"\xff not json"
-        assert letter.headers["Cfm-Deliveries"] == "1"
-        assert letter.headers["traceparent"] == "00-a-b-01"
+        functions.wait(lambda: letters(functions))
+        (letter,) = letters(functions)
+        assert base64.b64decode(letter["raw"]) == b"\xff not json"
+        assert (letter["subject"], letter["deliveries"]) == (subjects.MANIFESTS, 1)
+        assert letter["reason"].startswith("the message is not JSON")
         until(lambda: stored(own_nats.url, subjects.STREAM) == [])
-        assert functions.batches == []
+        assert functions.events("start") == []
 
 
 def test_an_event_too_large_for_jetstream_is_handed_over_directly(
@@ -179,7 +245,6 @@ def test_a_dispatch_that_crashes_its_agent_comes_back_to_the_engine_as_a_retry(
             "t-good": (OutcomeKind.COMPLETE, ""),
             "t-bad": (OutcomeKind.RETRY, "the agent's function answered 500: KeyError: 'zone'"),
         }
-        assert stored(own_nats.url, subjects.DEAD_LETTER_STREAM) == []
 
 
 def test_an_agent_that_gives_no_answer_in_time_comes_back_to_the_engine_as_a_retry(

@@ -13,7 +13,10 @@ from werkzeug.test import Client
 import functions.managers
 import functions.provision_manager
 import functions.tenant_manager
+from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.declaration import HttpFunction, discover
+from cfm_core.deployment import services
+from cfm_core.provisioning.assembly import DEAD_LETTERS
 from cfm_core.store.database import Database
 from cfm_core.web.router import Router
 from local.server import FunctionApps, Gateway
@@ -111,6 +114,13 @@ def fabric(api: Api) -> Fabric:
     assert deployed.status == 202, deployed
     index = api.post("/query-indexes", {"entity": "tenants", "path": "properties.n", "kind": "number"})
     assert index.status == 202, index
+    schedule = api.put(f"/schedules/{tenant}", {"cron": "0 3 * * *", "orchestrationType": "some.type"})
+    assert schedule.status == 201, schedule
+    (dead_letters,) = services((DEAD_LETTERS,))
+    dead_letters.keep(
+        [DeadLetterNotice(key=tenant, subject="event.x", target=tenant, reason="", deliveries=1, event={})]
+    )
+    (letter,) = api.get(f"/dead-letters?q=target='{tenant}'").json
     role = api.post("/roles", {"name": tenant}).json["id"]
     user = api.post("/users", {"subject": tenant, "roleIds": [role]}).json["id"]
     return Fabric(
@@ -126,6 +136,8 @@ def fabric(api: Api) -> Fabric:
             "orchestrations": manifest,
             "activities": "a",
             "query-indexes": index.json["id"],
+            "schedules": tenant,
+            "dead-letters": str(letter["id"]),
             "roles": role,
             "users": user,
         },

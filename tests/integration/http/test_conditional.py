@@ -107,8 +107,10 @@ def test_every_change_heeds_the_version_that_it_is_for(
 
 
 BODIES: dict[str, object] = {
+    "change_schedule": {"paused": True},
     "put_cell": {"state": "active"},
     "put_role": {"name": "operator"},
+    "put_schedule": {"cron": "0 3 * * *", "orchestrationType": "some.type"},
     "put_user": {"subject": "somebody"},
 }
 """A document that fits, for each function that takes one with fields that have to be there."""

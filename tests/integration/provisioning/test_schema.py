@@ -18,6 +18,7 @@ from cfm_core.provisioning.engine.model import (
     Policy,
 )
 from cfm_core.provisioning.orchestrations.v1alpha1 import instant
+from cfm_core.provisioning.schedules.model import Overlap
 from cfm_core.store.database import Database
 from cfm_core.store.migrations import known
 from tests.contract.provisioning.world import DIAMOND, PostgresWorld, define
@@ -31,13 +32,15 @@ def words_of(emptied: Database, constraint: str) -> set[str]:
 
 
 def test_states_are_those_of_the_enums(emptied: Database) -> None:
-    assert words_of(emptied, "orchestration_state") == set(OrchestrationState)
+    assert words_of(emptied, "orchestration_state") == set(OrchestrationState) - {OrchestrationState.SCHEDULED}
+    assert words_of(emptied, "delayed_start_state") < set(OrchestrationState)
+    assert words_of(emptied, "schedule_overlap") == set(Overlap)
     assert words_of(emptied, "activity_state") == set(ActivityState)
 
 
 def test_states_have_the_numbers_of_the_enum(emptied: Database) -> None:
     define(PostgresWorld(emptied), one=DIAMOND)
-    for state in OrchestrationState:
+    for state in set(OrchestrationState) - {OrchestrationState.SCHEDULED}:
         stored = emptied.value(
             "INSERT INTO provision_manager.orchestration"
             "  (id, def_id, type, correlation_id, remaining, state, state_at, created_at)"

@@ -1,0 +1,79 @@
+"""Dead letters in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from cfm_core.contracts.dead_letter import DeadLetterNotice
+from cfm_core.provisioning.dead_letters.fields import FIELDS
+from cfm_core.provisioning.dead_letters.model import DeadLetter, storable
+from cfm_core.provisioning.dead_letters.v1alpha1 import entry_to_json
+from cfm_core.provisioning.memory import Runs
+from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.memory import page_of
+from cfm_core.versions import Expected
+
+
+class MemoryDeadLetters:
+    """See ``DeadLetterStore``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._keys: set[str] = set()
+
+    def keep(self, notices: Sequence[DeadLetterNotice]) -> None:
+        with self._runs.lock:
+            for one in notices:
+                if one.key not in self._keys:
+                    self._keys.add(one.key)
+                    self._runs.bury(
+                        DeadLetter(
+                            at=self._runs.clock(),
+                            subject=storable(one.subject),
+                            target=storable(one.target),
+                            reason=storable(one.reason),
+                            deliveries=one.deliveries,
+                            event=None if one.event is None else json.dumps(one.event),
+                            raw=one.raw if one.event is None else b"",
+                        )
+                    )
+
+    def find(self, letter_id: int) -> DeadLetter | None:
+        with self._runs.lock:
+            return self._runs.dead_letters.get(letter_id)
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        with self._runs.lock:
+            # Compared as texts, the ids are to have the order of numbers.
+            found = {f"{id_:020}": letter for id_, letter in self._runs.dead_letters.items()}
+        place = replace(page, after=page.after and page.after.zfill(20))
+        shown = page_of(found, predicate, FIELDS, place, _stored, entry_to_json)
+        return replace(shown, last=shown.last.lstrip("0"))
+
+    def replay(self, letter_id: int, expected: Expected) -> DeadLetter | None:
+        with self._runs.lock:
+            letter = self._runs.dead_letters.get(letter_id)
+            if letter is None:
+                return None
+            expected.check(f"dead letter {letter_id}", letter.version)
+            if letter.replayed_at is not None:
+                return letter
+            self._runs.put(letter.subject, [letter.to_send])
+            after = replace(letter, version=letter.version + 1, replayed_at=self._runs.clock())
+            self._runs.dead_letters[letter_id] = after
+            return after
+
+    def delete(self, letter_id: int, expected: Expected) -> bool:
+        with self._runs.lock:
+            letter = self._runs.dead_letters.get(letter_id)
+            if letter is None or not expected.allows(letter.version):
+                return False
+            del self._runs.dead_letters[letter_id]
+            return True
+
+
+def _stored(letter: DeadLetter) -> dict[str, Any]:
+    return {"target": ""} | entry_to_json(letter) | {"at": letter.at, "replayedAt": letter.replayed_at}

@@ -1,0 +1,80 @@
+"""Dead letters: messages that nobody could take in, kept for an operator to look at."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from cfm_core.errors import ConflictError
+from cfm_core.provisioning.storable import is_storable
+
+_SUBJECTS = "event."
+"""What the engine notes of itself is under a name that is no subject."""
+_TOKEN = re.compile(rb'("token"\s*:\s*")(?:[^"\\]|\\.)*')
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class LetterAction(StrEnum):
+    DISCARD = "discard"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message with the reason why nobody took it in: as an ``event`` in its JSON form, or ``raw`` if it is not even that."""
+
+    id: int = 0
+    version: int = 0
+    at: datetime
+    subject: str
+    target: str = ""
+    """The function that was to take it; empty where the engine itself has written the letter."""
+    reason: str
+    deliveries: int = 1
+    event: str | None = None
+    raw: bytes = b""
+    replayed_at: datetime | None = None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether it is an event, and one without anything that no database can hold."""
+        return self.event is not None and is_storable(json.loads(self.event))
+
+    @property
+    def allowed_actions(self) -> tuple[LetterAction, ...]:
+        can_go = self.replayed_at is None and not self._obstacle
+        return (LetterAction.REPLAY, LetterAction.DISCARD) if can_go else (LetterAction.DISCARD,)
+
+    @property
+    def to_send(self) -> dict[str, Any]:
+        """The event, as it can be sent once more.
+
+        Raises:
+            ConflictError: there is none.
+        """
+        if self._obstacle or self.event is None:
+            detail = f"dead letter {self.id} {self._obstacle}, and cannot be replayed"
+            raise ConflictError(detail, {"allowedActions": list(self.allowed_actions)})
+        event: dict[str, Any] = json.loads(self.event)
+        return event
+
+    @property
+    def _obstacle(self) -> str:
+        """Why it cannot be sent once more; empty where it can."""
+        if not self.is_readable:
+            return "holds no event that could be sent"
+        return "" if self.subject.startswith(_SUBJECTS) else "is a note of the engine"
+
+
+def masked(text: bytes) -> bytes:
+    """``text``, which is JSON or was to be, without tokens: who may read it may not therefore end an activity."""
+    return _TOKEN.sub(rb"\1***", text)
+
+
+def storable(text: str) -> str:
+    """``text`` as a database can hold it."""
+    return _UNSTORABLE.sub("\ufffd", text)

@@ -1,0 +1,33 @@
+-- name: keep
+-- Keeps letters, but for those that are kept already.
+INSERT INTO provision_manager.dead_letter (key, subject, target, reason, deliveries, event, raw)
+SELECT n.key, n.subject, n.target, n.reason, n.deliveries, n.event, decode(n.raw, 'base64')
+  FROM json_to_recordset(:notices::json)
+    AS n (key text, subject text, target text, reason text, deliveries integer, event text, raw text)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: find
+-- One letter, 0 or 1 row.
+SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at
+  FROM provision_manager.dead_letter
+ WHERE id = :id;
+
+-- name: lock
+-- The same, held until commit.
+SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at
+  FROM provision_manager.dead_letter
+ WHERE id = :id
+   FOR UPDATE;
+
+-- name: mark
+-- Notes that a letter has been sent once more. Gives its version and when that was.
+UPDATE provision_manager.dead_letter
+   SET version = version + 1, replayed_at = now()
+ WHERE id = :id
+RETURNING version, replayed_at;
+
+-- name: delete
+-- Deletes a letter if it is in one of the versions; null stands for any. Gives its id, 0 or 1 row.
+DELETE FROM provision_manager.dead_letter
+ WHERE id = :id AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
+RETURNING id;

@@ -1,0 +1,96 @@
+"""What can be done with dead letters, whatever stores them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from cfm_core.contracts.dead_letter import DeadLetterNotice
+from cfm_core.errors import NotFoundError, RecoverableError
+from cfm_core.provisioning.dead_letters.model import DeadLetter
+from cfm_core.provisioning.keys import check_place
+from cfm_core.query import JsonPage, Page, Predicate, parse
+from cfm_core.versions import ANY, Expected
+
+_ID = re.compile("[0-9]{1,18}")
+
+
+class DeadLetterStore(Protocol):
+    """Keeps dead letters."""
+
+    def keep(self, notices: Sequence[DeadLetterNotice]) -> None:
+        """Keep what was not delivered; what is kept already, by its key, is left as it is."""
+        ...
+
+    def find(self, letter_id: int) -> DeadLetter | None: ...
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        """Raises ValidationError: dead letters have no field that the predicate names."""
+        ...
+
+    def replay(self, letter_id: int, expected: Expected) -> DeadLetter | None:
+        """Send the event of a letter once more, unless that has happened, in one transaction; None: there is no such letter.
+
+        Raises:
+            ConflictError: it holds no event.
+            PreconditionFailedError: it is not in an expected version.
+        """
+        ...
+
+    def delete(self, letter_id: int, expected: Expected) -> bool:
+        """Whether there was such a letter in an expected version."""
+        ...
+
+
+class DeadLetters:
+    """The use cases of dead letters. An id that is none is unknown like any other: NotFoundError."""
+
+    def __init__(self, store: DeadLetterStore) -> None:
+        self._store = store
+
+    def keep(self, notices: Sequence[DeadLetterNotice]) -> None:
+        """Keep what was not delivered. Repeated, it changes nothing."""
+        self._store.keep(notices)
+
+    def get(self, letter_id: str) -> DeadLetter:
+        found = self._store.find(_number(letter_id))
+        if found is None:
+            raise NotFoundError("dead letter", letter_id)
+        return found
+
+    def select(self, predicate: str, page: Page) -> JsonPage:
+        """Those that ``predicate`` holds for, the newest last.
+
+        Raises:
+            ValidationError: the predicate or the page cannot be read.
+        """
+        check_place(page)
+        return self._store.select(parse(predicate), page)
+
+    def replay(self, letter_id: str, expected: Expected = ANY) -> DeadLetter:
+        """Put the event on its subject again, once: asked for again, it gives the letter as it is.
+
+        Raises:
+            ConflictError, PreconditionFailedError: see ``DeadLetterStore.replay``.
+        """
+        found = self._store.replay(_number(letter_id), expected)
+        if found is None:
+            raise NotFoundError("dead letter", letter_id)
+        return found
+
+    def discard(self, letter_id: str, expected: Expected = ANY) -> None:
+        """Forget a letter.
+
+        Raises:
+            PreconditionFailedError: it is not in an expected version.
+        """
+        if expected.exists is False or not self._store.delete(_number(letter_id), expected):
+            expected.check(f"dead letter {letter_id}", self.get(letter_id).version)
+            raise RecoverableError(f"dead letter {letter_id} is changing just now")
+
+
+def _number(letter_id: str) -> int:
+    if not _ID.fullmatch(letter_id):
+        raise NotFoundError("dead letter", letter_id)
+    return int(letter_id)

@@ -1,0 +1,53 @@
+"""Orchestrations that are to start later, in memory; ``MemoryOrchestrations`` keeps them."""
+
+from __future__ import annotations
+
+from cfm_core.provisioning import memory
+from cfm_core.provisioning.engine.model import OrchestrationState, Progress, unknown_type_detail
+from cfm_core.provisioning.memory import Delayed, Runs
+
+
+class MemoryDelayedStarts:
+    """See ``Due``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def cancel(self, id_: str, reason: str) -> bool:
+        """Whether there was something to cancel that had not been started."""
+        with self._runs.lock:
+            delayed = self._runs.delayed.get(id_)
+            if id_ in self._runs.runs or delayed is None or delayed.state is not OrchestrationState.SCHEDULED:
+                return False
+            delayed.end(OrchestrationState.CANCELLED, reason, self._runs.clock())
+            return True
+
+    def list_due(self, most: int) -> list[str]:
+        with self._runs.lock:
+            return [one.manifest.id for one in self._due()][:most]
+
+    def start_due(self, most: int, among: list[str] | None) -> Progress:
+        with self._runs.lock:
+            due = [one for one in self._due() if among is None or one.manifest.id in among][:most]
+            rows, started = memory.start(self._runs, [one.manifest for one in due])
+            for one in due:
+                if one.manifest.id in started:
+                    # Another version than what was shown before.
+                    self._runs.runs[one.manifest.id].version += 1
+                    del self._runs.delayed[one.manifest.id]
+                else:
+                    self.set_aside(one.manifest.id, unknown_type_detail(one.manifest.orchestration_type))
+            return Progress(rows)
+
+    def set_aside(self, id_: str, reason: str) -> None:
+        with self._runs.lock:
+            self._runs.delayed[id_].end(OrchestrationState.ERRORED, reason, self._runs.clock())
+
+    def _due(self) -> list[Delayed]:
+        now = self._runs.clock()
+        due = [
+            one
+            for one in self._runs.delayed.values()
+            if one.state is OrchestrationState.SCHEDULED and one.start_at <= now
+        ]
+        return sorted(due, key=lambda one: (one.start_at, one.manifest.id))

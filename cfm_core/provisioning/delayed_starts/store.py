@@ -1,0 +1,83 @@
+"""Orchestrations that are to start later, in Postgres."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
+from cfm_core.provisioning.engine.model import OrchestrationState, Progress, unknown_type_detail
+from cfm_core.provisioning.engine.starting import start
+from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.store.database import Database
+from cfm_core.store.sql import Queries
+
+SQL = Queries("cfm_core.provisioning.delayed_starts")
+
+
+class PostgresDelayedStarts:
+    """What ``Orchestrations`` asks of them; and see ``Due``. A row goes when it has become a run."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, manifest: OrchestrationManifest, start_at: datetime) -> None:
+        """Keep a manifest until its time, unless something has its id, or nobody defines its type."""
+        self._database.rows(
+            SQL["put"],
+            id=manifest.id,
+            correlation_id=manifest.correlation_id,
+            type=manifest.orchestration_type,
+            tenant_id=manifest.tenant_id,
+            payload=json.dumps(manifest.payload),
+            start_at=start_at.isoformat(),
+        )
+
+    def find(self, id_: str) -> Orchestration | None:
+        """What is to become an orchestration, as one."""
+        row = self._database.row(SQL["find"], id=id_)
+        if row is None:
+            return None
+        (_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
+        activities, payload, start_at = row[9:]
+        return Orchestration(
+            id=id_,
+            version=version,
+            correlation_id=correlation_id,
+            tenant_id=tenant_id,
+            type=type_,
+            state=OrchestrationState(state),
+            state_at=state_at,
+            created_at=created_at,
+            error_detail=error_detail,
+            activities=tuple(activity_from_json(activity) for activity in activities),
+            graph=(),
+            processing_data=payload,
+            start_at=start_at,
+        )
+
+    def cancel(self, id_: str, reason: str) -> bool:
+        """Whether there was something to cancel that had not been started."""
+        return self._database.row(SQL["cancel"], id=id_, reason=reason) is not None
+
+    def list_due(self, most: int) -> list[str]:
+        return [id_ for (id_,) in self._database.rows(SQL["list_due"], most=most)]
+
+    def start_due(self, most: int, among: list[str] | None) -> Progress:
+        with self._database.transaction() as tx:
+            manifests = [
+                {"id": id_, "correlationId": correlation_id, "type": type_, "tenantId": tenant_id, "payload": payload}
+                for id_, type_, correlation_id, tenant_id, payload in tx.rows(SQL["lock_due"], most=most, among=among)
+            ]
+            written, started = start(tx, manifests)
+            if started:
+                tx.rows(SQL["move_on"], ids=list(started))
+                tx.rows(SQL["forget"], ids=list(started))
+            for one in manifests:
+                if one["id"] not in started:
+                    tx.rows(SQL["fail"], id=one["id"], reason=unknown_type_detail(one["type"]))
+        return Progress(written)
+
+    def set_aside(self, id_: str, reason: str) -> None:
+        self._database.rows(SQL["fail"], id=id_, reason=reason)

@@ -1,0 +1,20 @@
+"""Keeps what the trigger could not deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cfm_core.contracts import subjects
+from cfm_core.contracts.dead_letter import DeadLetterNotice
+from cfm_core.contracts.reply import Reply
+from cfm_core.eventing.cloudevents import CloudEvent
+from cfm_core.function import event_function
+from cfm_core.provisioning.assembly import DEAD_LETTERS
+from cfm_core.provisioning.dead_letters.service import DeadLetters
+
+
+@event_function(subject=subjects.DEAD_LETTERS, data=DeadLetterNotice, batch=64, slots=1, requires=[DEAD_LETTERS])
+def keep_dead_letters(events: Sequence[CloudEvent[DeadLetterNotice]], dead_letters: DeadLetters) -> Reply:
+    """Keep messages that no delivery can help. A repeated one is kept once."""
+    dead_letters.keep([event.data for event in events])
+    return Reply()
