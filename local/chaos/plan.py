@@ -116,7 +116,9 @@ def _faults(dice: random.Random, seconds: float) -> list[Fault]:
             case "cut":
                 fault = Fault(round(at, 2), "cut", dice.choice(WIRES), round(dice.uniform(0.2, 3), 2))
             case "pause":
-                fault = Fault(round(at, 2), "pause", dice.choice(PROCESSES), round(dice.uniform(0.5, _LONGEST_PAUSE), 2))
+                fault = Fault(
+                    round(at, 2), "pause", dice.choice(PROCESSES), round(dice.uniform(0.5, _LONGEST_PAUSE), 2)
+                )
             case kind:
                 fault = Fault(round(at, 2), kind, dice.choice(PROCESSES))
         faults.append(fault)

@@ -19,22 +19,22 @@ PLAIN: Mapping[str, Shape] = {
     "chaos.fan": {"a": (), **{f"b{n}": ("a",) for n in range(6)}, "c": [f"b{n}" for n in range(6)]},
     "chaos.lattice": {"a": (), "b": (), "c": ("a",), "d": ("a", "b"), "e": ("b",), "f": ("c", "d"), "g": ("d", "e")},
 }
-SHAPES: Mapping[str, Shape] = {
-    **PLAIN,
+PARTICIPANTS: Mapping[str, Shape] = {
     DEPLOY: {"a": (), "b": ("a",), "c": ("a",), "d": ("b",), "e": ("b", "c")},
     # Other names than those of the deployment: a compensation gets its processing data.
     DISPOSE: {"u": (), "v": ("u",), "w": ("u",), "x": ("v", "w")},
 }
+SHAPES: Mapping[str, Shape] = {**PLAIN, **PARTICIPANTS}
 
 
-def template() -> dict[str, Any]:
-    """All shapes as one orchestration template, as the API takes it."""
+def template(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    """Some shapes as an orchestration template, as the API takes it. What is beside ``DISPOSE`` in one is compensated."""
     return {
         "activities": {
             type_: [
                 {"id": id_, "type": ACTIVITY_TYPES[place % 2], **({"dependsOn": list(parents)} if parents else {})}
                 for place, (id_, parents) in enumerate(shape.items())
             ]
-            for type_, shape in SHAPES.items()
+            for type_, shape in shapes.items()
         }
     }
