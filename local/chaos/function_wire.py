@@ -31,16 +31,21 @@ class FunctionWire:
 
     def __init__(self, dice: Dice) -> None:
         self.said: set[Said] = set()
-        self.agent_calls_spoilt = 0
-        """How many calls of agents had to be made again because of this wire."""
         self._port = free_port()
         self._dice = dice
         self._targets: list[dict[str, Any]] = []
         self._is_cut = False
         self._open: set[asyncio.BaseTransport] = set()
         self._later: set[asyncio.Task[None]] = set()
+        self._last: dict[tuple[str, int, int], dict[str, Any]] = {}
+        """The event that told the last outcome of each activity."""
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
+
+    def forget(self) -> None:
+        """Forget what has been told so far."""
+        self.said.clear()
+        self._last.clear()
 
     def told(self, target: dict[str, Any]) -> dict[str, Any]:
         """What a trigger is told of a target, so that it calls this wire instead."""
@@ -91,11 +96,11 @@ class FunctionWire:
         headers = {name: request.headers[name] for name in _HEADERS if name in request.headers}
         if target["subject"] == subjects.RESULTS:
             body = self._outcomes(body, headers, target)
+        elif target["activity"]:
+            await self._tell_outdated(body, headers)
         fault = self._dice.throw(
             "call refused", "call lost", "call delayed", "call doubled", "answer lost", "answer late"
         )
-        if target["activity"] and fault in {"call doubled", "answer lost"}:
-            self.agent_calls_spoilt += 1
         match fault:
             case "call refused":
                 return web.Response(status=503, headers={"Retry-After": "1"})
@@ -121,6 +126,7 @@ class FunctionWire:
             data = event["data"]
             place = (data["orchestrationId"], data["phase"], data["ord"])
             self.said.add((*place, data["kind"], data["token"]))
+            self._last[place] = event
         fault = self._dice.throw("outcomes shuffled", "outcomes replayed")
         if fault == "outcomes replayed":
             self._post_later(target, headers, body, self._dice.between(0.2, 8))
@@ -128,6 +134,18 @@ class FunctionWire:
             self._dice.shuffle(events)
             return json.dumps(events).encode()
         return body
+
+    async def _tell_outdated(self, body: bytes, headers: dict[str, str]) -> None:
+        """Perhaps tell the engine the outcomes of former dispatches while the agent has not even got the new ones."""
+        outdated = []
+        for event in json.loads(body):
+            data = event["data"]
+            last = self._last.get((data["orchestrationId"], data["phase"], data["ord"]))
+            if last is not None and last["data"]["token"] != data["token"] and self._dice.throw("outcomes outdated"):
+                outdated.append(last)
+        if outdated:
+            target = next(one for one in self._targets if one["subject"] == subjects.RESULTS)
+            await self._post(target, headers, json.dumps(outdated).encode())
 
     def _post_later(self, target: dict[str, Any], headers: dict[str, str], body: bytes, seconds: float) -> None:
         """Make a call that nobody waits for."""

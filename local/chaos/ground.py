@@ -29,7 +29,7 @@ from local.stack import Stack
 _EMPTY = """
 TRUNCATE provision_manager.orchestration, provision_manager.orchestration_data, provision_manager.activity,
          provision_manager.activity_output, provision_manager.history, provision_manager.operation,
-         provision_manager.dead_letter, eventing.outbox
+         provision_manager.dead_letter, eventing.outbox, http.idempotent_answers
 """
 
 
@@ -81,10 +81,11 @@ class Ground:
         """Forget all orchestrations and participants, and what agents have noted of them."""
         with self.database.transaction() as tx:
             tx.rows(_EMPTY)
+            # Past the rule that only a disposed participant goes.
+            tx.rows("SET LOCAL session_replication_role = replica")
             tx.rows("DELETE FROM tenant_manager.participant_profiles")
         self.executions.unlink(missing_ok=True)
-        self.functions.said.clear()
-        self.functions.agent_calls_spoilt = 0
+        self.functions.forget()
 
     # What can happen to a process, or to a wire
 

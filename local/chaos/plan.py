@@ -32,6 +32,7 @@ MESSAGES: Mapping[str, float] = {
     "answer late": 0.003,
     "outcomes shuffled": 0.05,
     "outcomes replayed": 0.05,
+    "outcomes outdated": 0.2,  # of the dispatches of an activity that was dispatched before
     # Postgres: of all exchanges on a connection
     "statement lost": 0.001,
     "statement delayed": 0.005,
