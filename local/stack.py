@@ -64,6 +64,8 @@ class Stack:
         database_url: a PostgreSQL of one's own, 15 or newer; empty: an embedded one.
         nats_url: a NATS server of one's own, 2.10 or newer with JetStream; empty: an embedded one.
         isolated: give every function a process of its own.
+        handovers: one trigger for each, which hands events over like that, with a process of event functions of its own.
+        told: changes what triggers are told of a target, for whoever puts something in between.
         say: takes lines about what happens.
     """
 
@@ -78,6 +80,8 @@ class Stack:
         database_url: str = "",
         nats_url: str = "",
         isolated: bool = False,
+        handovers: Sequence[str] = ("direct",),
+        told: Callable[[dict[str, Any]], dict[str, Any]] = dict,
         say: Callable[[str], None] = quietly,
     ) -> None:
         self.data = data.expanduser().resolve()
@@ -90,6 +94,8 @@ class Stack:
         self._database_url = database_url
         self._nats_url = nats_url
         self._isolated = isolated
+        self._handovers = {f"-{number}" if number > 1 else "": how for number, how in enumerate(handovers, 1)}
+        self._told = told
         self._tell = say
         self._detached = False
         self._issuer = Issuer(self.data / "issuer")
@@ -224,8 +230,10 @@ class Stack:
         _check_address(self._host, self._port)
         self._port = self._port or free_port(self._host)
         self._secrets = {name: secrets.token_urlsafe(24) for name in ("events", "standins")}
-        self._ports = {name: self._unused_port() for name in ("standins", "events", "agents", "trigger-health")}
-        self._ports["trigger"] = free_port(kind=socket.SOCK_DGRAM)
+        self._ports = {name: self._unused_port() for name in ("standins", "agents")}
+        for suffix in self._handovers:
+            self._ports |= {f"{name}{suffix}": self._unused_port() for name in ("events", "trigger-health")}
+            self._ports[f"trigger{suffix}"] = free_port(kind=socket.SOCK_DGRAM)
         self._write()
         self._issuer.prepare()
 
@@ -238,20 +246,24 @@ class Stack:
         migrate(self._database_url)
 
         if self._isolated:
-            targets = self._start_isolated()
+            targets = {"": self._start_isolated()}
         else:
+            events = {suffix: f"events{suffix}" for suffix in self._handovers}
             self._begin(
                 {
-                    "events": self._served("events", self._events_environ()),
-                    **{name: self._gateway(name, "gateway", self._api_environ()) for name in GATEWAYS},
+                    **{name: self._served(name, self._events_environ(suffix)) for suffix, name in events.items()},
+                    **{name: self._gateway(name, "gateway", self._api_environ(name)) for name in GATEWAYS},
                 }
             )
-            self._await("events", "agents", *own_agents)
-            targets = [*self._targets("events"), *self._targets("agents")]
+            self._await(*events.values(), "agents", *own_agents)
+            targets = {s: [*self._targets(name), *self._targets("agents")] for s, name in events.items()}
         self._await(*own_agents)
-        targets_file = self.data / "targets.json"
-        targets_file.write_text(json.dumps({"targets": _merged(targets, map(self._targets, own_agents))}, indent=1))
-        self._begin({"trigger": self._trigger(targets_file)})
+        self._begin(
+            {
+                f"trigger{suffix}": self._trigger(suffix, _merged(built_in, map(self._targets, own_agents)))
+                for suffix, built_in in targets.items()
+            }
+        )
         self._await(*self._keepers)
         self._ready = True
         self._write()
@@ -279,7 +291,7 @@ class Stack:
 
     def _served(self, role: str, environ: Mapping[str, str], *arguments: str | Path) -> tuple[Server, str]:
         port = self._ports[role]
-        kind = role if role in {"events", "agents"} else "file"
+        kind = "events" if role.startswith("events") else "agents" if role == "agents" else "file"
         check = f"http://{_LOOPBACK}:{port}{_FUNCTIONS}"
         return self._child(role, "local.server", (kind, "--port", str(port), *arguments), environ, check), check
 
@@ -303,12 +315,18 @@ class Stack:
             servers[name] = self._served(name, own | self._agents_environ(name), "--source", source)
         return servers
 
-    def _trigger(self, targets_file: Path) -> tuple[Server, str]:
-        health_address = f"{_LOOPBACK}:{self._ports['trigger-health']}"
-        environ = self._events_environ() | {"CFM_NATS_URL": self._nats_url, "CFM_TRIGGER_HEALTH": health_address}
+    def _trigger(self, suffix: str, targets: Iterable[dict[str, Any]]) -> tuple[Server, str]:
+        targets_file = self.data / f"targets{suffix}.json"
+        targets_file.write_text(json.dumps({"targets": list(map(self._told, targets))}, indent=1))
+        health_address = f"{_LOOPBACK}:{self._ports[f'trigger-health{suffix}']}"
+        environ = self._events_environ(suffix) | {
+            "CFM_NATS_URL": self._nats_url,
+            "CFM_TRIGGER_HEALTH": health_address,
+            "CFM_HANDOVER": self._handovers[suffix],
+        }
         check = f"http://{health_address}/readyz"
         arguments = ("--targets", targets_file)
-        return self._child("trigger", "cfm_core.eventing.trigger", arguments, environ, check), check
+        return self._child(f"trigger{suffix}", "cfm_core.eventing.trigger", arguments, environ, check), check
 
     def _start_isolated(self) -> list[dict[str, Any]]:
         """Start a process for every function of the project and one before them; gives the trigger's targets."""
@@ -330,7 +348,7 @@ class Stack:
             if function["agent"]:
                 environ = self._agents_environ("agents")
             else:
-                environ = self._events_environ() if function["target"] else self._api_environ()
+                environ = self._events_environ("") if function["target"] else self._api_environ()
             arguments = ("function", "--port", str(port), "--source", function["source"], "--name", name)
             check = f"http://{_LOOPBACK}:{port}{_FUNCTIONS}"
             servers[name] = (self._child(name, "local.server", arguments, environ, check), check)
@@ -370,11 +388,14 @@ class Stack:
 
     # What each process is told
 
-    def _api_environ(self) -> dict[str, str]:
-        return self._environ() | self._database_environ() | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
+    def _api_environ(self, name: str = GATEWAYS[0]) -> dict[str, str]:
+        # The second gateway wakes the second trigger, if there is one.
+        suffix = name.removeprefix(GATEWAYS[0])
+        database = self._database_environ(suffix if suffix in self._handovers else "")
+        return self._environ() | database | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
 
-    def _events_environ(self) -> dict[str, str]:
-        return self._environ() | self._database_environ() | {"CFM_EVENT_TOKEN": self._secrets["events"]}
+    def _events_environ(self, suffix: str) -> dict[str, str]:
+        return self._environ() | self._database_environ(suffix) | {"CFM_EVENT_TOKEN": self._secrets["events"]}
 
     def _agents_environ(self, name: str) -> dict[str, str]:
         """No database, no NATS, no keys of the platform: the event token, secrets of their own, the services' addresses."""
@@ -387,10 +408,10 @@ class Stack:
             "CFM_COMPLETION_URL": f"{self.url}/api/v1alpha1",
         }
 
-    def _database_environ(self) -> dict[str, str]:
+    def _database_environ(self, suffix: str) -> dict[str, str]:
         return {
             "CFM_DATABASE_URL": self._database_url,
-            "CFM_TRIGGER_ADDRESS": f"{_LOOPBACK}:{self._ports['trigger']}",
+            "CFM_TRIGGER_ADDRESS": f"{_LOOPBACK}:{self._ports[f'trigger{suffix}']}",
         }
 
     def _environ(self) -> dict[str, str]:

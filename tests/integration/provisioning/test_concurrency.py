@@ -26,6 +26,7 @@ from cfm_core.query import Page
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.outbox import LEASE
 from cfm_core.versions import Expected
+from local.chaos.invariants import broken
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -40,7 +41,6 @@ from tests.contract.provisioning.world import (
     orchestration_definitions,
     responses,
 )
-from tests.integration.provisioning.invariants import broken
 
 THREADS = 6
 T = TypeVar("T")

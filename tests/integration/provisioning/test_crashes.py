@@ -15,6 +15,7 @@ from cfm_core.provisioning.definitions.model import Activity
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, manifest_row, outcome_row
 from cfm_core.store.database import Database
 from cfm_core.store.outbox import LEASE, Outbox
+from local.chaos.invariants import broken
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -24,7 +25,6 @@ from tests.contract.provisioning.world import (
     dispatches,
     manifest,
 )
-from tests.integration.provisioning.invariants import broken
 from tests.integration.provisioning.test_concurrency import wait_until_somebody_waits
 
 

@@ -25,8 +25,8 @@ from cfm_core.provisioning.engine.model import ActivityState, Progress
 from cfm_core.provisioning.operations.model import Order, Resolution
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.store.database import Database
+from local.chaos.invariants import broken
 from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, empty, manifest, manifests, responses
-from tests.integration.provisioning.invariants import broken
 
 ON_ONE_DATABASE = [HealthCheck.function_scoped_fixture]
 ENDED = {"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSATION_FAILED"}

@@ -24,9 +24,9 @@ from cfm_core.provisioning.schedules.sweep import DueStarts
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule
 from cfm_core.store.database import Database
 from cfm_core.store.outbox import LEASE, Outbox
+from local.chaos.invariants import broken
 from tests.contract.provisioning.world import PostgresWorld, all_dispatches, define, manifest
 from tests.integration.provisioning.api import call, deliver
-from tests.integration.provisioning.invariants import broken
 from tests.integration.provisioning.test_concurrency import THREADS, at_once, wait_until_somebody_waits
 
 ONE = [Activity("a", "t")]

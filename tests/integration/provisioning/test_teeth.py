@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from cfm_core.errors import CfmError
-from cfm_core.store.database import Database, connect
+from cfm_core.store.database import Database
+from local.chaos.alterations import alter
 from tests.contract.provisioning import test_engine as engine
 from tests.contract.provisioning.world import Driver, PostgresWorld
 from tests.integration.provisioning import test_concurrency as concurrency
@@ -73,15 +74,7 @@ def test_a_missing_safeguard_is_noticed(database_url: str, safeguard: str) -> No
     function, text, instead, test = SAFEGUARDS[safeguard]
     database = Database(database_url)
     world = PostgresWorld(database)
-    definition = database.value(
-        "SELECT pg_get_functiondef(oid) FROM pg_proc"
-        " WHERE proname = :name AND pronamespace = 'provision_manager'::regnamespace",
-        name=function,
-    )
-    assert text in definition
-    connection = connect(database_url)
-    connection.run(definition.replace(text, instead))
-    connection.close()
+    alter(database_url, function, text, instead)
     with pytest.raises((AssertionError, CfmError, ValueError, KeyError)):
         test(world, Driver(world))
     database.close()
