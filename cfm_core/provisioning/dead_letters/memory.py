@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
-from cfm_core.provisioning.dead_letters.model import DeadLetter, storable
+from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
 from cfm_core.provisioning.dead_letters.v1alpha1 import entry_to_json
 from cfm_core.provisioning.memory import Runs
 from cfm_core.query import JsonPage, Page, Predicate
@@ -73,6 +73,14 @@ class MemoryDeadLetters:
                 return False
             del self._runs.dead_letters[letter_id]
             return True
+
+    def erase(self, correlation_id: str, runs: Iterable[str]) -> None:
+        """Delete the letters about a correlation id or one of its ``runs``."""
+        marks = [mark.encode() for mark in marks_of(correlation_id, runs)]
+        for id_, letter in list(self._runs.dead_letters.items()):
+            content = letter.raw if letter.event is None else letter.event.encode()
+            if any(mark in content for mark in marks):
+                del self._runs.dead_letters[id_]
 
 
 def _stored(letter: DeadLetter) -> dict[str, Any]:

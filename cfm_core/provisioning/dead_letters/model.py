@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -78,3 +79,13 @@ def masked(text: bytes) -> bytes:
 def storable(text: str) -> str:
     """``text`` as a database can hold it."""
     return _UNSTORABLE.sub("\ufffd", text)
+
+
+def marks_of(correlation_id: str, runs: Iterable[str]) -> list[str]:
+    """What the content of a letter has in it that is about a correlation id or one of its ``runs``, as JSON is written."""
+    marks = {f'"correlationId":{space}{form}' for space in ("", " ") for form in _forms_of(correlation_id)}
+    return sorted(marks.union(*map(_forms_of, runs)))
+
+
+def _forms_of(text: str) -> set[str]:
+    return {json.dumps(text), json.dumps(text, ensure_ascii=False)}

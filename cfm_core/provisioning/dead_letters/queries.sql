@@ -31,3 +31,10 @@ RETURNING version, replayed_at;
 DELETE FROM provision_manager.dead_letter
  WHERE id = :id AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
 RETURNING id;
+
+-- name: erase
+-- Deletes the letters whose content has one of some texts in it.
+DELETE FROM provision_manager.dead_letter l
+ WHERE EXISTS (SELECT
+                 FROM unnest(:marks::text[]) AS m (mark)
+                WHERE position(m.mark IN l.event) > 0 OR position(convert_to(m.mark, 'UTF8') IN l.raw) > 0);

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
-from cfm_core.provisioning.dead_letters.model import DeadLetter, storable
+from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import outbox, paging
 from cfm_core.store.database import Database, Row
@@ -71,6 +71,10 @@ class PostgresDeadLetters:
 
     def delete(self, letter_id: int, expected: Expected) -> bool:
         return self._database.row(SQL["delete"], id=letter_id, versions=expected.as_array) is not None
+
+    def erase(self, correlation_id: str, runs: Iterable[str]) -> None:
+        """Delete the letters about a correlation id or one of its ``runs``."""
+        self._database.rows(SQL["erase"], marks=marks_of(correlation_id, runs))
 
 
 def _letter_from(row: Row) -> DeadLetter:

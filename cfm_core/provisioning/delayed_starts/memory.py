@@ -22,6 +22,17 @@ class MemoryDelayedStarts:
             delayed.end(OrchestrationState.CANCELLED, reason, self._runs.clock())
             return True
 
+    def scheduled(self, correlation_id: str) -> list[str]:
+        """The ids of those of a correlation id that are to start."""
+        return sorted(one.manifest.id for one in self._of(correlation_id) if one.state is OrchestrationState.SCHEDULED)
+
+    def erase(self, correlation_id: str) -> int:
+        """Forget those of a correlation id; gives their number."""
+        gone = self._of(correlation_id)
+        for one in gone:
+            del self._runs.delayed[one.manifest.id]
+        return len(gone)
+
     def list_due(self, most: int) -> list[str]:
         with self._runs.lock:
             return [one.manifest.id for one in self._due()][:most]
@@ -42,6 +53,9 @@ class MemoryDelayedStarts:
     def set_aside(self, id_: str, reason: str) -> None:
         with self._runs.lock:
             self._runs.delayed[id_].end(OrchestrationState.ERRORED, reason, self._runs.clock())
+
+    def _of(self, correlation_id: str) -> list[Delayed]:
+        return [one for one in self._runs.delayed.values() if one.manifest.correlation_id == correlation_id]
 
     def _due(self) -> list[Delayed]:
         now = self._runs.clock()

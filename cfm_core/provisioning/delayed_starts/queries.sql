@@ -57,3 +57,17 @@ DELETE FROM provision_manager.delayed_start WHERE id = ANY (:ids::text[]);
 UPDATE provision_manager.delayed_start
    SET state = 'ERRORED', version = version + 1, state_at = clock_timestamp(), error_detail = :reason
  WHERE id = :id AND state = 'SCHEDULED';
+
+-- name: lock
+-- Keeps those of a correlation id from starting, until commit.
+SELECT id, state
+  FROM provision_manager.delayed_start
+ WHERE correlation_id = :correlation_id
+ ORDER BY id
+   FOR UPDATE;
+
+-- name: erase
+-- Forgets those of a correlation id that have been cancelled or have failed. Gives their ids.
+DELETE FROM provision_manager.delayed_start
+ WHERE correlation_id = :correlation_id AND state <> 'SCHEDULED'
+RETURNING id;

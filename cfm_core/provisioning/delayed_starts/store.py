@@ -61,6 +61,15 @@ class PostgresDelayedStarts:
         """Whether there was something to cancel that had not been started."""
         return self._database.row(SQL["cancel"], id=id_, reason=reason) is not None
 
+    def lock(self, correlation_id: str) -> list[str]:
+        """Keep those of a correlation id from starting, until commit; gives the ids of those that are to start."""
+        rows = self._database.rows(SQL["lock"], correlation_id=correlation_id)
+        return [id_ for id_, state in rows if state == OrchestrationState.SCHEDULED]
+
+    def erase(self, correlation_id: str) -> int:
+        """Forget those of a correlation id that will not start; gives their number."""
+        return len(self._database.rows(SQL["erase"], correlation_id=correlation_id))
+
     def list_due(self, most: int) -> list[str]:
         return [id_ for (id_,) in self._database.rows(SQL["list_due"], most=most)]
 

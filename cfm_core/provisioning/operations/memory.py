@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning import memory
+from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.memory import MemoryOrchestrations, Runs
 from cfm_core.provisioning.operations.fields import FIELDS
@@ -66,7 +67,14 @@ class MemoryOperations:
         memory.resolve(self._runs, self._runs.runs[id_], ord_, reason, resolution.values, resolution.outputs)
 
     def erase(self, correlation_id: str) -> tuple[int, list[str]]:
-        return memory.erase(self._runs, correlation_id)
+        if scheduled := self._delayed_starts.scheduled(correlation_id):
+            return 0, scheduled[:10]
+        erased, going = memory.erase(self._runs, correlation_id)
+        if not going:
+            erased += self._delayed_starts.erase(correlation_id)
+            runs = [id_ for id_, run in self._runs.runs.items() if run.manifest.correlation_id == correlation_id]
+            MemoryDeadLetters(self._runs).erase(correlation_id, runs)
+        return erased, going
 
     def manifest_of(self, id_: str) -> OrchestrationManifest:
         run = self._runs.runs.get(id_)

@@ -39,6 +39,10 @@ SELECT id FROM provision_manager.hasten_activity(:id, :ord::smallint, interval '
 -- name: erase
 SELECT erased, going FROM provision_manager.erase_runs(:correlation_id);
 
+-- name: list_runs
+-- The ids of all runs with a correlation id.
+SELECT id FROM provision_manager.orchestration WHERE correlation_id = :correlation_id;
+
 -- name: input
 -- What a run was started with, or was to be.
 SELECT input FROM provision_manager.orchestration_data WHERE orch_id = :id

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
+from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.fields import FIELDS
 from cfm_core.provisioning.operations.model import Order, Resolution, check_place
@@ -37,6 +38,7 @@ class PostgresOperations:
         self._database = database
         self._orchestrations = PostgresOrchestrations(database)
         self._delayed_starts = PostgresDelayedStarts(database)
+        self._dead_letters = PostgresDeadLetters(database)
 
     @contextlib.contextmanager
     def held(self, id_: str) -> Iterator[None]:
@@ -83,7 +85,13 @@ class PostgresOperations:
     def erase(self, correlation_id: str) -> tuple[int, list[str]]:
         if "\0" in correlation_id:
             return 0, []
+        if scheduled := self._delayed_starts.lock(correlation_id):
+            return 0, scheduled[:10]
         ((erased, going),) = self._database.rows(SQL["erase"], correlation_id=correlation_id)
+        if not going:
+            erased += self._delayed_starts.erase(correlation_id)
+            runs = self._database.rows(SQL["list_runs"], correlation_id=correlation_id)
+            self._dead_letters.erase(correlation_id, (id_ for (id_,) in runs))
         return erased, going or []
 
     def manifest_of(self, id_: str) -> OrchestrationManifest:

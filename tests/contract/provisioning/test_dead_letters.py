@@ -11,6 +11,7 @@ from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, ValidationError
 from cfm_core.provisioning.dead_letters.v1alpha1 import to_entity
 from cfm_core.provisioning.definitions.model import Activity
+from cfm_core.provisioning.operations.model import Order
 from cfm_core.query import Page
 from cfm_core.versions import Expected
 from tests.contract.provisioning.world import Driver, World, define, manifest
@@ -137,6 +138,23 @@ def test_what_no_database_can_hold_is_kept_and_not_sent_again(world: World, valu
     with pytest.raises(ConflictError):
         world.letters.replay(id_)
     assert sent(world) == []
+
+
+def test_letters_that_name_a_correlation_id_or_its_runs_are_erased_with_them(world: World, driver: Driver) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("ö/1", "one"))
+    driver.complete("ö/1", "a")
+    raw = base64.b64encode('{"orchestrationId": "ö/1", '.encode()).decode()
+    outcome = {"orchestrationId": "ö/1", "values": {"name": "Ann"}}
+    ids = kept(
+        world,
+        notice("1", event=EVENT | {"data": {"correlationId": "of ö/1"}}),
+        notice("2", event=EVENT | {"data": outcome}),
+        notice("3", event=None, raw=raw),
+        notice("4", event=EVENT | {"data": outcome | {"orchestrationId": "ö/12"}}),
+    )
+    assert world.operations.erase("of ö/1", Order(actor="ann", reason="asked", request_id="r")) == 1
+    assert [str(one["id"]) for one in listed(world)] == ids[3:]
 
 
 def test_what_the_engine_could_not_take_in_can_be_taken_in_later(world: World, driver: Driver) -> None:

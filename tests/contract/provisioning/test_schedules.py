@@ -356,6 +356,21 @@ def test_what_nobody_defines_any_more_when_its_time_has_come_says_so(world: Worl
     assert sweep(world, driver) == []
 
 
+def test_what_did_not_start_is_erased_with_the_runs_of_its_correlation_id(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    world.orchestrations.start(manifest("o", "one", name="Ann"), in_an_hour())
+    world.orchestrations.start(manifest("p", "one", name="Bob"), in_an_hour())
+    with pytest.raises(ConflictError) as refused:
+        world.operations.erase("of o", ORDER)
+    assert refused.value.context == {"usedBy": ["o"]}
+    world.operations.cancel("o", ORDER)
+    assert world.operations.erase("of o", ORDER) == 1
+    assert world.operations.erase("of o", ORDER) == 0
+    with pytest.raises(NotFoundError):
+        world.orchestrations.get("o")
+    assert world.orchestrations.get("p").state == "SCHEDULED"
+
+
 def test_what_is_to_start_later_can_be_cancelled_and_run_again(world: World, driver: Driver) -> None:
     define(world, one=ONE)
     kept = world.orchestrations.start(manifest("o", "one", k=1), in_an_hour())
