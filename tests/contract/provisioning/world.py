@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from cfm_core.clock import system_clock
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
+from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind, UncheckedDispatch
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
@@ -334,6 +334,12 @@ def all_dispatches(outbox: Outbox) -> list[ActivityDispatch]:
     return [ActivityDispatch.model_validate(event["data"]) for row in rows for event in row.events]
 
 
+def unchecked_dispatches(outbox: Outbox) -> dict[str, UncheckedDispatch]:
+    """What is to be looked at before agents get it, by the ids of the events."""
+    rows = [row for row in outbox if row.subject == subjects.INPUTS]
+    return {event["id"]: UncheckedDispatch.model_validate(event["data"]) for row in rows for event in row.events}
+
+
 def dispatches(outbox: Outbox) -> dict[str, ActivityDispatch]:
     """What was sent to agents for one run, by activity id."""
     return {one.activity_id: one for one in all_dispatches(outbox)}
@@ -358,6 +364,9 @@ class Driver:
     heard: int = 0
 
     def take(self, progress: Progress) -> Progress:
+        """Hand on what has to be looked at first, as the trigger would, and remember what agents get."""
+        if unchecked := unchecked_dispatches(progress.outbox):
+            progress.outbox += self.world.engine.check_inputs(unchecked).outbox
         for one in all_dispatches(progress.outbox):
             self.sent[one.orchestration_id, one.activity_id] = one
         return progress
