@@ -31,7 +31,10 @@ from cfm_core.provisioning.definitions.model import (
 )
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
-from cfm_core.provisioning.definitions.v1alpha1 import ActivityDefinitionDocument, activity_from_json
+from cfm_core.provisioning.definitions.v1alpha1 import (
+    ActivityDefinitionDocument,
+    orchestration_definition_from_json,
+)
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import Progress
@@ -265,7 +268,7 @@ def empty(database: Database) -> None:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
             *("history", "operation", "admission", "gate", "dead_letter"),
-            *("definition", "activity_definition", "activity_type_policy"),
+            *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
@@ -311,17 +314,7 @@ def definitions_of(world: World, template_ref: str) -> list[OrchestrationDefinit
 
 
 def _definitions(text: str | bytes) -> list[OrchestrationDefinition]:
-    return [
-        OrchestrationDefinition(
-            type=type_,
-            template_ref=one["templateRef"],
-            description=one.get("description", ""),
-            schema=one.get("schema", {}),
-            activities=tuple(map(activity_from_json, activities)),
-        )
-        for one in json.loads(text)
-        for type_, activities in one["activities"].items()
-    ]
+    return list(map(orchestration_definition_from_json, json.loads(text)))
 
 
 def manifest(id: str, type: str, **payload: Any) -> OrchestrationManifest:
