@@ -20,6 +20,7 @@ FAILED, TIMED_OUT, NOT_ALLOWED, NOT_FOUND, CONFLICT, UNREACHABLE = 1, 3, 4, 5, 6
 _ELSEWHERE = {
     "demo": "local.demo:demo",
     "bench": "local.bench:bench",
+    "definition": "local.definitions:definition",
     "query-index": "local.query_indexes:query_index",
 }
 

@@ -23,7 +23,7 @@ from cfm_core.provisioning.definitions.model import (
     OrchestrationDefinition,
     OrchestrationTemplate,
 )
-from cfm_core.provisioning.definitions.wiring import findings_of
+from cfm_core.provisioning.definitions.wiring import Findings, findings_of
 
 
 def check_activity_definition(definition: ActivityDefinition) -> None:
@@ -68,26 +68,33 @@ def check_template(template: OrchestrationTemplate, known: Mapping[str, Activity
     Raises:
         ValidationError: one of them cannot; names all problems.
     """
-    problems: list[FieldError] = []
-    doubts: list[FieldError] = []
+    found = findings_of_template(template, known)
+    _refuse(found.problems)
+    return found.doubts
+
+
+def findings_of_template(template: OrchestrationTemplate, known: Mapping[str, ActivityDefinition]) -> Findings:
+    """All that is wrong with a template for certain, and what is doubtful; schemas count once a graph is in order."""
+    found = Findings()
     if len(template.id) > LONGEST_TEMPLATE_ID:
-        problems.append(FieldError("/id", f"a template's id has at most {LONGEST_TEMPLATE_ID} characters"))
+        found.problems.append(FieldError("/id", f"a template's id has at most {LONGEST_TEMPLATE_ID} characters"))
     if not template.activities:
-        problems.append(FieldError("/activities", "must name at least one orchestration type"))
+        found.problems.append(FieldError("/activities", "must name at least one orchestration type"))
     for type_, activities in template.activities.items():
         where = pointer_to("activities", type_)
         if not 1 <= len(type_) <= LONGEST_TYPE:
-            problems.append(FieldError(where, f"an orchestration type has between 1 and {LONGEST_TYPE} characters"))
+            found.problems.append(
+                FieldError(where, f"an orchestration type has between 1 and {LONGEST_TYPE} characters")
+            )
         if not 1 <= len(activities) <= MOST_ACTIVITIES:
-            problems.append(FieldError(where, f"must have between 1 and {MOST_ACTIVITIES} activities"))
-        of_graph = list(_problems_of_graph(where, activities, known))
-        problems.extend(of_graph)
-        if not of_graph:
-            found = findings_of(type_, activities, known)
-            problems.extend(found.problems)
-            doubts.extend(found.doubts)
-    _refuse(problems)
-    return doubts
+            found.problems.append(FieldError(where, f"must have between 1 and {MOST_ACTIVITIES} activities"))
+        if of_graph := list(_problems_of_graph(where, activities, known)):
+            found.problems += of_graph
+        else:
+            of_schemas = findings_of(type_, activities, known)
+            found.problems += of_schemas.problems
+            found.doubts += of_schemas.doubts
+    return found
 
 
 def check_replacement(
