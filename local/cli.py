@@ -21,6 +21,7 @@ _ELSEWHERE = {
     "demo": "local.demo:demo",
     "bench": "local.bench:bench",
     "chaos": "local.chaos:chaos",
+    "definition": "local.definitions:definition",
     "query-index": "local.query_indexes:query_index",
 }
 

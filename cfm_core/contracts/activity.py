@@ -45,6 +45,16 @@ class ActivityDispatch(Document):
         return f"{self.orchestration_id}/{self.phase}/{self.activity_id}"
 
 
+class UncheckedDispatch(ActivityDispatch):
+    """A dispatch that stays with the Provision Manager until its values have been held against a schema."""
+
+    input_schema: dict[str, Any]
+
+    def to_agent_json(self) -> dict[str, object]:
+        """The same as an agent gets it."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"input_schema"})
+
+
 class OutcomeKind(StrEnum):
     COMPLETE = "complete"
     WAIT = "wait"

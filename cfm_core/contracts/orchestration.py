@@ -22,6 +22,7 @@ TENANT_ID = "cfm.tenant.id"
 """Our addition to the payload; a manifest without it belongs to one anonymous tenant."""
 
 _COMPENSATE = ".compensate"
+_TEMPLATE_REF = ("templateRef", "template_ref")
 
 
 def compensation_id(manifest_id: str) -> str:
@@ -42,6 +43,13 @@ class OrchestrationManifest(Document):
     correlation_id: str = ""
     orchestration_type: str = Field(min_length=1, max_length=256)
     payload: dict[str, Any] = Field(default_factory=dict)
+    template_ref: str = ""
+    """Our addition: the template with whose definition it runs; the newest active one, if empty."""
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, handler: Any) -> dict[str, Any]:
+        document: dict[str, Any] = handler(self)
+        return document if self.template_ref else {k: v for k, v in document.items() if k not in _TEMPLATE_REF}
 
     @property
     def tenant_id(self) -> str:

@@ -20,6 +20,8 @@ ACTIVITY_STREAM_SUBJECTS = ("event.cfm.>",)
 RESULTS = "event.cfm.result"
 ACTIVITY_TYPES = "event.cfm.activity-types"
 DEAD_LETTERS = "event.cfm.dead-letter"
+INPUTS = "event.cfm.inputs"
+"""Dispatches whose values are looked at before an agent gets them."""
 _ACTIVITY = "event.cfm.activity."
 
 CONTRACT_SUBJECTS = frozenset({MANIFESTS, RESPONSES})

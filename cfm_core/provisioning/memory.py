@@ -7,7 +7,7 @@ import random
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -20,13 +20,30 @@ from cfm_core.contracts.activity import (
     ActivityOutcome,
     ActivityTypeAnnouncement,
     OutcomeKind,
+    UncheckedDispatch,
 )
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
-from cfm_core.errors import NotFoundError, ValidationError
+from cfm_core.errors import FieldError, NotFoundError, ValidationError
 from cfm_core.provisioning.dead_letters.model import DeadLetter
+from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledInput
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
-from cfm_core.provisioning.engine.events import as_failure, cloud_event, manifest_event, refused_event, response_to
+from cfm_core.provisioning.engine.checks import (
+    INVALID_INPUT,
+    INVALID_OUTPUT,
+    as_invalid_input,
+    as_invalid_output,
+    input_problem,
+    output_problem,
+)
+from cfm_core.provisioning.engine.events import (
+    as_failure,
+    cloud_event,
+    dispatch_event,
+    manifest_event,
+    refused_event,
+    response_to,
+)
 from cfm_core.provisioning.engine.model import (
     CONSECUTIVE_FAILURES,
     ENDED,
@@ -51,7 +68,7 @@ from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
-from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
+from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
 from cfm_core.provisioning.schedules.model import Schedule
 from cfm_core.provisioning.storable import check_storable, copy, is_storable
 from cfm_core.query import JsonPage, Page, Predicate
@@ -71,6 +88,7 @@ class Node:
 
     id: str
     type: str
+    compiled: CompiledActivity
     children: tuple[int, ...]
     deps_left: int
     state: ActivityState = ActivityState.BLOCKED
@@ -80,6 +98,20 @@ class Node:
     token: str = ""
     dispatched_at: datetime | None = None
     due_at: datetime | None = None
+    recorded: ActivityOutcome | None = None
+    """What it has recorded, once it is done."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Defined:
+    """A definition in force, as the engine takes it."""
+
+    definition: OrchestrationDefinition
+    activities: tuple[CompiledActivity, ...]
+    posted: int
+    """Of those of a type, the one with the greatest number is taken."""
+    beside: bool
+    """Whether others keep its type, and it does."""
 
 
 @dataclass(slots=True)
@@ -190,7 +222,7 @@ class Runs:
     jitter: Callable[[], float] = random.random
     lock: threading.RLock = field(default_factory=threading.RLock)
     activity_definitions: dict[str, ActivityDefinition] = field(default_factory=dict)
-    definitions: dict[str, OrchestrationDefinition] = field(default_factory=dict)
+    definitions: list[Defined] = field(default_factory=list)
     announced: dict[str, ActivityTypeAnnouncement] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
@@ -215,6 +247,16 @@ class Runs:
             **to,
         )
         self.operations.append(noted)
+
+    def in_force(self, orchestration_type: str) -> list[Defined]:
+        """The definitions of a type, the newest first."""
+        found = [one for one in self.definitions if one.definition.type == orchestration_type]
+        return sorted(found, key=lambda one: -one.posted)
+
+    def active(self, orchestration_type: str, template_ref: str = "") -> Defined | None:
+        """What a run of this type starts with; in the template, if one is named."""
+        found = (one for one in self.in_force(orchestration_type) if one.definition.active)
+        return next((one for one in found if template_ref in ("", one.definition.template_ref)), None)
 
     def put(self, subject: str, events: Sequence[EventDict]) -> list[OutboxRow]:
         """One row, as far as there is anything to put into it."""
@@ -266,8 +308,8 @@ class MemoryOrchestrations:
         check_storable(manifest.model_dump())
         with self._runs.lock:
             if manifest.id not in self._runs.runs and manifest.id not in self._runs.delayed:
-                if manifest.orchestration_type not in self._runs.definitions:
-                    raise unknown_type(manifest.orchestration_type)
+                if _definition_for(self._runs, manifest) is None:
+                    raise unknown_type(manifest)
                 if start_at is None:
                     _start(self._runs, [manifest])
                 else:
@@ -304,7 +346,7 @@ class MemoryOrchestrations:
         delayed = self._runs.delayed.get(orchestration_id)
         if delayed is None:
             raise NotFoundError("orchestration", orchestration_id)
-        definition = self._runs.definitions.get(delayed.manifest.orchestration_type)
+        defined = self._runs.active(delayed.manifest.orchestration_type, delayed.manifest.template_ref)
         return Orchestration(
             id=orchestration_id,
             version=delayed.version,
@@ -315,7 +357,7 @@ class MemoryOrchestrations:
             state_at=delayed.state_at,
             created_at=delayed.created_at,
             error_detail=delayed.error_detail,
-            activities=definition.activities if definition else (),
+            activities=defined.definition.activities if defined else (),
             graph=(),
             processing_data=copy(delayed.manifest.payload),
             start_at=delayed.start_at,
@@ -325,12 +367,14 @@ class MemoryOrchestrations:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             found = [(ord_, node) for ord_, node in enumerate(run.nodes if run else ()) if node.id == activity_id]
-            if not found:
+            if run is None or not found:
                 raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
             ((ord_, node),) = found
             if can_end(node.state, node.token or None, ending):
                 outcome = outcome_of(orchestration_id, 0, ord_, ending)
                 check_storable(outcome.model_dump(exclude={"after"}))
+                if _wants_a_look(node, outcome):
+                    check_recorded(_output_problem(run, node, outcome))
                 _advance(self._runs, _decide(self._runs, [outcome]))
 
     def history(self, orchestration_id: str) -> list[Attempt]:
@@ -412,8 +456,25 @@ class MemoryEngine:
                     taken.append(as_failure(outcome, error))
                 else:
                     taken.append(outcome)
-            progress.outbox += _advance(self._runs, _decide(self._runs, taken))
+            heard = _heard(self._runs, taken)
+            held = {place for place in heard if _wants_a_look(_node(self._runs, taken[place]), taken[place])}
+            progress.outbox += _advance(self._runs, _decide(self._runs, taken, heard, held))
+            if held:
+                progress.outbox += _record_checked(self._runs, [taken[place] for place in sorted(held)])
         return progress
+
+    def check_inputs(self, dispatches: Mapping[str, UncheckedDispatch]) -> Progress:
+        good: dict[str, list[EventDict]] = {}
+        bad = []
+        with self._runs.lock:
+            for event_id, dispatch in dispatches.items():
+                if (problem := input_problem(dispatch)) is not None:
+                    bad.append(as_invalid_input(dispatch, problem))
+                else:
+                    good.setdefault(dispatch.activity_type, []).append(dispatch_event(event_id, dispatch))
+            rows = [row for type_, events in good.items() for row in self._runs.put(subjects.activity(type_), events)]
+            moves = [replace(one, kind=INVALID_INPUT) for one in _decide(self._runs, bad)]
+            return Progress(rows + _advance(self._runs, moves))
 
     def sweep(self, most: int = 1000) -> Progress:
         with self._runs.lock:
@@ -457,10 +518,10 @@ def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[Outbo
     sent: list[tuple[Run, int]] = []
     crossed: set[str] = set()
     for manifest in manifests:
-        definition = runs.definitions.get(manifest.orchestration_type)
-        if manifest.id in runs.runs or definition is None:
+        defined = _definition_for(runs, manifest)
+        if manifest.id in runs.runs or defined is None:
             continue
-        run = Run(manifest, definition, _nodes(definition), now, now)
+        run = Run(manifest, defined.definition, _nodes(defined.activities), now, now)
         runs.runs[manifest.id] = run
         for place, node in enumerate(run.nodes):
             if node.deps_left == 0:
@@ -471,16 +532,26 @@ def _start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[Outbo
     return _announce(runs, sent) + _admit(runs, crossed, now)
 
 
-def _nodes(definition: OrchestrationDefinition) -> list[Node]:
-    activities = definition.activities
+def _definition_for(runs: Runs, manifest: OrchestrationManifest) -> Defined | None:
+    """What undoes a run does so as that run's own template says, if it does."""
+    if (undone := _compensated_by(runs, manifest.id)) is not None:
+        own = undone.definition.template_ref
+        for one in runs.in_force(manifest.orchestration_type):
+            if one.definition.template_ref == own:
+                return one
+    return runs.active(manifest.orchestration_type, manifest.template_ref)
+
+
+def _nodes(activities: Sequence[CompiledActivity]) -> list[Node]:
     return [
         Node(
-            activity.id,
-            activity.type,
-            tuple(place for place, other in enumerate(activities) if activity.id in other.depends_on),
-            len(set(activity.depends_on)),
+            one.id,
+            one.type,
+            one,
+            tuple(child for child, other in enumerate(activities) if place in other.parents),
+            len(one.parents),
         )
-        for activity in activities
+        for place, one in enumerate(activities)
     ]
 
 
@@ -490,7 +561,7 @@ def _answer(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[Outb
     for manifest in manifests:
         run = runs.runs.get(manifest.id)
         if run is None:
-            detail = unknown_type_detail(manifest.orchestration_type)
+            detail = unknown_type_detail(manifest.orchestration_type, manifest.template_ref)
             refused.append(response_to(manifest, success=False, error_detail=detail, properties={}))
             _settle(runs, manifest.id, OrchestrationState.COMPENSATION_FAILED)
         elif run.state is not OrchestrationState.RUNNING:
@@ -498,7 +569,8 @@ def _answer(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[Outb
     return _respond(runs, ended) + runs.put(subjects.RESPONSES, refused)
 
 
-def _decide(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> list[Move]:
+def _heard(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> set[int]:
+    """The places of the outcomes that count: of several about one dispatch, the one that ends it."""
     heard: dict[tuple[str, int], int] = {}
     for place, outcome in enumerate(outcomes):
         key = (outcome.orchestration_id, outcome.ord)
@@ -506,14 +578,51 @@ def _decide(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> list[Move]:
             key not in heard or _PRECEDENCE.index(outcome.kind) < _PRECEDENCE.index(outcomes[heard[key]].kind)
         ):
             heard[key] = place
+    return set(heard.values())
+
+
+def _decide(
+    runs: Runs, outcomes: Sequence[ActivityOutcome], heard: Set[int] | None = None, held: Set[int] = frozenset()
+) -> list[Move]:
+    """What becomes of the outcomes that are ``heard``; those that are ``held`` are left as if nobody had spoken."""
+    if heard is None:
+        heard = _heard(runs, outcomes)
     moves = []
     for place, outcome in enumerate(outcomes):
-        if heard.get((outcome.orchestration_id, outcome.ord)) == place:
-            moves.append(_decision(runs, runs.runs[outcome.orchestration_id], outcome))
-        else:
+        if place not in heard:
             kind = f"fenced: {outcome.kind}"
             runs.history.append(Told(outcome.orchestration_id, outcome.ord, kind, outcome.reason, runs.clock()))
+        elif place not in held:
+            moves.append(_decision(runs, runs.runs[outcome.orchestration_id], outcome))
     return moves
+
+
+def _record_checked(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> list[OutboxRow]:
+    """Takes in outcomes that were held, each as it is, or as a failure."""
+    problems = [_output_problem(runs.runs[one.orchestration_id], _node(runs, one), one) for one in outcomes]
+    judged = [
+        one if problem is None else as_invalid_output(one, problem)
+        for one, problem in zip(outcomes, problems, strict=True)
+    ]
+    moves = _decide(runs, judged)
+    return _advance(
+        runs,
+        [replace(one, kind=INVALID_OUTPUT) if one.kind is OutcomeKind.FATAL else one for one in moves],
+    )
+
+
+def _wants_a_look(node: Node, outcome: ActivityOutcome) -> bool:
+    return outcome.kind is OutcomeKind.COMPLETE and node.compiled.output_schema is not None
+
+
+def _output_problem(run: Run, node: Node, outcome: ActivityOutcome) -> FieldError | None:
+    schema = node.compiled.output_schema or {}
+    known = {key: run.processing_data[key] for key in schema.get("required", ()) if key in run.processing_data}
+    return output_problem(outcome, schema, known)
+
+
+def _node(runs: Runs, outcome: ActivityOutcome) -> Node:
+    return runs.runs[outcome.orchestration_id].nodes[outcome.ord]
 
 
 def _counts(runs: Runs, outcome: ActivityOutcome) -> bool:
@@ -578,6 +687,7 @@ def _advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
         run, node = move.run, move.run.nodes[move.ord]
         if move.outcome is not None:
             _merge(run, move.outcome)
+            node.recorded = move.outcome if move.state is ActivityState.DONE else None
         if move.kind:
             next_at = None if move.due_in is None else now + move.due_in
             attempt = node.failures + 1
@@ -675,10 +785,12 @@ def _fail(
 
 
 def is_compensable(runs: Runs, run: Run) -> bool:
-    dispose = runs.definitions.get(DISPOSE)
-    current = runs.definitions.get(run.definition.type)
-    templates = {run.definition.template_ref} | ({current.template_ref} if current else set())
-    return run.definition.type != DISPOSE and dispose is not None and dispose.template_ref in templates
+    own, now = run.definition.template_ref, runs.active(run.definition.type)
+    return run.definition.type != DISPOSE and any(
+        one.definition.template_ref == own
+        or (one.definition.active and now is not None and one.definition.template_ref == now.definition.template_ref)
+        for one in runs.in_force(DISPOSE)
+    )
 
 
 def _changes_live(run: Run) -> bool:
@@ -913,7 +1025,7 @@ def _dispatch(runs: Runs, node: Node, now: datetime) -> None:
 
 
 def _announce(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[OutboxRow]:
-    by_type: dict[str, list[EventDict]] = {}
+    by_subject: dict[str, list[EventDict]] = {}
     for run, place in sent:
         node = run.nodes[place]
         assert node.dispatched_at is not None
@@ -928,14 +1040,30 @@ def _announce(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[OutboxRow]:
             correlation_id=run.manifest.correlation_id,
             attempt=node.failures + 1,
             deadline=node.dispatched_at + runs.policy(node.type).timeout,
-            values=run.processing_data,
+            values=_mapped(run, node.compiled.inputs) if node.compiled.inputs else run.processing_data,
             outputs=run.outputs,
         )
+        data, subject = dispatch.to_json(), subjects.activity(node.type)
+        if node.compiled.input_schema is not None:
+            data, subject = data | {"inputSchema": node.compiled.input_schema}, subjects.INPUTS
         event_id = f"{run.manifest.id}/0/{place}/{node.dispatches}"
-        by_type.setdefault(node.type, []).append(
-            cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=dispatch.to_json())
+        by_subject.setdefault(subject, []).append(
+            cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=data)
         )
-    return [row for type_, events in by_type.items() for row in runs.put(subjects.activity(type_), events)]
+    return [row for subject, events in by_subject.items() for row in runs.put(subject, events)]
+
+
+def _mapped(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
+    """See ``provision_manager.mapped_inputs``."""
+    values = {}
+    for one in inputs:
+        recorded = run.nodes[one.ord].recorded if one.ord is not None else None
+        places = (recorded.values, recorded.outputs) if recorded is not None else ()
+        for place in (*places, run.processing_data):
+            if one.key in place:
+                values[one.target] = place[one.key]
+                break
+    return values
 
 
 def _respond(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import flask
 
+from cfm_core.errors import FieldError
 from cfm_core.query.page import JsonPage
 from cfm_core.web import conditional, urls
 from cfm_core.web.paging import Asked, headers
 
 JSON = "application/json"
+_MOST_WARNINGS = 5
+_LONGEST_WARNING = 200
 
 
 class Entity(Protocol):
@@ -62,6 +65,19 @@ def accepted(request: flask.Request, text: str, monitor: str, version: int | Non
 def empty(status: int = 200, headers: dict[str, str] | None = None) -> flask.Response:
     """A JSON answer of zero bytes, as the contract has them."""
     return json_text("", status, headers)
+
+
+def with_warnings(response: flask.Response, doubts: Sequence[FieldError]) -> flask.Response:
+    """The answer, with a ``Warning`` about the first of what is doubtful in the request's body."""
+    for one in doubts[:_MOST_WARNINGS]:
+        warn(response, f"{one.pointer}: {one.detail}"[:_LONGEST_WARNING])
+    return response
+
+
+def warn(response: flask.Response, text: str) -> None:
+    # As JSON a text is a quoted string of ASCII, whatever stands in it.
+    told = f"299 - {json.dumps(text)}"
+    response.headers["Warning"] = ", ".join(filter(None, (response.headers.get("Warning"), told)))
 
 
 def no_such_page() -> flask.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import uuid
@@ -156,7 +155,6 @@ def _call(
             [FieldError(one.pointer, str(one)) for one in unknown],
         )
     response = function.handler(request, *services, *arguments, **variables)
-    if unknown:
-        # As JSON a text is a quoted string of ASCII, whatever a field is called.
-        response.headers["Warning"] = ", ".join(f"299 - {json.dumps(str(one))}" for one in unknown)
+    for one in unknown:
+        answers.warn(response, str(one))
     return response

@@ -80,7 +80,10 @@ _HEADERS: dict[str, Json] = {
     "X-Total-Count": {"schema": {"type": "integer"}, "description": "How many entries the list has."},
     "Preference-Applied": {"schema": _TEXT, "description": "What was heeded of Prefer."},
     "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds after which to ask again."},
-    "Warning": {"schema": _TEXT, "description": "Names the fields of the body that nobody knows."},
+    "Warning": {
+        "schema": _TEXT,
+        "description": "Names what is doubtful in the body, such as fields that nobody knows.",
+    },
     "Idempotency-Replayed": {"schema": _TEXT, "description": "true: this is the answer to the first of the requests."},
     "WWW-Authenticate": {"schema": _TEXT, "description": "How to authenticate."},
 }

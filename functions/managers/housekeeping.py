@@ -10,6 +10,8 @@ from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
 from cfm_core.idempotency import IdempotentAnswers
+from cfm_core.provisioning.assembly import DEFINITIONS
+from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.tenancy.assembly import FEED
 from cfm_core.tenancy.feed.service import Feed
 
@@ -25,4 +27,11 @@ def forget_idempotent_answers(events: Sequence[CloudEvent[None]], answers: Idemp
 def forget_events(events: Sequence[CloudEvent[None]], feed: Feed) -> Reply:
     """Forget the events that readers of the feed have had their time for. Safe at any time, at several places."""
     feed.forget()
+    return Reply()
+
+
+@event_function(every=timedelta(minutes=10), slots=1, requires=[DEFINITIONS])
+def forget_definitions(events: Sequence[CloudEvent[None]], definitions: Definitions) -> Reply:
+    """Forget the definitions that others have replaced and no orchestration has. Safe at any time, at several places."""
+    definitions.forget()
     return Reply()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
@@ -26,6 +26,12 @@ def start_orchestrations(events: Sequence[CloudEvent[OrchestrationManifest]], en
 def record_activity_results(events: Sequence[CloudEvent[ActivityOutcome]], engine: Engine) -> Reply:
     """Take in how activities ended, and dispatch what they made possible. A repeated outcome changes nothing."""
     return engine.record([event.data for event in events]).reply([event.id for event in events])
+
+
+@event_function(subject=subjects.INPUTS, data=UncheckedDispatch, batch=256, slots=2, requires=[ENGINE])
+def check_activity_inputs(events: Sequence[CloudEvent[UncheckedDispatch]], engine: Engine) -> Reply:
+    """Hold what agents are to get against the schemas of their types. What is handed on twice is one dispatch."""
+    return engine.check_inputs({event.id: event.data for event in events}).reply([event.id for event in events])
 
 
 @event_function(every=timedelta(seconds=0.5), slots=1, requires=[ENGINE])

@@ -16,6 +16,7 @@ from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.provisioning.definitions.v1alpha1 import (
     OrchestrationDefinitionDocument,
     OrchestrationTemplateDocument,
+    TemplateChangeDocument,
     TemplateIdDocument,
     template_id_to_json,
 )
@@ -56,10 +57,14 @@ def query_orchestration_definitions(request: Request, definitions: Definitions, 
 def post_orchestration_template(
     request: Request, definitions: Definitions, document: OrchestrationTemplateDocument
 ) -> Response:
-    """Put the definitions of a template in force, all or none, in place of those that their types had."""
+    """Put the definitions of a template in force, all or none, in place of those that others have posted for their types.
+
+    Whoever uses templates side by side puts them under their ids, or posts them inactive: those keep their types.
+    """
     template = document.to_model()
-    definitions.add_template(template)
-    return answers.json_value(template_id_to_json(template), 201, {"Location": urls.local(request, _path(template.id))})
+    doubts = definitions.add_template(template)
+    created = {"Location": urls.local(request, _path(template.id))}
+    return answers.with_warnings(answers.json_value(template_id_to_json(template), 201, created), doubts)
 
 
 @http_function(
@@ -80,11 +85,30 @@ def get_orchestration_template(request: Request, definitions: Definitions, templ
 def put_orchestration_template(
     request: Request, definitions: Definitions, document: OrchestrationTemplateDocument, template_ref: str
 ) -> Response:
-    """Create a template or replace it: what it had defined besides goes, unless an orchestration of it has not ended."""
+    """Create a template or replace it, beside those of others: an orchestration starts with the newest one that is active.
+
+    What it had defined besides goes, unless an orchestration of it has not ended.
+    """
     check_same("id", document.id, template_ref)
     template = replace(document.to_model(), id=template_ref)
-    is_new, found = definitions.put_template(template, expected(request))
-    return answers.created(request, found, _path(template_ref)) if is_new else answers.entity(request, found)
+    put = definitions.put_template(template, expected(request))
+    if put.is_new:
+        return answers.with_warnings(answers.created(request, put.template, _path(template_ref)), put.doubts)
+    return answers.with_warnings(answers.entity(request, put.template), put.doubts)
+
+
+@http_function(
+    *("PATCH", TEMPLATE),
+    scope=PM_WRITE,
+    requires=[DEFINITIONS],
+    body=TemplateChangeDocument,
+    gives={200: list[OrchestrationDefinitionDocument]},
+)
+def patch_orchestration_template(
+    request: Request, definitions: Definitions, document: TemplateChangeDocument, template_ref: str
+) -> Response:
+    """Let orchestrations start with a template's definitions, or not; what has started goes on, and can be undone."""
+    return answers.entity(request, definitions.set_active(template_ref, document.active, expected(request)))
 
 
 @http_function("DELETE", TEMPLATE, scope=PM_WRITE, requires=[DEFINITIONS])

@@ -25,6 +25,7 @@ ORCHESTRATION_DEFINITION = Fields(
         "type": Column("t.type"),
         "version": Column("t.version", Kind.INTEGER),
         "templateRef": Column("t.template_ref"),
+        "active": Column("t.is_active", Kind.BOOLEAN),
         "description": Column("coalesce(t.document->>'description', '')"),
         "schema": Json("coalesce(t.document->'schema', '{}')::jsonb"),
         "activities": JsonArray("(t.document->'activities'->t.type)::jsonb"),

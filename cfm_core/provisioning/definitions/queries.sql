@@ -38,59 +38,126 @@ SELECT o.id, a.phase, a.ord, n.type, o.tenant_id, true, a.dispatched_at
 DELETE FROM provision_manager.activity_definition WHERE type = :type;
 
 -- name: list_users
--- The orchestration types whose definition uses an activity type.
-SELECT DISTINCT d.type
+-- The definitions in force that use an activity type: whether they are active, and all that another version of them needs.
+SELECT d.type, d.template_ref, d.posted, d.beside, d.is_active, provision_manager.definition_json(d)
   FROM provision_manager.definition d
-  JOIN provision_manager.def_node n ON n.def_id = d.id
- WHERE n.type = :type AND d.is_current;
+ WHERE d.is_current
+   AND EXISTS (SELECT FROM provision_manager.def_node n WHERE n.def_id = d.id AND n.type = :type)
+ ORDER BY d.type, d.posted;
+
+-- name: list_runs_with_type
+-- Some of the orchestrations that have an activity type and have not ended.
+SELECT o.id
+  FROM provision_manager.orchestration o
+ WHERE o.state_number <> 2 AND (o.remaining > 0 OR o.resend_at IS NOT NULL)
+   AND EXISTS (SELECT FROM provision_manager.def_node n WHERE n.def_id = o.def_id AND n.type = :type)
+ LIMIT 10;
 
 -- name: find_template
--- A template's version and the definitions in force that it has made, as an array by orchestration type; null where there
--- are none. Definitions are put in force once, taken out of it once, and never deleted: so the version rises with both.
-SELECT count(*) + count(*) FILTER (WHERE NOT is_current),
-       '[' || string_agg(document::text, ',' ORDER BY type) FILTER (WHERE is_current) || ']'
-  FROM provision_manager.definition
- WHERE template_ref = :template_ref;
+-- A template's version and its definitions in force as an array by orchestration type. Gives 0 or 1 row.
+SELECT t.version,
+       '[' || string_agg(provision_manager.definition_json(d), ',' ORDER BY d.type) || ']'
+  FROM provision_manager.template t
+  JOIN provision_manager.definition d ON d.template_ref = t.ref AND d.is_current
+ WHERE t.ref = :template_ref
+ GROUP BY t.version;
+
+-- name: put_template
+-- Gives a template its next version; once others stand beside it, that stays so. Gives the version, and whether they do.
+INSERT INTO provision_manager.template AS t (ref, version, beside)
+VALUES (:template_ref, nextval('provision_manager.template_version'), :beside::boolean)
+ON CONFLICT (ref) DO UPDATE SET version = excluded.version, beside = t.beside OR excluded.beside
+RETURNING t.version, t.beside;
+
+-- name: put_beside
+-- Lets the definitions of a template stay in force whatever others are posted.
+UPDATE provision_manager.definition SET beside = true WHERE template_ref = :template_ref AND is_current AND NOT beside;
 
 -- name: retire_definition
--- Takes the definition of one orchestration type out of force.
-UPDATE provision_manager.definition SET is_current = false WHERE type = :type AND is_current;
+-- Takes a template's definition of one orchestration type out of force.
+UPDATE provision_manager.definition
+   SET is_current = false, retired_at = now()
+ WHERE template_ref = :template_ref AND type = :type AND is_current;
+
+-- name: take_over
+-- Takes the definitions of some orchestration types out of force that others have posted, and gives those templates their next
+-- versions; none is left of a template without definitions.
+WITH retired AS (
+  UPDATE provision_manager.definition d
+     SET is_current = false, retired_at = now()
+   WHERE d.type = ANY (:taken::text[]) AND d.is_current AND NOT d.beside AND d.template_ref <> :template_ref
+  RETURNING d.id, d.template_ref
+), gone AS (
+  DELETE FROM provision_manager.template t
+   USING retired r
+   WHERE t.ref = r.template_ref
+     AND NOT EXISTS (SELECT FROM provision_manager.definition d
+                      WHERE d.template_ref = t.ref AND d.is_current AND d.id NOT IN (SELECT id FROM retired))
+  RETURNING t.ref
+)
+UPDATE provision_manager.template t
+   SET version = nextval('provision_manager.template_version')
+  FROM retired r
+ WHERE t.ref = r.template_ref AND t.ref NOT IN (SELECT ref FROM gone);
 
 -- name: add_definition
 -- Puts a new version of an orchestration type in force, with its nodes and edges.
 WITH made AS (
-  INSERT INTO provision_manager.definition (type, version, template_ref, document, n_nodes)
-  SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :document::json, jsonb_array_length(:nodes::jsonb)
+  INSERT INTO provision_manager.definition (type, version, template_ref, posted, beside, is_active, document, n_nodes)
+  SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :posted::bigint, :beside::boolean, :active::boolean,
+         :document::json, jsonb_array_length(:nodes::jsonb)
     FROM provision_manager.definition
    WHERE type = :type
   RETURNING id
 ), nodes AS (
-  INSERT INTO provision_manager.def_node (def_id, ord, activity_id, type, n_deps)
-  SELECT made.id, n.ord, n.id, n.type, n.n_deps
-    FROM made, jsonb_to_recordset(:nodes::jsonb) AS n (ord smallint, id text, type text, n_deps smallint))
+  INSERT INTO provision_manager.def_node
+    (def_id, ord, activity_id, type, n_deps, inputs, input_schema, output_schema)
+  SELECT made.id, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema
+    FROM made, jsonb_to_recordset(:nodes::jsonb) AS n
+           (ord smallint, id text, type text, n_deps smallint, inputs jsonb, input_schema jsonb, output_schema jsonb))
 INSERT INTO provision_manager.def_edge (def_id, from_ord, to_ord)
 SELECT made.id, e.from_ord, e.to_ord
   FROM made, jsonb_to_recordset(:edges::jsonb) AS e (from_ord smallint, to_ord smallint);
 
 -- name: list_runs
 -- Some of the orchestrations that were started from a template, at whatever time, and have not ended.
-(SELECT o.id
-   FROM provision_manager.activity a
-   JOIN provision_manager.orchestration o ON o.id = a.orch_id
-   JOIN provision_manager.definition d ON d.id = o.def_id
-  WHERE a.due_at IS NOT NULL AND d.template_ref = :template_ref
-  LIMIT 10)
-UNION
-(SELECT o.id
-   FROM provision_manager.orchestration o
-   JOIN provision_manager.definition d ON d.id = o.def_id
-  WHERE o.resend_at IS NOT NULL AND d.template_ref = :template_ref
-  LIMIT 10);
+SELECT o.id
+  FROM provision_manager.orchestration o
+  JOIN provision_manager.definition d ON d.id = o.def_id
+ WHERE o.state_number <> 2 AND (o.remaining > 0 OR o.resend_at IS NOT NULL) AND d.template_ref = :template_ref
+ LIMIT 10;
 
 -- name: retire_template
 -- Takes the definitions of a template out of force but for those of some types; what runs have begun with stays. Gives the
 -- types of those that go.
 UPDATE provision_manager.definition
-   SET is_current = false
+   SET is_current = false, retired_at = now()
  WHERE template_ref = :template_ref AND is_current AND type <> ALL (:kept::text[])
 RETURNING type;
+
+-- name: delete_template
+DELETE FROM provision_manager.template WHERE ref = :template_ref;
+
+-- name: set_active
+-- Lets orchestrations start with a template's definitions in force, or not. Gives a row for each that was not so before.
+UPDATE provision_manager.definition
+   SET is_active = :active::boolean
+ WHERE template_ref = :template_ref AND is_current AND is_active <> :active::boolean
+RETURNING type;
+
+-- name: forget_definitions
+-- Deletes definitions that went out of force a while ago (no start can be using them any more) and that no run has. The last
+-- version of a type stays, so that none comes twice. Gives the ids of those that went.
+WITH unused AS (
+  SELECT d.id
+    FROM provision_manager.definition d
+   WHERE NOT d.is_current AND d.retired_at < now() - :unused_for::interval
+     AND EXISTS (SELECT FROM provision_manager.definition x WHERE x.type = d.type AND x.version > d.version)
+     AND NOT EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.type = d.type AND o.def_id = d.id)
+   ORDER BY d.retired_at
+   LIMIT :most
+     FOR UPDATE SKIP LOCKED)
+DELETE FROM provision_manager.definition d
+ USING unused
+ WHERE d.id = unused.id
+RETURNING d.id;

@@ -6,18 +6,21 @@ Source: CFM wire contract, sections 5.6 to 5.8.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.definitions.model import (
+    LONGEST_INPUT,
     LONGEST_TEMPLATE_ID,
     LONGEST_TYPE,
+    MOST_INPUTS,
     Activity,
     ActivityDefinition,
+    Input,
     Limits,
     OrchestrationDefinition,
     OrchestrationTemplate,
@@ -82,12 +85,32 @@ class PutActivityDefinitionDocument(ActivityDefinitionDocument):
     type: str = Field(default="", max_length=LONGEST_TYPE)
 
 
+class InputDocument(Document):
+    """What an activity gets, and under which name. A bare text is both."""
+
+    source: str = Field(max_length=LONGEST_INPUT)
+    target: str = Field(max_length=LONGEST_INPUT)
+
+
+def _both(name: Any) -> Any:
+    return {"source": name, "target": name} if isinstance(name, str) else name
+
+
+NamedInput = Annotated[InputDocument, BeforeValidator(_both, json_schema_input_type=str | InputDocument)]
+
+
 class ActivityDocument(Document):
-    """A node of an orchestration; ``dependsOn`` is left out where there is nothing."""
+    """A node of an orchestration; ``dependsOn`` and ``inputs`` are left out where there is nothing."""
 
     id: str
     type: str
     depends_on: list[str] = Field(default_factory=list)
+    inputs: list[NamedInput] = Field(default_factory=list, max_length=MOST_INPUTS)
+    """Our addition: all that it gets of the processing data, by key or ``<activity id>.<key>``; everything, if empty."""
+
+    def to_model(self) -> Activity:
+        inputs = tuple(Input(target=one.target, source=one.source) for one in self.inputs)
+        return Activity(self.id, self.type, tuple(self.depends_on), inputs)
 
 
 class OrchestrationTemplateDocument(Document):
@@ -97,6 +120,8 @@ class OrchestrationTemplateDocument(Document):
     description: str = ""
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
     activities: dict[str, list[ActivityDocument]] = Field(default_factory=dict)
+    active: bool = True
+    """Our addition: whether orchestrations may start with its definitions."""
 
     def to_model(self) -> OrchestrationTemplate:
         """The template; without an id of its own it gets a new one."""
@@ -104,11 +129,15 @@ class OrchestrationTemplateDocument(Document):
             id=self.id or str(uuid.uuid4()),
             description=self.description,
             schema=self.schema_,
-            activities={
-                type_: [Activity(one.id, one.type, tuple(one.depends_on)) for one in activities]
-                for type_, activities in self.activities.items()
-            },
+            activities={type_: [one.to_model() for one in activities] for type_, activities in self.activities.items()},
+            active=self.active,
         )
+
+
+class TemplateChangeDocument(Document):
+    """What can be changed of a template without posting it again."""
+
+    active: bool
 
 
 class TemplateIdDocument(Document):
@@ -125,6 +154,8 @@ class OrchestrationDefinitionDocument(Document):
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
     activities: dict[str, list[ActivityDocument]]
     template_ref: str
+    active: bool = True
+    """Left out where it is."""
 
 
 def template_id_to_json(template: OrchestrationTemplate) -> dict[str, Any]:
@@ -153,6 +184,11 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
     return {name: value for name, value in document.items() if value}
 
 
+def activity_definition_from_json(document: Mapping[str, Any]) -> ActivityDefinition:
+    """A definition as it was shown; its version is not."""
+    return ActivityDefinitionDocument.model_validate(document).to_model()
+
+
 def activity_definition_fields(definition: ActivityDefinition) -> dict[str, Any]:
     """What a predicate may name of an activity definition."""
     empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "retry": {}, "limits": {}}
@@ -162,10 +198,27 @@ def activity_definition_fields(definition: ActivityDefinition) -> dict[str, Any]
 def orchestration_definition_to_json(definition: OrchestrationDefinition) -> dict[str, Any]:
     """What is empty is left out; the type is the one key of ``activities``."""
     optional = {"description": definition.description, "schema": definition.schema}
-    return {name: value for name, value in optional.items() if value} | {
-        "activities": {definition.type: [activity_to_json(activity) for activity in definition.activities]},
-        "templateRef": definition.template_ref,
-    }
+    return (
+        {name: value for name, value in optional.items() if value}
+        | {
+            "activities": {definition.type: [activity_to_json(activity) for activity in definition.activities]},
+            "templateRef": definition.template_ref,
+        }
+        | ({} if definition.active else {"active": False})
+    )
+
+
+def orchestration_definition_from_json(document: Mapping[str, Any]) -> OrchestrationDefinition:
+    """A definition as it was shown; its version is not."""
+    ((type_, activities),) = document["activities"].items()
+    return OrchestrationDefinition(
+        type=type_,
+        template_ref=document["templateRef"],
+        description=document.get("description", ""),
+        schema=document.get("schema", {}),
+        activities=tuple(map(activity_from_json, activities)),
+        active=document.get("active", True),
+    )
 
 
 def orchestration_definition_fields(definition: OrchestrationDefinition) -> dict[str, Any]:
@@ -174,6 +227,7 @@ def orchestration_definition_fields(definition: OrchestrationDefinition) -> dict
         "type": definition.type,
         "version": definition.version,
         "templateRef": definition.template_ref,
+        "active": definition.active,
         "description": definition.description,
         "schema": definition.schema,
         "activities": [activity_to_json(activity) for activity in definition.activities],
@@ -184,8 +238,15 @@ def activity_to_json(activity: Activity) -> dict[str, Any]:
     document: dict[str, Any] = {"id": activity.id, "type": activity.type}
     if activity.depends_on:
         document["dependsOn"] = list(activity.depends_on)
+    if activity.inputs:
+        document["inputs"] = [{"source": one.source, "target": one.target} for one in activity.inputs]
     return document
 
 
 def activity_from_json(document: Mapping[str, Any]) -> Activity:
-    return Activity(document["id"], document["type"], tuple(document.get("dependsOn", ())))
+    return ActivityDocument.model_validate(document).to_model()
+
+
+def activity_definitions_by_type(documents: Sequence[Mapping[str, Any]]) -> dict[str, ActivityDefinition]:
+    """Activity definitions as they were shown."""
+    return {definition.type: definition for definition in map(activity_definition_from_json, documents)}

@@ -47,7 +47,8 @@ class MemoryDelayedStarts:
                     self._runs.runs[one.manifest.id].version += 1
                     del self._runs.delayed[one.manifest.id]
                 else:
-                    self.set_aside(one.manifest.id, unknown_type_detail(one.manifest.orchestration_type))
+                    detail = unknown_type_detail(one.manifest.orchestration_type, one.manifest.template_ref)
+                    self.set_aside(one.manifest.id, detail)
             return Progress(rows)
 
     def set_aside(self, id_: str, reason: str) -> None:

@@ -1,9 +1,8 @@
 -- name: put
 -- Keeps what is to be started later, unless something has its id, or nobody defines its type.
-INSERT INTO provision_manager.delayed_start (id, type, correlation_id, tenant_id, payload, start_at)
-SELECT :id, d.type, :correlation_id, :tenant_id, :payload::jsonb, :start_at::timestamptz
-  FROM provision_manager.definition d
- WHERE d.type = :type AND d.is_current
+INSERT INTO provision_manager.delayed_start (id, type, template_ref, correlation_id, tenant_id, payload, start_at)
+SELECT :id, :type, :template_ref, :correlation_id, :tenant_id, :payload::jsonb, :start_at::timestamptz
+ WHERE provision_manager.definition_to_start(:type, :template_ref) IS NOT NULL
    AND NOT EXISTS (SELECT FROM provision_manager.orchestration WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
 
@@ -12,7 +11,7 @@ ON CONFLICT (id) DO NOTHING;
 SELECT s.id, s.version, s.correlation_id, s.tenant_id, s.type, s.state, s.state_at, s.created_at, s.error_detail,
        coalesce((SELECT d.document->'activities'->d.type
                    FROM provision_manager.definition d
-                  WHERE d.type = s.type AND d.is_current), '[]'), s.payload, s.start_at
+                  WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at
   FROM provision_manager.delayed_start s
  WHERE s.id = :id;
 
@@ -34,7 +33,7 @@ SELECT id
 
 -- name: lock_due
 -- Those whose time has come, of all or only of some, as far as nobody else holds them: held until commit.
-SELECT id, type, correlation_id, tenant_id, payload
+SELECT id, type, template_ref, correlation_id, tenant_id, payload
   FROM provision_manager.delayed_start
  WHERE state = 'SCHEDULED' AND start_at <= now()
    AND (:among::text[] IS NULL OR id = ANY (:among::text[]))

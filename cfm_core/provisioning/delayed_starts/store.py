@@ -29,6 +29,7 @@ class PostgresDelayedStarts:
             id=manifest.id,
             correlation_id=manifest.correlation_id,
             type=manifest.orchestration_type,
+            template_ref=manifest.template_ref,
             tenant_id=manifest.tenant_id,
             payload=json.dumps(manifest.payload),
             start_at=start_at.isoformat(),
@@ -76,8 +77,17 @@ class PostgresDelayedStarts:
     def start_due(self, most: int, among: list[str] | None) -> Progress:
         with self._database.transaction() as tx:
             manifests = [
-                {"id": id_, "correlationId": correlation_id, "type": type_, "tenantId": tenant_id, "payload": payload}
-                for id_, type_, correlation_id, tenant_id, payload in tx.rows(SQL["lock_due"], most=most, among=among)
+                {
+                    "id": id_,
+                    "correlationId": correlation_id,
+                    "type": type_,
+                    "templateRef": template_ref,
+                    "tenantId": tenant_id,
+                    "payload": payload,
+                }
+                for id_, type_, template_ref, correlation_id, tenant_id, payload in tx.rows(
+                    SQL["lock_due"], most=most, among=among
+                )
             ]
             written, started = start(tx, manifests)
             if started:
@@ -85,7 +95,7 @@ class PostgresDelayedStarts:
                 tx.rows(SQL["forget"], ids=list(started))
             for one in manifests:
                 if one["id"] not in started:
-                    tx.rows(SQL["fail"], id=one["id"], reason=unknown_type_detail(one["type"]))
+                    tx.rows(SQL["fail"], id=one["id"], reason=unknown_type_detail(one["type"], one["templateRef"]))
         return Progress(written)
 
     def set_aside(self, id_: str, reason: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from typing import Any
 
-from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
+from cfm_core.contracts.activity import DISPATCH_EVENT, ActivityOutcome, OutcomeKind, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import CfmError
@@ -23,6 +23,16 @@ def cloud_event(*, id: str, type: str, orchestration_id: str, data: dict[str, An
         "datacontenttype": "application/json",
         "data": data,
     }
+
+
+def dispatch_event(event_id: str, dispatch: UncheckedDispatch) -> EventDict:
+    """A dispatch that has been checked, for its agent."""
+    return cloud_event(
+        id=event_id,
+        type=DISPATCH_EVENT,
+        orchestration_id=dispatch.orchestration_id,
+        data=dispatch.to_agent_json(),
+    )
 
 
 def response_to(

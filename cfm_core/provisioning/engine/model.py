@@ -114,8 +114,9 @@ def within_reason(after: timedelta | None) -> timedelta | None:
     return None if after is None else min(max(after, timedelta(0)), LONGEST_DELAY)
 
 
-def unknown_type_detail(orchestration_type: str) -> str:
-    return f"there is no orchestration type {orchestration_type}"
+def unknown_type_detail(orchestration_type: str, template_ref: str = "") -> str:
+    where = f" in template {template_ref}" if template_ref else ""
+    return f"there is no active orchestration type {orchestration_type}{where}"
 
 
 def no_agent_answered(activity_type: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.engine.model import Progress
 
@@ -29,7 +29,16 @@ class Engine(Protocol):
         """Take in how dispatches ended: complete, unlock and dispatch, retry, fail, end orchestrations.
 
         An outcome whose token is not that of the activity's last dispatch, or that is heard for the second time, is noted in
-        the history and changes nothing else.
+        the history and changes nothing else. What an activity has recorded must fit the output schema of its type; if it does
+        not, the activity has failed.
+        """
+        ...
+
+    def check_inputs(self, dispatches: Mapping[str, UncheckedDispatch]) -> Progress:
+        """Hand on what agents can be given; what does not fit its schema fails its activity, and no agent gets it.
+
+        Args:
+            dispatches: by the ids of their events, which what is handed on has again.
         """
         ...
 

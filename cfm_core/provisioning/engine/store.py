@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import CfmError, RecoverableError
-from cfm_core.provisioning.engine.events import as_failure, refused_event, response_to
+from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.errors import CfmError, FieldError, RecoverableError
+from cfm_core.provisioning.engine.checks import (
+    INVALID_INPUT,
+    INVALID_OUTPUT,
+    as_invalid_input,
+    as_invalid_output,
+    input_problem,
+    output_problem,
+)
+from cfm_core.provisioning.engine.events import as_failure, dispatch_event, refused_event, response_to
 from cfm_core.provisioning.engine.model import Progress, check_id, within_reason
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, Row
@@ -29,13 +38,19 @@ def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
         "id": manifest.id,
         "correlationId": manifest.correlation_id,
         "type": manifest.orchestration_type,
+        "templateRef": manifest.template_ref,
         "tenantId": manifest.tenant_id,
         "payload": manifest.payload,
     }
 
 
-def outcome_row(outcome: ActivityOutcome) -> dict[str, Any]:
-    """An outcome as ``record_outcomes`` takes it."""
+def outcome_row(outcome: ActivityOutcome, *, told: str | None = None, checked: bool = False) -> dict[str, Any]:
+    """An outcome as ``record_outcomes`` takes it.
+
+    Args:
+        told: how the history calls it, if not by its kind.
+        checked: what it has recorded has been held against the output schema.
+    """
     after = within_reason(outcome.after)
     return {
         "orchestrationId": outcome.orchestration_id,
@@ -48,7 +63,27 @@ def outcome_row(outcome: ActivityOutcome) -> dict[str, Any]:
         "values": outcome.values or None,
         "deleted": outcome.deleted or None,
         "outputs": outcome.outputs or None,
+        "told": told,
+        "checked": checked,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """An outcome of a batch that ``record_outcomes`` has not taken in, and what is wrong with it, if anything."""
+
+    place: int
+    problem: FieldError | None
+
+
+def taken_in(rows: list[Row], outcomes: Sequence[ActivityOutcome]) -> tuple[list[Row], list[HeldBack]]:
+    """What ``record_outcomes`` has written for ``outcomes``, and which of them it wanted to be looked at first."""
+    if not rows or rows[-1][0] is not None:
+        return rows, []
+    *rows, (_, _, held) = rows
+    return rows, [
+        HeldBack(one["place"], output_problem(outcomes[one["place"]], one["schema"], one["known"])) for one in held
+    ]
 
 
 class PostgresEngine:
@@ -89,8 +124,9 @@ class PostgresEngine:
         progress = Progress()
 
         def record_these(some: Sequence[ActivityOutcome]) -> list[Row]:
-            rows = [outcome_row(outcome) for outcome in some]
-            return self._database.rows(SQL["record"], outcomes=json.dumps(rows), lease=outbox.LEASE)
+            rows, held = taken_in(self._record([outcome_row(outcome) for outcome in some]), some)
+            # Two statements, each a step of its own: a crash in between leaves outcomes that nobody has heard yet.
+            return rows + self._record([_checked_row(some[one.place], one.problem) for one in held]) if held else rows
 
         def record(some: Sequence[int]) -> list[Row]:
             return record_these([outcomes[place] for place in some])
@@ -108,6 +144,20 @@ class PostgresEngine:
 
         _by_halves(range(len(outcomes)), record, refuse, progress)
         return progress
+
+    def check_inputs(self, dispatches: Mapping[str, UncheckedDispatch]) -> Progress:
+        good: dict[str, list[EventDict]] = {}
+        bad: list[dict[str, Any]] = []
+        for event_id, dispatch in dispatches.items():
+            if (problem := input_problem(dispatch)) is not None:
+                bad.append(outcome_row(as_invalid_input(dispatch, problem), told=INVALID_INPUT))
+            else:
+                good.setdefault(dispatch.activity_type, []).append(dispatch_event(event_id, dispatch))
+        with self._database.transaction() as tx:
+            written = [outbox.put_for_caller(tx, subjects.activity(type_), events) for type_, events in good.items()]
+            if bad:
+                written += _written(tx.rows(SQL["record"], outcomes=json.dumps(bad), lease=outbox.LEASE))
+        return Progress(written)
 
     def sweep(self, most: int = 1000) -> Progress:
         progress = self._take_care(most)
@@ -149,6 +199,9 @@ class PostgresEngine:
         self._database.rows(SQL["register_types"], announcements=json.dumps(list(rows.values())))
         return Progress()
 
+    def _record(self, outcomes: list[dict[str, Any]]) -> list[Row]:
+        return self._database.rows(SQL["record"], outcomes=json.dumps(outcomes), lease=outbox.LEASE)
+
     def _sweep(self, most: int, among: list[str] | None) -> list[Row]:
         return self._database.rows(SQL["sweep"], most=most, lease=outbox.LEASE, among=among)
 
@@ -160,6 +213,12 @@ class PostgresEngine:
         except CfmError as failure:
             # Then the culprit is the store: what was sent is not taken in, and has to come again.
             raise RecoverableError("what cannot be taken in cannot be kept as a dead letter either") from failure
+
+
+def _checked_row(outcome: ActivityOutcome, problem: FieldError | None) -> dict[str, Any]:
+    if problem is None:
+        return outcome_row(outcome, checked=True)
+    return outcome_row(as_invalid_output(outcome, problem), told=INVALID_OUTPUT)
 
 
 def _written(rows: Sequence[Row]) -> list[OutboxRow]:

@@ -38,8 +38,9 @@ SELECT a.phase, a.ord, a.state, a.token::text
  WHERE o.id = :id AND n.activity_id = :activity_id;
 
 -- name: end_activity
--- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all.
-SELECT id, subject FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
+-- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all, and what of it has
+-- to be looked at first.
+SELECT id, subject, CASE WHEN id IS NULL THEN events END FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
 
 -- name: history
 -- How the attempts at a run's activities ended, in this order; one row of nulls where none has yet. No row: no such run.

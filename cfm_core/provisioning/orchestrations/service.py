@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.errors import ConflictError, ForbiddenError, ValidationError
+from cfm_core.errors import ConflictError, FieldError, ForbiddenError, ValidationError
 from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
 from cfm_core.query import JsonPage, Page, Predicate
@@ -36,6 +36,7 @@ class Orchestrations(Protocol):
 
         Raises:
             NotFoundError: the orchestration has no such activity.
+            ValidationError: what is recorded does not fit the output schema of its type; the activity goes on waiting.
             ForbiddenError: the token is not that of the activity's last dispatch.
             ConflictError: the activity is not waiting any more, and has not been completed.
         """
@@ -95,5 +96,16 @@ def outcome_of(orchestration_id: str, phase: int, ord: int, ending: Ending) -> A
     )
 
 
-def unknown_type(orchestration_type: str) -> ValidationError:
-    return ValidationError(f"Bad request: there is no orchestration type {orchestration_type!r}")
+def check_recorded(problem: FieldError | None) -> None:
+    """Raises ValidationError for what somebody outside wants to record and must not."""
+    if problem is not None:
+        here = FieldError(f"/values{problem.pointer}", problem.detail)
+        raise ValidationError(f"Invalid payload: {here.pointer}: {here.detail}", [here])
+
+
+def unknown_type(manifest: OrchestrationManifest) -> ValidationError:
+    """What the manifest asks for is not defined, or not active."""
+    pointer = "/templateRef" if manifest.template_ref else "/orchestrationType"
+    where = f" in template {manifest.template_ref!r}" if manifest.template_ref else ""
+    detail = f"there is no active orchestration type {manifest.orchestration_type!r}{where}"
+    return ValidationError(f"Bad request: {detail}", [FieldError(pointer, detail)])

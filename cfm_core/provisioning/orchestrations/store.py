@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -12,14 +13,14 @@ from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
-from cfm_core.provisioning.engine.store import manifest_row, outcome_row
+from cfm_core.provisioning.engine.store import manifest_row, outcome_row, taken_in
 from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
-from cfm_core.provisioning.orchestrations.service import can_end, outcome_of, unknown_type
+from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
-from cfm_core.store.database import Database
+from cfm_core.store.database import Database, Row
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
 
@@ -50,7 +51,7 @@ class PostgresOrchestrations:
             self._database.announce()
         started = self._find(manifest.id)
         if started is None:
-            raise unknown_type(manifest.orchestration_type)
+            raise unknown_type(manifest)
         return started
 
     def get(self, orchestration_id: str) -> Orchestration:
@@ -68,7 +69,11 @@ class PostgresOrchestrations:
         phase, ord_, state, token = row
         if can_end(ActivityState(state), token, ending):
             outcome = outcome_of(orchestration_id, phase, ord_, ending)
-            if self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome_row(outcome)])):
+            written, held = taken_in(self._end(outcome_row(outcome)), [outcome])
+            if held:
+                check_recorded(held[0].problem)
+                written = self._end(outcome_row(outcome, checked=True))
+            if written:
                 self._database.announce()
 
     def history(self, orchestration_id: str) -> list[Attempt]:
@@ -97,6 +102,9 @@ class PostgresOrchestrations:
         check_after(page)
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
+
+    def _end(self, outcome: dict[str, Any]) -> list[Row]:
+        return self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome]))
 
     def _find(self, orchestration_id: str) -> Orchestration | None:
         # What is in neither place has perhaps just moved from the second to the first.

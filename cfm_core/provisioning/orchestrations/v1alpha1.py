@@ -15,7 +15,7 @@ from cfm_core.clock import system_clock
 from cfm_core.contracts.documents import Document
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.entities import JsonEntity, json_of
-from cfm_core.provisioning.definitions.model import LONGEST_TYPE, Activity, steps_of
+from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE, Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
@@ -39,6 +39,8 @@ class ManifestDocument(Document):
     orchestration_type: str = Field(min_length=1, max_length=LONGEST_TYPE)
     payload: dict[str, Any] = Field(default_factory=dict)
     start_at: Annotated[datetime, BeforeValidator(_read_instant)] | None = None
+    template_ref: str = Field(default="", max_length=LONGEST_TEMPLATE_ID)
+    """Our addition: the template with whose definition it runs; the newest active one, if empty."""
 
     def to_manifest(self) -> OrchestrationManifest:
         return OrchestrationManifest(
@@ -46,6 +48,7 @@ class ManifestDocument(Document):
             correlation_id=self.correlation_id,
             orchestration_type=self.orchestration_type,
             payload=self.payload,
+            template_ref=self.template_ref,
         )
 
 

@@ -66,7 +66,7 @@ class MemorySchedules:
 
     def defines(self, orchestration_type: str) -> bool:
         with self._runs.lock:
-            return orchestration_type in self._runs.definitions
+            return self._runs.active(orchestration_type) is not None
 
     def list_due(self, most: int) -> list[str]:
         with self._runs.lock:

@@ -44,8 +44,8 @@ DELETE FROM provision_manager.schedule
 RETURNING id;
 
 -- name: defines
--- Whether an orchestration type has a definition in force.
-SELECT EXISTS (SELECT FROM provision_manager.definition WHERE type = :type AND is_current);
+-- Whether orchestrations of a type can start.
+SELECT provision_manager.definition_to_start(:type, '') IS NOT NULL;
 
 -- name: list_due
 -- The ids of the schedules whose time has come; not of those that wait for the end of their last run.

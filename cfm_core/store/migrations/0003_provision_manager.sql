@@ -37,36 +37,80 @@ CREATE TABLE provision_manager.gate (
   probe_at timestamptz                            -- until then nothing is sent, then one at a time; null: they have not
 );
 
--- One version of one orchestration type. Immutable but for is_current: runs keep the version that they began with.
+-- No version of a template comes twice, even if it is deleted in between: an entity tag is safe.
+CREATE SEQUENCE provision_manager.template_version;
+
+-- The templates that have definitions in force.
+CREATE TABLE provision_manager.template (
+  ref     text COLLATE "C" PRIMARY KEY,
+  version bigint NOT NULL,
+  beside  boolean NOT NULL                       -- others keep the types that it names, and it keeps its own
+);
+
+-- One version of one orchestration type. Immutable but for is_active, and for being in force: runs keep the version that they
+-- began with.
 CREATE TABLE provision_manager.definition (
   id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   type         text COLLATE "C" NOT NULL,
   version      integer NOT NULL,
-  template_ref text NOT NULL,
-  document     json NOT NULL CHECK (jsonb_typeof(document::jsonb) = 'object'), -- as the API shows it
+  template_ref text COLLATE "C" NOT NULL,
+  posted       bigint NOT NULL,                  -- the template's version then: of those in force, the newest one is taken
+  document     json NOT NULL CHECK (jsonb_typeof(document::jsonb) = 'object'), -- as the API shows it while it is active
   n_nodes      integer NOT NULL,
-  is_current   boolean NOT NULL DEFAULT true,
+  is_active    boolean NOT NULL DEFAULT true,    -- runs may start with it
+  beside       boolean NOT NULL DEFAULT false,   -- as its template
+  is_current   boolean NOT NULL DEFAULT true,    -- in force
+  retired_at   timestamptz,
   created_at   timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (type, version)
+  place        text COLLATE "C" NOT NULL         -- in the list of those in force
+                 GENERATED ALWAYS AS (type || CASE WHEN beside THEN E'\x01' || md5(template_ref) ELSE '' END) STORED,
+  UNIQUE (type, version),
+  CHECK ((retired_at IS NULL) = is_current)
 );
 
-CREATE UNIQUE INDEX definition_current ON provision_manager.definition (type) WHERE is_current;
+-- Of the templates that take types over, one has a type; of the others, each has it once.
+CREATE UNIQUE INDEX definition_place ON provision_manager.definition (place) WHERE is_current;
+CREATE INDEX definition_current ON provision_manager.definition (type) WHERE is_current;
 CREATE INDEX definition_template ON provision_manager.definition (template_ref);
+CREATE INDEX definition_retired ON provision_manager.definition (retired_at) WHERE NOT is_current;
 
--- The same activities compiled for the engine; ord is the place in the list.
+-- A definition as the API shows it.
+CREATE FUNCTION provision_manager.definition_json(d provision_manager.definition) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN d.is_active THEN d.document::text ELSE left(d.document::text, -1) || ',"active":false}' END;
+
+-- What a run of this type starts with: the newest active definition, in the template if one is named; null: nothing.
+CREATE FUNCTION provision_manager.definition_to_start(orchestration_type text, template text) RETURNS bigint
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN (
+    SELECT d.id
+      FROM provision_manager.definition d
+     WHERE d.type = orchestration_type AND d.is_current AND d.is_active AND template IN ('', d.template_ref)
+     ORDER BY d.posted DESC
+     LIMIT 1);
+END
+$$;
+
+-- The same activities compiled for the engine; ord is the place in the list. The schemas are those that the activity types had
+-- when the definition was made; null: nothing is asked.
 CREATE TABLE provision_manager.def_node (
-  def_id      bigint NOT NULL REFERENCES provision_manager.definition,
-  ord         smallint NOT NULL,
-  activity_id text NOT NULL,
-  type        text COLLATE "C" NOT NULL,
-  n_deps      smallint NOT NULL,
+  def_id        bigint NOT NULL REFERENCES provision_manager.definition ON DELETE CASCADE,
+  ord           smallint NOT NULL,
+  activity_id   text NOT NULL,
+  type          text COLLATE "C" NOT NULL,
+  n_deps        smallint NOT NULL,
+  inputs        jsonb,                            -- [{"target", "key", "ord"}]; null: all processing data
+  input_schema  jsonb,
+  output_schema jsonb,
   PRIMARY KEY (def_id, ord)
 );
 
 CREATE INDEX def_node_type ON provision_manager.def_node (type);
 
 CREATE TABLE provision_manager.def_edge (
-  def_id   bigint NOT NULL,
+  def_id   bigint NOT NULL REFERENCES provision_manager.definition ON DELETE CASCADE,
   from_ord smallint NOT NULL,
   to_ord   smallint NOT NULL,
   PRIMARY KEY (def_id, from_ord, to_ord)
@@ -74,7 +118,7 @@ CREATE TABLE provision_manager.def_edge (
 
 -- A node with the policy in force: the definition's word, else the agent's, else the default.
 CREATE VIEW provision_manager.node AS
-SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps,
+SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema,
        coalesce(d.timeout_seconds, p.timeout_seconds, 30) AS timeout_seconds,
        coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
@@ -91,8 +135,8 @@ SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps,
 -- Whoever changes anything of a run locks this row first, several in the order of their ids.
 CREATE TABLE provision_manager.orchestration (
   id             text COLLATE "C" PRIMARY KEY,    -- the manifest's: the same manifest twice is one run
-  def_id         bigint NOT NULL REFERENCES provision_manager.definition,
-  type           text NOT NULL,
+  def_id         bigint NOT NULL,                 -- no foreign key: each start would lock the definition's row
+  type           text COLLATE "C" NOT NULL,
   correlation_id text NOT NULL,
   tenant_id      text NOT NULL DEFAULT '',
   version        integer NOT NULL DEFAULT 0,
@@ -117,7 +161,7 @@ CREATE INDEX orchestration_correlation ON provision_manager.orchestration USING 
 -- the first, which stays small; the last costs nearly nothing, because runs are stored in the order of their starts. Each
 -- other index would cost every run some hundredths of what all its steps do.
 CREATE INDEX orchestration_state ON provision_manager.orchestration (state_number, id) WHERE state_number <> 2;
-CREATE INDEX orchestration_type ON provision_manager.orchestration (type);
+CREATE INDEX orchestration_type ON provision_manager.orchestration (type, def_id); -- with whose help definitions are forgotten
 CREATE INDEX orchestration_created ON provision_manager.orchestration USING brin (created_at)
   WITH (pages_per_range = 32, autosummarize = on);
 CREATE INDEX orchestration_resend ON provision_manager.orchestration (resend_at) WHERE resend_at IS NOT NULL;
@@ -348,7 +392,23 @@ BEGIN
 END
 $$;
 
--- Tells the agents of activities that are DISPATCHED now: one outbox row for each activity type.
+-- What an activity with ``inputs`` gets. What another one has recorded is looked for with that one first, and then, because it
+-- may have been recorded before the attempt that completed, among the processing data.
+CREATE FUNCTION provision_manager.mapped_inputs(inputs jsonb, run text, phase smallint, data jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_object_agg(i.target, found.value) FILTER (WHERE found.value IS NOT NULL), '{}')
+      FROM jsonb_to_recordset(inputs) AS i (target text, key text, ord smallint)
+      LEFT JOIN provision_manager.activity_output r
+        ON r.orch_id = run AND r.phase = mapped_inputs.phase AND r.ord = i.ord
+      CROSS JOIN LATERAL (SELECT coalesce(r.values->i.key, r.outputs->i.key, data->i.key) AS value) found);
+END
+$$;
+
+-- Tells the agents of activities that are DISPATCHED now: one outbox row for each activity type. Those whose values have to be
+-- looked at first go to who does that, with the schema.
 CREATE FUNCTION provision_manager.announce_dispatches(keys provision_manager.activity_key[], lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -357,7 +417,7 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH sent AS (
-    SELECT n.type,
+    SELECT CASE WHEN n.input_schema IS NULL THEN 'event.cfm.activity.' || n.type ELSE 'event.cfm.inputs' END AS subject,
            jsonb_agg(provision_manager.cloud_event(
              concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches), 'cfm.activity.dispatch', a.orch_id,
              jsonb_build_object(
@@ -365,15 +425,20 @@ BEGIN
                'activityId', n.activity_id, 'activityType', n.type, 'discriminator', o.type,
                'correlationId', o.correlation_id, 'attempt', a.failures + 1,
                'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
-               'values', coalesce(d.values, d.input), 'outputs', d.outputs))) AS events
+               'values', CASE WHEN n.inputs IS NULL THEN coalesce(d.values, d.input)
+                              ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, a.phase, coalesce(d.values, d.input))
+                         END,
+               'outputs', d.outputs)
+             || CASE WHEN n.input_schema IS NULL THEN '{}' ELSE jsonb_build_object('inputSchema', n.input_schema) END
+             )) AS events
       FROM unnest(keys) k
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
       JOIN provision_manager.orchestration o ON o.id = a.orch_id
       JOIN provision_manager.orchestration_data d ON d.orch_id = a.orch_id
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord + 0
-     GROUP BY n.type)
+     GROUP BY 1)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
-  SELECT 'event.cfm.activity.' || type, events, clock_timestamp() + lease FROM sent
+  SELECT subject, events, clock_timestamp() + lease FROM sent
   RETURNING written.id, written.subject, written.events;
 END
 $$;
@@ -444,14 +509,19 @@ BEGIN
 END
 $$;
 
--- Whether a run can be undone: the template that it came from, or that its type belongs to now, has a dispose definition.
+-- Whether a run can be undone: the template that it came from, or that its type is started with now, has a dispose definition.
 CREATE FUNCTION provision_manager.is_compensable(o provision_manager.orchestration) RETURNS boolean
 LANGUAGE sql STABLE
 RETURN o.type <> 'cfm.orchestration.vpa.dispose' AND EXISTS (
   SELECT FROM provision_manager.definition x
-    JOIN provision_manager.definition d ON d.template_ref = x.template_ref
    WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
-     AND (d.id = o.def_id OR d.type = o.type AND d.is_current));
+     AND (x.template_ref = (SELECT d.template_ref FROM provision_manager.definition d WHERE d.id = o.def_id)
+          OR x.is_active AND x.template_ref = (
+               SELECT d.template_ref
+                 FROM provision_manager.definition d
+                WHERE d.type = o.type AND d.is_current AND d.is_active
+                ORDER BY d.posted DESC
+                LIMIT 1)));
 
 -- Whether a run changes a live participant, whose state goes along: such a one must not end because the change has failed.
 CREATE FUNCTION provision_manager.changes_live(o provision_manager.orchestration) RETURNS boolean
@@ -733,8 +803,10 @@ BEGIN
 END
 $$;
 
--- Starts a run for each manifest [{"id", "correlationId", "type", "tenantId", "payload"}], no id twice. A known id starts
--- nothing; if ``answers``, its response is given again where it has ended, and an unknown type is answered with a failure.
+-- Starts a run for each manifest [{"id", "correlationId", "type", "templateRef", "tenantId", "payload"}], no id twice, with the
+-- newest active definition of its type, in the template if one is named; what undoes a run, with that run's own template if it
+-- has one. A known id starts nothing; if ``answers``, its response is given again where it has ended, and an unknown type is
+-- answered with a failure.
 CREATE FUNCTION provision_manager.start_orchestrations(manifests jsonb, lease interval, answers boolean)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -757,9 +829,19 @@ BEGIN
   WITH begun AS (
     INSERT INTO provision_manager.orchestration
       (id, def_id, type, correlation_id, tenant_id, remaining, state_at, created_at)
-    SELECT m.id, d.id, d.type, m."correlationId", m."tenantId", d.n_nodes, instant, instant
-      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text, "tenantId" text)
-      JOIN provision_manager.definition d ON d.type = m.type AND d.is_current
+    SELECT m.id, d.id, m.type, m."correlationId", m."tenantId", d.n_nodes, instant, instant
+      FROM jsonb_to_recordset(manifests)
+        AS m (id text, "correlationId" text, type text, "templateRef" text, "tenantId" text)
+      LEFT JOIN provision_manager.orchestration undone ON undone.id = provision_manager.compensated_by(m.id)
+      LEFT JOIN provision_manager.definition own ON own.id = undone.def_id
+     CROSS JOIN LATERAL (
+       SELECT x.id, x.n_nodes
+         FROM provision_manager.definition x
+        WHERE x.type = m.type AND x.is_current
+          AND (x.template_ref = own.template_ref
+               OR x.is_active AND x.template_ref = coalesce(nullif(m."templateRef", ''), x.template_ref))
+        ORDER BY (x.template_ref = own.template_ref) IS TRUE DESC, x.posted DESC
+        LIMIT 1) d
      ORDER BY m.id COLLATE "C"
         ON CONFLICT (id) DO NOTHING
     RETURNING id)
@@ -834,7 +916,7 @@ BEGIN
   RETURN QUERY
   WITH unknown AS (
     SELECT m.*
-      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text)
+      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text, "templateRef" text)
      WHERE m.id = ANY (ids)
        AND NOT EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = m.id)
   ), never_undone AS (
@@ -848,7 +930,9 @@ BEGIN
              jsonb_build_object(
                'id', md5('response to ' || u.id)::uuid, 'manifestId', u.id,
                'correlationId', coalesce(nullif(u."correlationId", ''), u.id), 'orchestrationType', u.type,
-               'success', false, 'errorDetail', format('there is no orchestration type %s', u.type),
+               'success', false, 'errorDetail',
+               format('there is no active orchestration type %s', u.type)
+               || coalesce(' in template ' || nullif(u."templateRef", ''), ''),
                'properties', '{}'::jsonb))) AS events
       FROM unknown u)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
@@ -858,7 +942,10 @@ END
 $$;
 
 -- Takes in outcomes [{"orchestrationId", "phase", "ord", "token", "kind", "after" (seconds), "reason", "values", "deleted",
--- "outputs"}]. An outcome counts if its token is that of the activity's last dispatch, and nothing has been heard of it.
+-- "outputs", "told" (what the history calls it, if not by its kind), "checked"}]. An outcome counts if its token is that of the
+-- activity's last dispatch, and nothing has been heard of it. What completes an activity with an output schema is left as it was
+-- until it comes ``checked``: the last row, which has no id, then holds [{"place" (in the batch), "schema", "known" (what the
+-- schema requires and the processing data have)}].
 CREATE FUNCTION provision_manager.record_outcomes(outcomes jsonb, lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -872,6 +959,7 @@ AS $$
 DECLARE
   instant timestamptz;
   moves   provision_manager.move[];
+  held    jsonb;
 BEGIN
   -- What is read from here on is fresh, and stays so until the end.
   PERFORM provision_manager.lock_runs(ARRAY(SELECT o->>'orchestrationId' FROM jsonb_array_elements(outcomes) o));
@@ -881,12 +969,14 @@ BEGIN
     -- Where an agent has said two things about one dispatch, the one that ends it counts.
     SELECT DISTINCT ON (a.orch_id, a.phase, a.ord)
            u.pos, a.orch_id, a.phase, a.ord, o.def_id, o.state = 'RUNNING' AS running, u.kind, a.failures, u.after,
+           u.told, u.kind = 'complete' AND n.output_schema IS NOT NULL AND u.checked IS NOT TRUE AS held, n.output_schema,
            u.reason, u.values, u.deleted, u.outputs, n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds,
            n.activity_id, n.type, u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted
       FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
              ("orchestrationId" text, phase smallint, ord smallint, token text, kind text, after double precision,
-              reason text, values jsonb, deleted jsonb, outputs jsonb))
-           WITH ORDINALITY AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, pos)
+              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked boolean))
+           WITH ORDINALITY
+             AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, told, checked, pos)
       JOIN provision_manager.orchestration o ON o.id = u.orch_id AND o.phase = u.phase
       JOIN provision_manager.activity a
         ON a.orch_id = u.orch_id AND a.phase = u.phase AND a.ord = u.ord AND a.token::text = u.token
@@ -902,11 +992,12 @@ BEGIN
                 WHEN kind = 'wait' THEN 'WAITING'
                 ELSE 'BACKOFF' END AS state
       FROM heard h
+     WHERE NOT held
   ), seen AS (
     SELECT d.*, running AND NOT bool_or(state = 'FAILED') OVER (PARTITION BY orch_id) AS open FROM decided d
   )
   SELECT array_agg((
-           pos, orch_id, phase, ord, def_id, running, open, kind, state,
+           pos, orch_id, phase, ord, def_id, running, open, coalesce(told, kind), state,
            CASE WHEN state = 'WAITING' THEN make_interval(secs => coalesce(after, 86400))
                 WHEN state = 'BACKOFF' AND kind = 'schedule' THEN make_interval(secs => coalesce(after, backoff_seconds))
                 WHEN state = 'BACKOFF' THEN make_interval(secs => coalesce(
@@ -917,20 +1008,32 @@ BEGIN
                 WHEN kind = 'fatal' THEN format('activity %s (%s): %s', activity_id, type, reason)
                 ELSE reason END,
            values, deleted, outputs)::provision_manager.move
-         ORDER BY orch_id, phase, ord)
-    INTO moves
+         ORDER BY orch_id, phase, ord),
+         (SELECT jsonb_agg(jsonb_build_object(
+                   'place', h.pos - 1, 'schema', h.output_schema, 'known', (
+                     SELECT coalesce(jsonb_object_agg(k.key, coalesce(d.values, d.input)->k.key), '{}')
+                       FROM jsonb_array_elements_text(h.output_schema->'required') k (key)
+                      WHERE coalesce(d.values, d.input) ? k.key)))
+            FROM heard h
+            JOIN provision_manager.orchestration_data d ON d.orch_id = h.orch_id
+           WHERE h.held)
+    INTO moves, held
     FROM seen;
 
-  IF coalesce(cardinality(moves), 0) < jsonb_array_length(outcomes) THEN
+  IF coalesce(cardinality(moves), 0) + coalesce(jsonb_array_length(held), 0) < jsonb_array_length(outcomes) THEN
     INSERT INTO provision_manager.history (at, orch_id, phase, ord, kind, reason)
     SELECT instant, u.orch_id, u.phase, u.ord, 'fenced: ' || u.kind, u.reason
       FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
              ("orchestrationId" text, phase smallint, ord smallint, kind text, reason text))
            WITH ORDINALITY AS u (orch_id, phase, ord, kind, reason, pos)
-     WHERE u.pos <> ALL (ARRAY(SELECT m.pos FROM unnest(moves) m));
+     WHERE u.pos <> ALL (ARRAY(SELECT m.pos FROM unnest(moves) m))
+       AND u.pos - 1 <> ALL (ARRAY(SELECT (h->'place')::bigint FROM jsonb_array_elements(held) h));
   END IF;
   IF moves IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.advance(moves, instant, lease);
+  END IF;
+  IF held IS NOT NULL THEN
+    RETURN QUERY SELECT NULL::bigint, 'outputs to be checked', held;
   END IF;
 END
 $$;

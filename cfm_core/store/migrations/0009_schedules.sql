@@ -50,6 +50,7 @@ CREATE TABLE provision_manager.delayed_start (
   id             text COLLATE "C" PRIMARY KEY,    -- the manifest's, and that of the run to be
   version        integer NOT NULL DEFAULT 0,
   type           text NOT NULL,
+  template_ref   text NOT NULL,                   -- '': none is named
   correlation_id text NOT NULL,
   tenant_id      text NOT NULL,
   payload        jsonb NOT NULL,

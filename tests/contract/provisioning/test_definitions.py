@@ -306,11 +306,11 @@ def test_definitions_are_read_page_by_page_in_the_order_of_their_types(world: Wo
 def test_a_template_that_is_put_has_what_it_names_and_no_more(world: World) -> None:
     world.definitions.put_activity_definition(ActivityDefinition(type="t"))
     both = {"x": [Activity("a", "t")], "y": [Activity("a", "t")]}
-    is_new, first = world.definitions.put_template(OrchestrationTemplate(id="tpl", activities=both), ABSENT)
+    is_new, first, _ = world.definitions.put_template(OrchestrationTemplate(id="tpl", activities=both), ABSENT)
     assert is_new
     assert [one.type for one in definitions_of(world, "tpl")] == ["x", "y"]
     less = OrchestrationTemplate(id="tpl", activities={"y": [Activity("b", "t")]})
-    is_new, second = world.definitions.put_template(less, version(first.version))
+    is_new, second, _ = world.definitions.put_template(less, version(first.version))
     assert not is_new
     assert second.text == '[{"activities":{"y":[{"id":"b","type":"t"}]},"templateRef":"tpl"}]'
     assert second.version > first.version
@@ -330,8 +330,8 @@ def test_a_template_in_another_version_stays_as_it_is(world: World) -> None:
     template = OrchestrationTemplate(id="tpl", activities={"x": [Activity("a", "t")]})
     with pytest.raises(PreconditionFailedError):
         world.definitions.put_template(template, PRESENT)
-    _, first = world.definitions.put_template(template)
-    _, second = world.definitions.put_template(template)
+    first = world.definitions.put_template(template).template
+    second = world.definitions.put_template(template).template
     for expected in (ABSENT, version(first.version)):
         with pytest.raises(PreconditionFailedError):
             world.definitions.put_template(template, expected)
@@ -348,7 +348,8 @@ def test_no_version_of_a_template_comes_twice(world: World) -> None:
     def template(id_: str, *types: str) -> OrchestrationTemplate:
         return OrchestrationTemplate(id=id_, activities={type_: [Activity("a", "t")] for type_ in types})
 
-    versions = [world.definitions.put_template(template("tpl", "x", "y", "z"))[1].version]
+    world.definitions.add_template(template("tpl", "x", "y", "z"))
+    versions = [world.definitions.get_template("tpl").version]
     world.definitions.add_template(template("other", "x"))
     versions.append(world.definitions.get_template("tpl").version)
     world.definitions.add_template(template("tpl", "x"))

@@ -85,7 +85,7 @@ def test_an_unknown_orchestration_type_is_answered_with_a_failure(world: World, 
     progress = driver.start(manifest("x", "nope"), manifest("o", "one"))
     (response,) = responses(progress.outbox)
     assert (response.manifest_id, response.correlation_id, response.success) == ("x", "of x", False)
-    assert response.error_detail == "there is no orchestration type nope"
+    assert response.error_detail == "there is no active orchestration type nope"
     assert set(dispatches(progress.outbox)) == {"a"}
     assert progress.refused == {}
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from cfm_core.clock import system_clock
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
+from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind, UncheckedDispatch
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
@@ -31,7 +31,10 @@ from cfm_core.provisioning.definitions.model import (
 )
 from cfm_core.provisioning.definitions.service import Definitions
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
-from cfm_core.provisioning.definitions.v1alpha1 import ActivityDefinitionDocument, activity_from_json
+from cfm_core.provisioning.definitions.v1alpha1 import (
+    ActivityDefinitionDocument,
+    orchestration_definition_from_json,
+)
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import Progress
@@ -265,7 +268,7 @@ def empty(database: Database) -> None:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
             *("history", "operation", "admission", "gate", "dead_letter"),
-            *("definition", "activity_definition", "activity_type_policy"),
+            *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
@@ -311,17 +314,7 @@ def definitions_of(world: World, template_ref: str) -> list[OrchestrationDefinit
 
 
 def _definitions(text: str | bytes) -> list[OrchestrationDefinition]:
-    return [
-        OrchestrationDefinition(
-            type=type_,
-            template_ref=one["templateRef"],
-            description=one.get("description", ""),
-            schema=one.get("schema", {}),
-            activities=tuple(map(activity_from_json, activities)),
-        )
-        for one in json.loads(text)
-        for type_, activities in one["activities"].items()
-    ]
+    return list(map(orchestration_definition_from_json, json.loads(text)))
 
 
 def manifest(id: str, type: str, **payload: Any) -> OrchestrationManifest:
@@ -332,6 +325,12 @@ def all_dispatches(outbox: Outbox) -> list[ActivityDispatch]:
     """What was sent to agents."""
     rows = [row for row in outbox if row.subject.startswith("event.cfm.activity.")]
     return [ActivityDispatch.model_validate(event["data"]) for row in rows for event in row.events]
+
+
+def unchecked_dispatches(outbox: Outbox) -> dict[str, UncheckedDispatch]:
+    """What is to be looked at before agents get it, by the ids of the events."""
+    rows = [row for row in outbox if row.subject == subjects.INPUTS]
+    return {event["id"]: UncheckedDispatch.model_validate(event["data"]) for row in rows for event in row.events}
 
 
 def dispatches(outbox: Outbox) -> dict[str, ActivityDispatch]:
@@ -358,6 +357,9 @@ class Driver:
     heard: int = 0
 
     def take(self, progress: Progress) -> Progress:
+        """Hand on what has to be looked at first, as the trigger would, and remember what agents get."""
+        if unchecked := unchecked_dispatches(progress.outbox):
+            progress.outbox += self.world.engine.check_inputs(unchecked).outbox
         for one in all_dispatches(progress.outbox):
             self.sent[one.orchestration_id, one.activity_id] = one
         return progress

@@ -107,6 +107,7 @@ def test_every_change_heeds_the_version_that_it_is_for(
 
 
 BODIES: dict[str, object] = {
+    "patch_orchestration_template": {"active": False},
     "change_schedule": {"paused": True},
     "put_cell": {"state": "active"},
     "put_role": {"name": "operator"},

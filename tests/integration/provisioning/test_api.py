@@ -96,8 +96,8 @@ def test_a_key_that_cannot_be_kept_is_a_bad_request(key: str) -> None:
 def test_lists_of_definitions_are_read_page_by_page_and_searched() -> None:
     for type_ in ("c", "a", "b"):
         assert call("PUT", f"/activity-definitions/{type_}", {"description": "D" * (type_ != "b")}).status == 201
-        body = {"description": type_, "activities": {f"o.{type_}": [{"id": "1", "type": type_}]}}
-        assert call("PUT", f"/orchestration-definitions/{type_}", body).status == 201
+        body = {"id": type_, "description": type_, "activities": {f"o.{type_}": [{"id": "1", "type": type_}]}}
+        assert call("POST", "/orchestration-definitions", body).status == 201
     base = "http://localhost/api/v1alpha1/activity-definitions"
     page = call("GET", "/activity-definitions?q=description%20%3D%20'D'&limit=1")
     assert (page.text, page.headers["X-Total-Count"]) == ('[{"type":"a","description":"D"}]', "2")

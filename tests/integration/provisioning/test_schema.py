@@ -63,7 +63,15 @@ def test_the_functions_show_instants_as_the_code_does(emptied: Database) -> None
 
 
 def test_the_functions_write_the_subjects_and_names_of_the_contracts() -> None:
-    for word in (subjects.MANIFESTS, subjects.RESPONSES, subjects.activity(""), DISPATCH_EVENT, DISPOSE, SOURCE):
+    for word in (
+        subjects.MANIFESTS,
+        subjects.RESPONSES,
+        subjects.INPUTS,
+        subjects.activity(""),
+        DISPATCH_EVENT,
+        DISPOSE,
+        SOURCE,
+    ):
         assert f"'{word}'" in TEXT
     assert all(f"'{kind}'" in TEXT for kind in OutcomeKind)
 

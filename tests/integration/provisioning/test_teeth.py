@@ -56,8 +56,8 @@ SAFEGUARDS: dict[str, tuple[str, str, str, Test]] = {
     ),
     "dispatches are in the outbox": (
         "announce_dispatches",
-        "SELECT 'event.cfm.activity.' || type, events, clock_timestamp() + lease FROM sent",
-        "SELECT 'event.cfm.activity.' || type, events, clock_timestamp() + lease FROM sent WHERE false",
+        "SELECT subject, events, clock_timestamp() + lease FROM sent",
+        "SELECT subject, events, clock_timestamp() + lease FROM sent WHERE false",
         engine.test_starting_dispatches_what_depends_on_nothing,
     ),
     "a compensation is asked for again": (

@@ -12,10 +12,9 @@ from cfm_core.provisioning.definitions.model import (
     ActivityDefinition,
     OrchestrationTemplate,
     RetryPolicy,
-    check_activity_definition,
-    check_template,
     steps_of,
 )
+from cfm_core.provisioning.definitions.rules import check_activity_definition, check_template
 
 
 def schema(required: list[str] | None = None, **types: str) -> dict[str, Any]:
