@@ -23,6 +23,10 @@ IN_EVERY_DEPLOY = {PARTICIPANT_ID: "string", VPA_DATA: "array", VPA_CREDENTIALS:
 """What the payload of a deployment always has: field to JSON type."""
 
 
+MOST_FINDINGS = 1000
+"""After so many of one orchestration, the activities that follow are not looked at."""
+
+
 @dataclass(slots=True)
 class Findings:
     """What is wrong for certain, and what is doubtful."""
@@ -40,6 +44,8 @@ def findings_of(type_: str, activities: Sequence[Activity], known: Mapping[str, 
             wiring.look_at_inputs(place, activity, found)
         else:
             wiring.look_at_everything(place, activity, found)
+        if len(found.problems) + len(found.doubts) >= MOST_FINDINGS:
+            break
     return found
 
 

@@ -260,7 +260,7 @@ def test_a_schedule_whose_type_is_gone_says_so_and_stops_no_other(world: World, 
     world.set_next("nightly", PAST)
     assert come_due(world, driver, PAST - LATER, "gone") == [RUN]
     found = shown(world, "gone")
-    assert found["lastError"] == "there is no orchestration type two"
+    assert found["lastError"] == "there is no active orchestration type two"
     assert "lastManifestId" not in found
     assert next_at(found) > system_clock()
     define(world, two=ONE)
@@ -352,7 +352,7 @@ def test_what_nobody_defines_any_more_when_its_time_has_come_says_so(world: Worl
     world.set_start("gone", PAST)
     assert sweep(world, driver) == ["o"]
     found = world.orchestrations.get("gone")
-    assert (found.state, found.error_detail) == ("ERRORED", "there is no orchestration type one")
+    assert (found.state, found.error_detail) == ("ERRORED", "there is no active orchestration type one")
     assert sweep(world, driver) == []
 
 
