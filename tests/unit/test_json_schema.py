@@ -79,6 +79,6 @@ def test_a_document_that_is_too_deep_is_a_problem() -> None:
     document: Any = 1
     for _ in range(500):
         document = {"a": document}
-    problem = problem_of({"required": ["a"]}, document)
+    problem = problem_of({"required": ["b"]}, document)
     assert problem is not None
     assert problem.detail == "is nested too deeply"

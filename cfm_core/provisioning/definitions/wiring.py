@@ -66,10 +66,13 @@ class _Wiring:
             for parent in parents:
                 above |= self._above[parent] | 1 << parent
             self._above[self._places[id_]] = above
-        self._deliverers: dict[str, int] = {}
+        of_type: dict[str, int] = {}
         for place, activity in enumerate(activities):
-            for name in _properties(known[activity.type].output_schema):
-                self._deliverers[name] = self._deliverers.get(name, 0) | 1 << place
+            of_type[activity.type] = of_type.get(activity.type, 0) | 1 << place
+        self._deliverers: dict[str, int] = {}
+        for activity_type, places in of_type.items():
+            for name in _properties(known[activity_type].output_schema):
+                self._deliverers[name] = self._deliverers.get(name, 0) | places
         self._contested = {
             name: delivering
             for name, delivering in self._deliverers.items()
