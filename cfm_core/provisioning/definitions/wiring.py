@@ -23,6 +23,10 @@ IN_EVERY_DEPLOY = {PARTICIPANT_ID: "string", VPA_DATA: "array", VPA_CREDENTIALS:
 """What the payload of a deployment always has: field to JSON type."""
 
 
+MOST_FINDINGS = 1000
+"""After so many of one orchestration, the activities that follow are not looked at."""
+
+
 @dataclass(slots=True)
 class Findings:
     """What is wrong for certain, and what is doubtful."""
@@ -40,6 +44,8 @@ def findings_of(type_: str, activities: Sequence[Activity], known: Mapping[str, 
             wiring.look_at_inputs(place, activity, found)
         else:
             wiring.look_at_everything(place, activity, found)
+        if len(found.problems) + len(found.doubts) >= MOST_FINDINGS:
+            break
     return found
 
 
@@ -60,10 +66,13 @@ class _Wiring:
             for parent in parents:
                 above |= self._above[parent] | 1 << parent
             self._above[self._places[id_]] = above
-        self._deliverers: dict[str, int] = {}
+        of_type: dict[str, int] = {}
         for place, activity in enumerate(activities):
-            for name in _properties(known[activity.type].output_schema):
-                self._deliverers[name] = self._deliverers.get(name, 0) | 1 << place
+            of_type[activity.type] = of_type.get(activity.type, 0) | 1 << place
+        self._deliverers: dict[str, int] = {}
+        for activity_type, places in of_type.items():
+            for name in _properties(known[activity_type].output_schema):
+                self._deliverers[name] = self._deliverers.get(name, 0) | places
         self._contested = {
             name: delivering
             for name, delivering in self._deliverers.items()

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cfm_core.contracts import subjects
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from cfm_core.store.database import Database
 from tests.contract.provisioning.world import all_dispatches
@@ -462,3 +463,116 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
     assert call("GET", "/activity-types/nope").status == 404
     assert call("POST", "/activity-types/nope/pause", {"reason": "r"}).status == 404
     assert [one["action"] for one in call("GET", "/audit?q=activityType+%3D+'t'").json] == ["pause", "resume"]
+
+
+def test_templates_stand_side_by_side_and_a_manifest_names_one() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    for id_ in ("one", "two"):
+        body = {"activities": {"x": [{"id": id_, "type": "t"}]}}
+        assert call("PUT", f"/orchestration-definitions/{id_}", body).status == 201
+    assert len(call("GET", "/orchestration-definitions").json) == 2
+    named = call("POST", "/orchestrations", manifest(id="a", orchestrationType="x", templateRef="one"))
+    assert [one["activities"][0]["id"] for one in named.json["steps"]] == ["one"]
+    newest = call("POST", "/orchestrations", manifest(id="b", orchestrationType="x"))
+    assert [one["activities"][0]["id"] for one in newest.json["steps"]] == ["two"]
+    unknown = call("POST", "/orchestrations", manifest(id="c", orchestrationType="x", templateRef="three"))
+    assert (unknown.status, unknown.json["errors"][0]["pointer"]) == (400, "/templateRef")
+
+
+def test_a_template_is_switched_off_and_on() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    path = "/orchestration-definitions/tpl"
+    tag = call("PUT", path, {"activities": {"x": [{"id": "a", "type": "t"}]}}).headers["ETag"]
+    off = call("PATCH", path, {"active": False}, {"If-Match": tag})
+    assert (off.status, [one["active"] for one in off.json]) == (200, [False])
+    assert call("GET", "/orchestration-definitions?q=active%20%3D%20false").json == off.json
+    for headers, status in (({"If-Match": tag}, 412), ({"If-Match": off.headers["ETag"]}, 200)):
+        assert call("PATCH", path, {"active": True}, headers).status == status
+    assert "active" not in call("GET", path).json[0]
+    wrong: tuple[Any, ...] = ({}, {"active": "perhaps"}, {"active": None}, [], b"{")
+    for body in wrong:
+        assert call("PATCH", path, body).status == 400
+    assert call("PATCH", "/orchestration-definitions/nope", {"active": True}).status == 404
+    refused = call("POST", "/orchestration-definitions", {"active": "x", "activities": {}})
+    assert refused.status == 400
+
+
+def test_inputs_are_names_or_mappings_and_shown_as_these() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    path = "/orchestration-definitions/tpl"
+    given = ["k", {"source": "a.k", "target": "j"}]
+    activities = [{"id": "a", "type": "t"}, {"id": "b", "type": "t", "dependsOn": ["a"], "inputs": given}]
+    assert call("PUT", path, {"activities": {"x": activities}}).status == 201
+    ((_, shown),) = (one["activities"]["x"] for one in call("GET", path).json)
+    assert shown["inputs"] == [{"source": "k", "target": "k"}, {"source": "a.k", "target": "j"}]
+    assert call("GET", "/orchestration-definitions?q=activities.inputs.source%20%3D%20'a.k'").status == 200
+    for wrong, pointer in (
+        ([1], "/activities/x/0/inputs/0"),
+        ([{"source": "k"}], "/activities/x/0/inputs/0/target"),
+        ("k", "/activities/x/0/inputs"),
+    ):
+        refused = call("PUT", path, {"activities": {"x": [{"id": "a", "type": "t", "inputs": wrong}]}})
+        assert (refused.status, [one["pointer"] for one in refused.json["errors"]]) == (400, [pointer])
+
+
+def test_what_is_doubtful_in_a_template_is_a_warning() -> None:
+    call("POST", "/activity-definitions", {"type": "t", "inputSchema": {"required": ["k\n"]}})
+    body = {"id": "tpl", "descripton": "D", "activities": {"x": [{"id": "a", "type": "t"}]}}
+    posted = call("POST", "/orchestration-definitions", body)
+    assert posted.status == 201
+    first, second = posted.headers["Warning"].split(", 299")
+    assert first == "299 - \"/activities/x/0: nothing that 'a' depends on delivers 'k\\\\n'\""
+    assert "descripton" in second
+    put = call("PUT", "/orchestration-definitions/tpl", body)
+    assert (put.status, "delivers" in put.headers["Warning"]) == (200, True)
+
+
+def test_a_schema_that_users_cannot_bear_is_refused_with_what_and_where() -> None:
+    call("POST", "/activity-definitions", {"type": "a", "outputSchema": {"properties": {"k": {"type": "string"}}}})
+    call("POST", "/activity-definitions", {"type": "b", "inputSchema": {"required": ["k"]}})
+    activities = [{"id": "1", "type": "a"}, {"id": "2", "type": "b", "dependsOn": ["1"]}]
+    assert call("POST", "/orchestration-definitions", {"id": "tpl", "activities": {DEPLOY: activities}}).status == 201
+    refused = call("POST", "/activity-definitions", {"type": "a"})
+    assert (refused.status, refused.json["errors"]) == (
+        422,
+        [
+            {
+                "pointer": "/outputSchema",
+                "detail": f"nothing that '2' depends on delivers 'k' (activity '2' of '{DEPLOY}' in template 'tpl')",
+            }
+        ],
+    )
+    wrong = call("PUT", "/activity-definitions/a", {"outputSchema": {"type": "text"}})
+    assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (400, "/outputSchema/type")
+
+
+def test_values_are_looked_at_on_their_way_to_the_agent() -> None:
+    call("POST", "/activity-definitions", {"type": "t", "inputSchema": {"required": ["k"]}})
+    call("POST", "/orchestration-definitions", {"activities": {"x": [{"id": "a", "type": "t"}]}})
+    rows = deliver("start_orchestrations", *(manifest(id=id_, orchestrationType="x") for id_ in ("a", "b"))).outbox
+    assert [row.subject for row in rows] == [subjects.INPUTS]
+    events = rows[0].events
+    del events[1]["data"]["values"]["k"]
+    checked = deliver("check_activity_inputs", *(event["data"] for event in events), ids=[one["id"] for one in events])
+    assert checked.failures == {}
+    assert [row.subject for row in checked.outbox] == [subjects.activity("t"), subjects.RESPONSES]
+    assert [one.orchestration_id for one in all_dispatches(checked.outbox)] == ["a"]
+    (failed,) = call("GET", "/orchestrations/b/history").json
+    assert failed["outcome"] == "invalid input"
+    assert call("GET", "/orchestrations/b").json["errorDetail"] == (
+        'activity a (t): invalid input: "k" is a required property'
+    )
+
+
+def test_what_somebody_outside_records_must_fit() -> None:
+    schema = {"properties": {"k": {"type": "string"}}, "required": ["k"]}
+    call("POST", "/activity-definitions", {"type": "t", "outputSchema": schema})
+    call("POST", "/orchestration-definitions", {"activities": {"x": [{"id": "a", "type": "t"}]}})
+    (sent,) = all_dispatches(deliver("start_orchestrations", manifest(id="o", orchestrationType="x")).outbox)
+    path = "/orchestrations/o/activities/a/complete"
+    refused = call("POST", path, {"token": sent.token, "values": {"k": 1}})
+    assert (refused.status, refused.json["errors"]) == (
+        400,
+        [{"pointer": "/values/k", "detail": 'the value is not of type "string"'}],
+    )
+    assert call("POST", path, {"token": sent.token, "values": {"k": "v"}}).status == 200

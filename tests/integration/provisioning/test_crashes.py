@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.errors import RecoverableError
-from cfm_core.provisioning.definitions.model import Activity
-from cfm_core.provisioning.engine.store import SQL, PostgresEngine, manifest_row, outcome_row
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
+from cfm_core.provisioning.engine.store import SQL, HeldBack, PostgresEngine, manifest_row, outcome_row, taken_in
 from cfm_core.store.database import Database
 from cfm_core.store.outbox import LEASE, Outbox
 from local.chaos.invariants import broken
@@ -24,6 +26,8 @@ from tests.contract.provisioning.world import (
     define,
     dispatches,
     manifest,
+    responses,
+    unchecked_dispatches,
 )
 from tests.integration.provisioning.test_concurrency import wait_until_somebody_waits
 
@@ -139,3 +143,68 @@ def test_a_failure_and_its_compensation_are_one_commit(world: PostgresWorld, dri
         ]
         raise Crash
     assert (world.state("o"), world.outbox()) == ("RUNNING", ["event.cfm.activity.t"])
+
+
+TEXT = {"properties": {"k": {"type": "string"}}, "required": ["k"]}
+
+
+def with_schemas(
+    world: PostgresWorld, *, input_schema: dict[str, Any] | None = None, output_schema: dict[str, Any] | None = None
+) -> None:
+    world.definitions.put_activity_definition(
+        ActivityDefinition(type="s", input_schema=input_schema or {}, output_schema=output_schema or {})
+    )
+    activities = [Activity("a", "s"), Activity("b", "s", ("a",))]
+    world.definitions.add_template(OrchestrationTemplate(id="tpl", activities={"one": activities}))
+
+
+def test_a_dispatch_that_nobody_has_looked_at_is_relayed_and_made_up_for(world: PostgresWorld) -> None:
+    with_schemas(world, input_schema=TEXT)
+    lost = world.engine.start([manifest("o", "one", k="v")])
+    relay = Outbox(world.database)
+    world.database.rows("UPDATE eventing.outbox SET claimable_at = now()")
+    assert unchecked_dispatches(relay.claim()) == unchecked_dispatches(lost.outbox)
+    world.database.rows("DELETE FROM eventing.outbox")
+    world.let_time_pass()
+    again = unchecked_dispatches(world.engine.sweep().outbox)
+    assert list(dispatches(world.engine.check_inputs(again).outbox)) == ["a"]
+
+
+def test_a_look_at_inputs_that_is_not_committed_leaves_nothing_and_can_be_repeated(world: PostgresWorld) -> None:
+    with_schemas(world, input_schema=TEXT)
+    started = world.engine.start([manifest("good", "one", k="v"), manifest("bad", "one")])
+    unchecked = unchecked_dispatches(started.outbox)
+    before = (world.nodes("bad"), world.history("bad"), world.outbox())
+    with pytest.raises(Crash), world.database.joined():
+        assert len(world.engine.check_inputs(unchecked).outbox) == 2
+        raise Crash
+    assert (world.nodes("bad"), world.history("bad"), world.outbox()) == before
+    assert [row.subject for row in world.engine.check_inputs(unchecked).outbox] == [
+        subjects.activity("s"),
+        subjects.RESPONSES,
+    ]
+
+
+def test_a_result_that_was_only_looked_at_has_not_been_heard(world: PostgresWorld, driver: Driver) -> None:
+    with_schemas(world, output_schema=TEXT)
+    driver.start(manifest("o", "one"))
+    before = (world.nodes("o"), world.history("o"), world.outbox())
+    outcome = driver.outcome("o", "a", values={"k": "v"})
+    # The first of the two statements, and then nothing more.
+    rows = world.database.rows(SQL["record"], outcomes=json.dumps([outcome_row(outcome)]), lease=LEASE)
+    assert taken_in(rows, [outcome]) == ([], [HeldBack(0, None)])
+    assert (world.nodes("o"), world.history("o"), world.outbox()) == before
+    assert set(dispatches(driver.record(outcome).outbox)) == {"b"}
+    assert broken(world.database) == {}
+
+
+def test_two_at_once_hear_a_result_with_a_schema_once(world: PostgresWorld, driver: Driver) -> None:
+    with_schemas(world, output_schema=TEXT)
+    driver.start(manifest("good", "one"), manifest("bad", "one"))
+    outcomes = [driver.outcome("good", "a", values={"k": "v"}), driver.outcome("bad", "a")]
+    with ThreadPoolExecutor(4) as threads:
+        told = list(threads.map(lambda _: world.engine.record(outcomes), range(8)))
+    assert sum(len(all_dispatches(progress.outbox)) for progress in told) == 1
+    assert sum(len(responses(progress.outbox)) for progress in told) == 1
+    assert (world.history("good").count("complete"), world.history("bad").count("invalid output")) == (1, 1)
+    assert broken(world.database) == {}

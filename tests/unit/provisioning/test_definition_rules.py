@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from cfm_core.errors import FieldError, ValidationError
 from cfm_core.provisioning.definitions.model import (
     Activity,
     ActivityDefinition,
+    Input,
     OrchestrationTemplate,
     RetryPolicy,
+    source_of,
     steps_of,
 )
 from cfm_core.provisioning.definitions.rules import check_activity_definition, check_template
@@ -132,3 +135,90 @@ def test_a_policy_is_checked() -> None:
 def test_steps_are_tiers_from_the_end_sorted_by_id() -> None:
     steps = steps_of([Activity("c", "t"), Activity("b", "t", ("a",)), Activity("a", "t")])
     assert [[activity.id for activity in step] for step in steps] == [["a"], ["b", "c"]]
+
+
+def doubts(*activities: Activity, known: Sequence[ActivityDefinition], type_: str = "x") -> list[tuple[str, str]]:
+    template = OrchestrationTemplate(id="tpl", activities={type_: activities})
+    return [(one.pointer, one.detail) for one in check_template(template, {one.type: one for one in known})]
+
+
+K_TEXT = ActivityDefinition(type="k", output_schema=schema(k="string"))
+WANTS_K = ActivityDefinition(type="w", input_schema=schema(["k"], k="string"))
+PLAIN = ActivityDefinition(type="p")
+CHAIN = (Activity("1", "k"), Activity("2", "p", ("1",)), Activity("3", "w", ("2",)))
+
+
+def test_what_is_required_may_be_delivered_further_up() -> None:
+    for type_ in (DEPLOY, "x"):
+        assert doubts(*CHAIN, known=[K_TEXT, WANTS_K, PLAIN], type_=type_) == []
+
+
+def test_what_the_contract_does_not_look_at_is_doubtful_at_most() -> None:
+    number = ActivityDefinition(type="k", output_schema=schema(k="number"))
+    differs = ("/activities/{}/2", "the field 'k' is delivered as number and required as string")
+    for type_ in (DEPLOY, "x"):
+        assert doubts(*CHAIN, known=[number, WANTS_K, PLAIN], type_=type_) == [(differs[0].format(type_), differs[1])]
+    twice = (Activity("1", "k"), Activity("2", "k", ("1",)), Activity("3", "p", ("2",)))
+    assert doubts(*twice, known=[K_TEXT, PLAIN], type_=DEPLOY) == [
+        (f"/activities/{DEPLOY}/2", "the field 'k' is delivered by '2' and by another source")
+    ]
+
+
+def test_in_other_orchestrations_the_payload_may_deliver_what_nothing_else_does() -> None:
+    alone, both = Activity("1", "w"), (Activity("1", "k"), Activity("2", "k"), Activity("3", "p", ("1", "2")))
+    assert doubts(alone, known=[WANTS_K]) == [("/activities/x/0", "nothing that '1' depends on delivers 'k'")]
+    assert doubts(*both, known=[K_TEXT, PLAIN]) == [
+        ("/activities/x/2", "the field 'k' is delivered by '2' and by another source")
+    ]
+
+
+def mapped(*inputs: tuple[str, str], type_: str = "w", depends_on: tuple[str, ...] = ("2",)) -> list[Any]:
+    """The problems of an activity that names its inputs, each a target and its source."""
+    given = tuple(Input(target, source) for target, source in inputs)
+    nodes = (*CHAIN[:2], Activity("3", type_, depends_on, given), Activity("other", "k"))
+    return problems(*nodes, known={one.type: one for one in (K_TEXT, WANTS_K, PLAIN)})
+
+
+def test_inputs_are_looked_at_in_every_orchestration() -> None:
+    assert mapped(("k", "1.k")) == []
+    assert mapped(("k", "anything")) == []
+    assert mapped(("j", "1.k")) == [("/activities/x/2/inputs", "'w' requires 'k', which is not among them")]
+    assert mapped(("k", "other.k")) == [("/activities/x/2/inputs/0", "'3' does not depend on 'other', by no way")]
+    assert mapped(("k", "1.k"), ("k", "x")) == [("/activities/x/2/inputs/1", "the target 'k' is there twice")]
+    assert mapped(("k", "x"), ("", "x"), ("y", "")) == [
+        ("/activities/x/2/inputs/1", "source and target must not be empty"),
+        ("/activities/x/2/inputs/2", "source and target must not be empty"),
+    ]
+
+
+def test_an_input_of_another_type_is_a_problem() -> None:
+    number = ActivityDefinition(type="k", output_schema=schema(n="number"))
+    known = {one.type: one for one in (number, WANTS_K)}
+    for source in ("1.n", "n"):
+        nodes = (Activity("1", "k"), Activity("2", "w", ("1",), (Input("k", source),)))
+        assert problems(*nodes, known=known) == [
+            ("/activities/x/1/inputs/0", f"{source!r} is delivered as number and 'k' required as string")
+        ]
+
+
+def test_an_output_that_no_schema_names_is_doubtful() -> None:
+    nodes = (Activity("1", "k"), Activity("2", "p", ("1",), (Input("j", "1.j"),)))
+    assert doubts(*nodes, known=[K_TEXT, PLAIN]) == [
+        ("/activities/x/1/inputs/0", "the output schema of 'k' has no 'j'")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("a.b.c", ("a.b", "c")),
+        ("a.c", ("a", "c")),
+        ("a.", ("", "a.")),
+        ("a", ("", "a")),
+        ("x.c", ("", "x.c")),
+        (".a", ("", ".a")),
+        ("a..c", ("a", ".c")),
+    ],
+)
+def test_a_source_means_an_activity_where_one_is_called_so(name: str, means: tuple[str, str]) -> None:
+    assert source_of(name, {"a", "a.b"}) == means
