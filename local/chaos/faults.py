@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import psutil
@@ -29,7 +29,7 @@ class Faults:
         self._plan = plan
         self._ground = ground
         self._say = say
-        self._due: list[tuple[float, int, bool, Callable[[], None]]] = []
+        self._due: list[tuple[float, int, bool, Callable[[], object]]] = []
         self._numbers = itertools.count()
 
     def run(self, begun: float, stop: threading.Event) -> None:
@@ -42,7 +42,7 @@ class Faults:
             if mends or not stop.is_set():
                 action()
 
-    def _add(self, at: float, action: Callable[[], None], *, mends: bool = False) -> None:
+    def _add(self, at: float, action: Callable[[], object], *, mends: bool = False) -> None:
         heapq.heappush(self._due, (at, next(self._numbers), mends, action))
 
     def _happen(self, fault: Fault) -> None:
@@ -54,7 +54,7 @@ class Faults:
             if mend is not None:
                 self._add(fault.at + fault.seconds, mend, mends=True)
 
-    def _inflict(self, fault: Fault) -> Callable[[], None] | None:
+    def _inflict(self, fault: Fault) -> Callable[[], object] | None:
         """Make it happen; gives what ends it, if it lasts."""
         ground = self._ground
         match fault.kind:
@@ -68,13 +68,7 @@ class Faults:
                 ground.cut(fault.target, True)
                 return partial(ground.cut, fault.target, False)
             case "pause":
-                return partial(_resume, ground.pause(fault.target))
+                return ground.pause(fault.target, fault.seconds)
             case other:
                 raise ValueError(f"no fault {other!r}")
         return None
-
-
-def _resume(stopped: Sequence[psutil.Process]) -> None:
-    for one in stopped:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.resume()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -97,14 +98,16 @@ class Ground:
         """Ask a process to end; it is started again."""
         self._leader(name).send_signal(signal.SIGINT if name == "postgres" else signal.SIGTERM)
 
-    def pause(self, name: str) -> list[psutil.Process]:
-        """Stop a process where it is; gives what has to go on later."""
+    def pause(self, name: str, seconds: float) -> Callable[[], object]:
+        """Stop a process where it is for so long; gives what returns when it goes on."""
         leader = self._leader(name)
         # Postgres serves each connection by a process of its own.
-        stopped = [leader, *leader.children(recursive=True)]
-        for one in stopped:
-            one.suspend()
-        return stopped
+        stopped = [str(one.pid) for one in (leader, *leader.children(recursive=True))]
+        # Not by this process: were it killed meanwhile, they would stay for ever, and could not even end.
+        command = 'kill -STOP "$@"; sleep "$0"; kill -CONT "$@"'
+        return subprocess.Popen(
+            ["/bin/sh", "-c", command, str(seconds), *stopped], start_new_session=True, stderr=subprocess.DEVNULL
+        ).wait
 
     def wipe(self) -> None:
         """Delete all that JetStream has stored, and kill NATS."""

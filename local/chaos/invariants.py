@@ -72,6 +72,25 @@ INVARIANTS = {
          WHERE o.state NOT IN ('RUNNING', 'COMPLETED')
            AND (a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING', 'CANCELLING', 'CANCELLED')
                 OR a.state IN ('BLOCKED', 'READY', 'WAITING', 'BACKOFF'))""",
+    "what is with an agent, or waits for somebody, has a token": """
+        SELECT orch_id, ord FROM provision_manager.activity
+         WHERE state IN ('DISPATCHED', 'WAITING') AND (token IS NULL OR dispatched_at IS NULL OR dispatches = 0)""",
+    "a failure that counts was reported": """
+        SELECT a.orch_id, a.ord, a.failures FROM provision_manager.activity a
+         WHERE a.failures > (
+               SELECT count(*) FROM provision_manager.history h
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind = 'retry')""",
+    "a failed activity is in the history": """
+        SELECT a.orch_id, a.ord FROM provision_manager.activity a
+         WHERE a.state = 'FAILED' AND NOT EXISTS (
+               SELECT FROM provision_manager.history h
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord
+                  AND h.kind IN ('fatal', 'retry', 'wait over', 'lease over'))""",
+    "a compensated run has a compensation that is completed": """
+        SELECT o.id FROM provision_manager.orchestration o
+         WHERE o.state = 'COMPENSATED' AND NOT EXISTS (
+               SELECT FROM provision_manager.orchestration c
+                WHERE c.id = o.id || '.compensate' AND c.state = 'COMPLETED')""",
     "no activity has failed more often than it may": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id

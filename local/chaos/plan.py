@@ -70,8 +70,8 @@ class Work:
     script: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """How the attempts at an activity end, one after the other; the last word stands for all further ones, too."""
     order: str = ""
-    """``dispose`` for a deployment, ``pause`` (and resume), ``cancel`` or ``retry`` for others. New verbs of operators go
-    here, to ``workload``, and to ``expectations``."""
+    """``dispose`` or ``cancel`` for a deployment, ``pause`` (and resume), ``cancel`` or ``retry`` for others. Further verbs of
+    operators are drawn here, done in ``workload``, and have their ends in ``run.expected_states``."""
 
     @property
     def fails(self) -> bool:
@@ -140,7 +140,7 @@ def _plain(dice: random.Random, seed: int, number: int, seconds: float) -> Work:
 
 def _deployment(dice: random.Random, seed: int, number: int, seconds: float) -> Work:
     script = _script(dice, DEPLOY) | _script(dice, DISPOSE)
-    order = dice.choices(("", "dispose"), (2, 1))[0]
+    order = dice.choices(("", "dispose", "cancel"), (8, 4, 1))[0]
     if order == "" and dice.random() < 0.3:
         script[dice.choice(sorted(SHAPES[DEPLOY]))] = ("fatal",)
     return Work(_moment(dice, seconds), f"did:web:chaos-{seed}-{number}.example", DEPLOY, script, order)

@@ -16,7 +16,7 @@ from local.chaos.faults import Faults
 from local.chaos.ground import Ground
 from local.chaos.invariants import broken
 from local.chaos.plan import Plan, Work
-from local.chaos.workload import Endings, Workload
+from local.chaos.workload import Client, Endings, Workload
 
 _LOOK_SECONDS = 0.2
 _MOST_SHOWN = 10
@@ -35,6 +35,7 @@ _TURNS = """
 SELECT o.id, d.values FROM provision_manager.orchestration o
   JOIN provision_manager.orchestration_data d ON d.orch_id = o.id WHERE o.state = 'COMPLETED'
 """
+_INPUTS = "SELECT orch_id, input FROM provision_manager.orchestration_data"
 _PARTICIPANTS = "SELECT identifier, state FROM tenant_manager.participant_profiles"
 _OPEN = """
 SELECT format('orchestration %s is %s', id, state) FROM provision_manager.orchestration
@@ -67,14 +68,15 @@ def run(plan: Plan, ground: Ground, fabric: Fabric, patience: float, say: Callab
         patience: so many seconds after the last fault everything has to have come to an end.
     """
     ground.empty()
-    workload = Workload(plan, fabric, plan.seconds + patience)
-    endings = Endings(ground.executions, fabric.connect, patience)
+    client = Client(fabric.connect, plan.seconds + patience)
+    workload = Workload(plan, fabric, client)
+    endings = Endings(ground.executions, client)
     faults = Faults(plan, ground, say)
-    no_more_faults, no_more_endings = threading.Event(), threading.Event()
+    no_more_faults = threading.Event()
     begun = time.monotonic()
     threads = [
         threading.Thread(target=faults.run, args=(begun, no_more_faults), name="faults"),
-        threading.Thread(target=endings.run, args=(no_more_endings,), name="endings"),
+        threading.Thread(target=endings.run, name="endings"),
     ]
     ground.dice.begin(plan.seed, plan.messages)
     for thread in threads:
@@ -90,7 +92,7 @@ def run(plan: Plan, ground: Ground, fabric: Fabric, patience: float, say: Callab
         unrest = _rest(ground.database, calm_since + patience)
     finally:
         no_more_faults.set()
-        no_more_endings.set()
+        client.stopped.set()
         for thread in threads:
             thread.join()
     rest_seconds = round(time.monotonic() - calm_since, 1)
@@ -102,6 +104,7 @@ def run(plan: Plan, ground: Ground, fabric: Fabric, patience: float, say: Callab
         "every request is answered": refused,
         "everything comes to an end": unrest,
         "orchestrations end as their scripts say": wrong_ends(plan, database, workload.cancelled),
+        "what an orchestration was started with never changes": changed_inputs(plan, database),
         "no record of an activity is lost": lost_records(plan, database),
         "no activity begins before its parents are completed": executions.out_of_order(found),
         "what is done was executed": executions.never_executed(found, database),
@@ -146,7 +149,7 @@ def _rest(database: Database, deadline: float) -> list[str]:
 def expected_states(work: Work, cancelled: bool) -> set[str]:
     """How an orchestration, or for a deployment its participant, may end."""
     if work.type == DEPLOY:
-        return {"disposed"} if work.fails or work.order == "dispose" else {"active"}
+        return {"disposed"} if work.fails or cancelled or work.order == "dispose" else {"active"}
     if cancelled:
         return {"CANCELLED"}
     return {"ERRORED"} if work.fails and work.order != "retry" else {"COMPLETED"}
@@ -159,6 +162,17 @@ def wrong_ends(plan: Plan, database: Database, cancelled: set[str]) -> list[str]
         f"{work.id} ({work.type}{', ' + work.order if work.order else ''}) is {states.get(work.id, 'not there')}"
         for work in plan.work
         if states.get(work.id) not in expected_states(work, work.id in cancelled)
+    ]
+
+
+def changed_inputs(plan: Plan, database: Database) -> list[str]:
+    """Orchestrations whose input is not what they were started with."""
+    inputs: dict[str, Any] = dict(map(tuple, database.rows(_INPUTS)))
+    return [
+        work.id
+        for work in plan.work
+        if work.id in inputs
+        and inputs[work.id] != {"script": {name: list(words) for name, words in work.script.items()}}
     ]
 
 

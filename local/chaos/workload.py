@@ -19,7 +19,57 @@ from local.chaos.shapes import ACTIVITY_TYPES, PARTICIPANTS, PLAIN, SHAPES, temp
 
 _CLIENTS = 16
 _LOOK_SECONDS = 0.1
+_RUNS = f"{BASE}/orchestrations"
 _ERRORED = 3
+
+
+class Client:
+    """Asks the fabric with patience, from any thread.
+
+    Args:
+        connect: makes a connection to the API.
+        patience: so many seconds one waits for an answer, and for what one looks at to be as wanted.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], patience: float) -> None:
+        self.stopped = threading.Event()
+        """Once it is set nobody waits any more."""
+        self._connect = connect
+        self._patience = patience
+
+    def ask(self, method: str, path: str, document: Any = None, headers: str = "") -> tuple[int, bytes]:
+        """Send one request until it is answered, by whatever else than "not now".
+
+        Raises:
+            TimeoutError: the patience has ended.
+        """
+        body = b"" if document is None else json.dumps(document).encode()
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                with contextlib.closing(self._connect()) as connection:
+                    status, _, answer = connection.request(method, path, body, headers)
+            except OSError as error:
+                status, answer = 503, str(error).encode()
+            # Under an idempotency key a 409 may say that the request before is still being worked on.
+            if status != 503 and not (status == 409 and headers):
+                return status, answer
+            if self.stopped.wait(_LOOK_SECONDS) or time.monotonic() > deadline:
+                raise TimeoutError(f"{method} {path}: {status} {answer[:300]!r}")
+
+    def until(self, condition: Callable[[int, Any], bool], method: str, path: str, document: Any = None) -> int:
+        """Ask again and again until status and answer are as wanted; gives the status.
+
+        Raises:
+            TimeoutError: the patience has ended.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            status, body = self.ask(method, path, document)
+            if condition(status, json.loads(body or b"null")):
+                return status
+            if self.stopped.wait(_LOOK_SECONDS) or time.monotonic() > deadline:
+                raise TimeoutError(f"{method} {path} still gives {status} {body[:300]!r}")
 
 
 class Workload:
@@ -27,22 +77,21 @@ class Workload:
 
     Args:
         fabric: prepared by ``prepare``.
-        patience: so many seconds a client waits for the fabric, and for its orchestration.
     """
 
-    def __init__(self, plan: Plan, fabric: Fabric, patience: float) -> None:
+    def __init__(self, plan: Plan, fabric: Fabric, client: Client) -> None:
         self.cancelled: set[str] = set()
-        """The orchestrations whose cancellation was accepted."""
+        """The work whose cancellation was accepted."""
         self._plan = plan
         self._fabric = fabric
-        self._patience = patience
+        self._client = client
 
     def run(self, begun: float) -> list[str]:
         """Do all of the plan's work, each piece at its time after ``begun``; gives what could not be done."""
         with ThreadPoolExecutor(_CLIENTS, thread_name_prefix="client") as clients:
             doing: list[Future[str]] = []
             for work in self._plan.work:
-                time.sleep(max(0.0, begun + work.at - time.monotonic()))  # as the plan says
+                self._client.stopped.wait(max(0.0, begun + work.at - time.monotonic()))
                 doing.append(clients.submit(self._do, work))
             return [problem for one in doing if (problem := one.result())]
 
@@ -58,76 +107,47 @@ class Workload:
 
     def _start(self, work: Work) -> None:
         manifest = {"id": work.id, "correlationId": work.id, "orchestrationType": work.type}
-        status, body = self._ask("POST", f"{BASE}/orchestrations", manifest | {"payload": {"script": work.script}})
+        status, body = self._client.ask("POST", _RUNS, manifest | {"payload": {"script": work.script}})
         assert status == 202, (status, body)
-        path = f"{BASE}/orchestrations/{work.id}"
+        run = f"{_RUNS}/{work.id}"
         match work.order:
             case "pause":
-                if self._order(path, "pause"):
-                    self._order(path, "resume")
+                if self._order(run, "pause"):
+                    self._order(run, "resume")
             case "cancel":
-                if self._order(path, "cancel"):
+                if self._order(run, "cancel"):
                     self.cancelled.add(work.id)
             case "retry":
-                self._until(path, lambda run: run["state"] == _ERRORED)
-                self._order(path, "retry")
+                self._client.until(lambda status, shown: status == 200 and shown["state"] == _ERRORED, "GET", run)
+                self._order(run, "retry")
 
-    def _order(self, path: str, action: str) -> bool:
-        """Whether the order was accepted; it is not where the orchestration has ended, or went on with it already."""
-        status, body = self._ask("POST", f"{path}/{action}", {"reason": "the plan says so"})
-        assert status in {200, 409}, (action, status, body)
+    def _order(self, run: str, action: str) -> bool:
+        """Whether the order was accepted; it is not where the orchestration has ended, or went on with it already.
+
+        The Provision Manager may not have heard of the orchestration yet.
+        """
+        order = {"reason": "the plan says so"}
+        status = self._client.until(lambda status, _: status != 404, "POST", f"{run}/{action}", order)
+        assert status in {200, 409}, (action, status)
         return status == 200
 
     def _deploy(self, work: Work) -> None:
         wanted = json.loads(self._fabric.deployment(work.id))
         wanted["vpaProperties"] = {"cfm.connector": {"script": work.script}}
         # Repeated under one key it is one participant, which the answer names however often it takes.
-        status, body = self._ask("POST", self._fabric.profiles_path, wanted, f"Idempotency-Key: {work.id}\r\n")
+        key = f"Idempotency-Key: {work.id}\r\n"
+        status, body = self._client.ask("POST", self._fabric.profiles_path, wanted, key)
         assert status == 202, (status, body)
-        if work.order == "dispose":
-            path = f"{self._fabric.profiles_path}/{json.loads(body)['id']}"
-            self._until(path, lambda profile: profile["vpas"][0]["state"] == "active")
-            status, body = self._ask("DELETE", path)
-            assert status in {202, 409}, (status, body)
-
-    def _until(self, path: str, condition: Callable[[Any], bool]) -> None:
-        """Look at an entity until it is as wanted."""
-        deadline = time.monotonic() + self._patience
-        while True:
-            status, body = self._ask("GET", path)
-            assert status == 200, (status, body)
-            if condition(json.loads(body)):
-                return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{path} is still {body[:300]!r}")
-            time.sleep(_LOOK_SECONDS)  # between two looks
-
-    def _ask(self, method: str, path: str, document: Any = None, headers: str = "") -> tuple[int, bytes]:
-        return ask(self._fabric.connect, method, path, document, headers, self._patience)
-
-
-def ask(
-    connect: Callable[[], Connection], method: str, path: str, document: Any, headers: str, patience: float
-) -> tuple[int, bytes]:
-    """Send one request until it is answered, by whatever else than "not now".
-
-    Raises:
-        TimeoutError: the patience has ended.
-    """
-    body = b"" if document is None else json.dumps(document).encode()
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            with contextlib.closing(connect()) as connection:
-                status, _, answer = connection.request(method, path, body, headers)
-        except OSError as error:
-            status, answer = 503, str(error).encode()
-        # Under an idempotency key a 409 may say that the request before is still being worked on.
-        if status != 503 and not (status == 409 and headers):
-            return status, answer
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{method} {path}: {status} {answer[:300]!r}")
-        time.sleep(_LOOK_SECONDS)  # a client's pause before it tries again
+        deployed = json.loads(body)
+        match work.order:
+            case "dispose":
+                path = f"{self._fabric.profiles_path}/{deployed['id']}"
+                self._client.until(lambda _, shown: shown["vpas"][0]["state"] == "active", "GET", path)
+                status, body = self._client.ask("DELETE", path)
+                assert status in {202, 409}, (status, body)
+            case "cancel":
+                if self._order(f"{_RUNS}/{deployed['orchestrationId']}", "cancel"):
+                    self.cancelled.add(work.id)
 
 
 class Endings:
@@ -136,20 +156,20 @@ class Endings:
     ``said`` tells of each ending before it is asked for: orchestration, phase, place, kind, token.
     """
 
-    def __init__(self, executions: Path, connect: Callable[[], Connection], patience: float) -> None:
+    def __init__(self, executions: Path, client: Client) -> None:
         self.said: set[tuple[str, int, int, str, str]] = set()
         self.at: dict[tuple[str, int, str], int] = {}
         """When each of these activities (orchestration, phase, name) was first ended, on the clock of the agent's log."""
         self._executions = executions
-        self._connect = connect
-        self._patience = patience
+        self._client = client
         self._read = 0
 
-    def run(self, stop: threading.Event) -> None:
-        """End whatever waits, until told to ``stop``."""
-        while not stop.wait(_LOOK_SECONDS):
+    def run(self) -> None:
+        """End whatever waits, until the client is stopped."""
+        while not self._client.stopped.wait(_LOOK_SECONDS):
             for entry in self._new_entries():
-                self._end(entry)
+                with contextlib.suppress(TimeoutError):  # the fabric is gone; so are those who wait for it
+                    self._end(entry)
 
     def _new_entries(self) -> list[dict[str, Any]]:
         if not self._executions.exists():
@@ -168,7 +188,7 @@ class Endings:
         self.said.add((run, phase, list(SHAPES[entry["type"]]).index(activity), "complete", entry["token"]))
         self.at.setdefault((run, phase, activity), time.monotonic_ns())
         # A token that has been superseded meanwhile is refused; the next attempt has another.
-        ask(self._connect, "POST", urlsplit(entry["url"]).path, {"token": entry["token"]}, "", self._patience)
+        self._client.ask("POST", urlsplit(entry["url"]).path, {"token": entry["token"]})
 
 
 def prepare(url: str) -> Fabric:
