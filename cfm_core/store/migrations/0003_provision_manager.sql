@@ -420,22 +420,25 @@ BEGIN
     SELECT CASE WHEN n.input_schema IS NULL THEN 'event.cfm.activity.' || n.type ELSE 'event.cfm.inputs' END AS subject,
            jsonb_agg(provision_manager.cloud_event(
              concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches), 'cfm.activity.dispatch', a.orch_id,
-             jsonb_build_object(
-               'orchestrationId', a.orch_id, 'phase', a.phase, 'ord', a.ord, 'token', a.token,
-               'activityId', n.activity_id, 'activityType', n.type, 'discriminator', o.type,
-               'correlationId', o.correlation_id, 'attempt', a.failures + 1,
-               'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
-               'values', CASE WHEN n.inputs IS NULL THEN coalesce(d.values, d.input)
-                              ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, a.phase, coalesce(d.values, d.input))
-                         END,
-               'outputs', d.outputs)
-             || CASE WHEN n.input_schema IS NULL THEN '{}' ELSE jsonb_build_object('inputSchema', n.input_schema) END
-             )) AS events
+             CASE WHEN n.input_schema IS NULL THEN e.data
+                  ELSE e.data || jsonb_build_object('inputSchema', n.input_schema) END)) AS events
       FROM unnest(keys) k
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
       JOIN provision_manager.orchestration o ON o.id = a.orch_id
       JOIN provision_manager.orchestration_data d ON d.orch_id = a.orch_id
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord + 0
+      CROSS JOIN LATERAL (
+        SELECT CASE WHEN n.inputs IS NULL THEN coalesce(d.values, d.input)
+                    ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, a.phase, coalesce(d.values, d.input))
+               END AS values) v
+      CROSS JOIN LATERAL (
+        SELECT jsonb_build_object(
+                 'orchestrationId', a.orch_id, 'phase', a.phase, 'ord', a.ord, 'token', a.token,
+                 'activityId', n.activity_id, 'activityType', n.type, 'discriminator', o.type,
+                 'correlationId', o.correlation_id, 'attempt', a.failures + 1,
+                 'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
+                 'values', v.values, 'outputs', d.outputs) AS data
+        OFFSET 0) e -- made once
      GROUP BY 1)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT subject, events, clock_timestamp() + lease FROM sent

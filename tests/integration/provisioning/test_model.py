@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
@@ -88,12 +89,21 @@ def graphs(draw: st.DrawFn, most: int = 7) -> list[Activity]:
 
 
 def define(
-    world: PostgresWorld | MemoryWorld, deploy: list[Activity], dispose: list[Activity], limits: Limits = NO_LIMITS
+    world: PostgresWorld | MemoryWorld,
+    deploy: list[Activity],
+    dispose: list[Activity],
+    limits: Limits = NO_LIMITS,
+    *,
+    schemas: bool = False,
 ) -> None:
-    """Two activity types, of which ``limits`` holds for the first."""
+    """Two activity types, of which ``limits`` holds for the first; with ``schemas`` that some data do not fit."""
     retry = RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1))
-    world.definitions.put_activity_definition(ActivityDefinition(type="t0", retry=retry, limits=limits))
-    world.definitions.put_activity_definition(ActivityDefinition(type="t1", retry=retry))
+    gets: dict[str, Any] = {"properties": {"a0": {"maximum": 1}}} if schemas else {}
+    records: dict[str, Any] = {"additionalProperties": {"maximum": 0}} if schemas else {}
+    world.definitions.put_activity_definition(
+        ActivityDefinition(type="t0", retry=retry, limits=limits, input_schema=gets)
+    )
+    world.definitions.put_activity_definition(ActivityDefinition(type="t1", retry=retry, output_schema=records))
     activities = {DEPLOY: deploy} | ({DISPOSE: dispose} if dispose else {})
     world.definitions.add_template(OrchestrationTemplate(id="template", activities=activities))
 
@@ -155,8 +165,9 @@ def test_postgres_does_what_the_model_does(
     empty(emptied)
     real, model = Driver(PostgresWorld(emptied)), Driver(MemoryWorld())
     limits = data.draw(LIMITS, label="limits")
-    define(real.world, deploy, dispose, limits)  # type: ignore[arg-type]
-    define(model.world, deploy, dispose, limits)  # type: ignore[arg-type]
+    schemas = data.draw(st.booleans(), label="schemas")
+    define(real.world, deploy, dispose, limits, schemas=schemas)  # type: ignore[arg-type]
+    define(model.world, deploy, dispose, limits, schemas=schemas)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
     ended: dict[str, str] = {}
     orderly = not data.draw(st.booleans(), label="operators")
@@ -239,5 +250,7 @@ def test_postgres_does_what_the_model_does(
     for id_ in ids:
         assert real.world.state(id_) in ENDED
         event(real.world.state(id_))
+        for kind in {kind for kind in real.world.history(id_) if kind.startswith("invalid")}:
+            event(kind)
         assert real.world.orchestrations.get(id_).processing_data == model.world.orchestrations.get(id_).processing_data
     assert real.sweep().outbox == []
