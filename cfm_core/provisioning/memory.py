@@ -556,10 +556,12 @@ def _nodes(activities: Sequence[CompiledActivity]) -> list[Node]:
 
 
 def _answer(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
-    """Answers manifests that have started nothing: ended runs again, unknown types with a failure."""
+    """Answers manifests that have started nothing: ended runs and what has undone them again, unknown types with a failure."""
     ended, refused = [], []
     for manifest in manifests:
-        run = runs.runs.get(manifest.id)
+        run, undoing = runs.runs.get(manifest.id), runs.runs.get(compensation_id(manifest.id))
+        if undoing is not None and undoing.state is not OrchestrationState.RUNNING:
+            ended.append(undoing)
         if run is None:
             detail = unknown_type_detail(manifest.orchestration_type, manifest.template_ref)
             refused.append(response_to(manifest, success=False, error_detail=detail, properties={}))

@@ -26,7 +26,7 @@ _LOOKS = 8
 _UNREST = """
 SELECT (SELECT count(*) FROM provision_manager.orchestration
          WHERE state IN ('RUNNING', 'CANCELLING', 'COMPENSATING'))
-     + (SELECT count(*) FROM tenant_manager.participant_profiles WHERE due_at IS NOT NULL)
+     + (SELECT count(*) FROM tenant_manager.participant_profiles WHERE due_at IS NOT NULL AND state <> 'error')
      + (SELECT count(*) FROM eventing.outbox)
 """
 _STATES = "SELECT id, state FROM provision_manager.orchestration"
@@ -46,7 +46,8 @@ _OPEN = """
 SELECT format('orchestration %s is %s', id, state) FROM provision_manager.orchestration
  WHERE state IN ('RUNNING', 'CANCELLING', 'COMPENSATING')
  UNION ALL
-SELECT format('participant %s is %s', identifier, state) FROM tenant_manager.participant_profiles WHERE due_at IS NOT NULL
+SELECT format('participant %s is %s', identifier, state) FROM tenant_manager.participant_profiles
+ WHERE due_at IS NOT NULL AND state <> 'error'
  UNION ALL
 SELECT format('outbox row %s for %s', id, subject) FROM eventing.outbox
 """

@@ -902,8 +902,8 @@ BEGIN
 END
 $$;
 
--- Answers the manifests ``ids`` that have started nothing: ended runs again, unknown types with a failure. The caller has
--- locked the runs.
+-- Answers the manifests ``ids`` that have started nothing: ended runs and what has undone them again, unknown types with a
+-- failure. The caller has locked the runs.
 CREATE FUNCTION provision_manager.answer_others(manifests jsonb, ids text[], lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -912,7 +912,9 @@ AS $$
 DECLARE
   ended text[];
 BEGIN
-  ended := ARRAY(SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (ids) AND o.state <> 'RUNNING');
+  ended := ARRAY(
+    SELECT o.id FROM provision_manager.orchestration o
+     WHERE o.id = ANY (ids || ARRAY(SELECT i.id || '.compensate' FROM unnest(ids) i (id))) AND o.state <> 'RUNNING');
   PERFORM provision_manager.settle_compensated(ended);
   RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
 

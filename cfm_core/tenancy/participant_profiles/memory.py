@@ -93,9 +93,9 @@ class MemoryParticipantProfiles:
             del self._fabric.participant_profiles[profile_id]
         return True
 
-    def apply(self, responses: Sequence[Response]) -> list[Verdict]:
+    def apply(self, responses: Sequence[Response], due: timedelta) -> list[Verdict]:
         with self._fabric.lock:
-            return [self._apply(response) for response in responses]
+            return [self._apply(response, due) for response in responses]
 
     def resend(self, patience: Patience) -> Resent:
         fabric = self._fabric
@@ -109,8 +109,8 @@ class MemoryParticipantProfiles:
             for _, profile_id in overdue[: patience.batch]:
                 awaited = fabric.awaited[profile_id]
                 if awaited.sends >= patience.sends:
-                    self._give_up(profile_id, now)
-                    hopeless.append(profile_id)
+                    if self._give_up(profile_id, now):
+                        hopeless.append(profile_id)
                     continue
                 awaited.due_at = now + min(patience.first * 2 ** min(awaited.sends, 10), patience.longest)
                 awaited.sends += 1
@@ -169,7 +169,7 @@ class MemoryParticipantProfiles:
         except RefusedError as error:
             raise BrokenRuleError(str(error), error.errors) from None
 
-    def _apply(self, response: Response) -> Verdict:
+    def _apply(self, response: Response, due: timedelta) -> Verdict:
         profile_id = ParticipantProfileId(response.profile_id)
         profile = self._fabric.participant_profiles.get(profile_id)
         if profile is None:
@@ -177,13 +177,20 @@ class MemoryParticipantProfiles:
         verdict, after = respond(profile, response, self._fabric.clock())
         if verdict is Verdict.APPLIED:
             self._fabric.participant_profiles[profile_id] = after
-            self._fabric.awaited.pop(profile_id, None)
+            awaited = self._fabric.awaited.pop(profile_id, None)
+            if awaited is not None and after.state is DeploymentState.ERROR and profile.state is not after.state:
+                # What has failed may be undone, or succeed after all; who asks again is told.
+                self._fabric.awaited[profile_id] = Awaited(awaited.manifest, 1, self._fabric.clock() + due)
         return verdict
 
-    def _give_up(self, profile_id: ParticipantProfileId, now: datetime) -> None:
+    def _give_up(self, profile_id: ParticipantProfileId, now: datetime) -> bool:
+        """Whether it was still waiting for an end."""
         awaited = self._fabric.awaited.pop(profile_id)
         profile = self._fabric.participant_profiles[profile_id]
+        if profile.state is DeploymentState.ERROR:
+            return False
         self._fabric.participant_profiles[profile_id] = given_up(profile, awaited.sends, now)
+        return True
 
 
 def _entity(profile: ParticipantProfile) -> JsonEntity:

@@ -144,8 +144,10 @@ WITH response AS (
                                 WHEN d.deploys THEN d.manifest_id
                                 ELSE p.failed_manifest_id
                               END,
-         manifest = NULL,
-         due_at = NULL
+         -- What has failed may be undone, or succeed after all; who asks again is told.
+         manifest = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN p.manifest END,
+         due_at = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN clock_timestamp() + :due::interval END,
+         sends = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN 1 ELSE p.sends END
     FROM decided d
    WHERE p.id = d.id AND d.outcome <> 'early'
   RETURNING d.n
@@ -162,9 +164,9 @@ SELECT d.n,
 
 -- name: resend
 -- Leaves the manifests of overdue responses in the outbox again, and puts profiles in error whose manifest was sent too
--- often. Gives one row: the profiles given up, and the new outbox row with its events, or nulls.
+-- often; those in error are asked for no more. Gives one row: the profiles given up, and the new outbox row with its events, or nulls.
 WITH overdue AS (
-  SELECT id, sends
+  SELECT id, sends, state
     FROM tenant_manager.participant_profiles
    WHERE due_at <= clock_timestamp()
    ORDER BY due_at
@@ -181,8 +183,13 @@ WITH overdue AS (
          manifest = NULL,
          due_at = NULL
     FROM overdue
-   WHERE p.id = overdue.id AND overdue.sends >= :sends::integer
+   WHERE p.id = overdue.id AND overdue.sends >= :sends::integer AND overdue.state <> 'error'
   RETURNING p.id
+), left_alone AS (
+  UPDATE tenant_manager.participant_profiles p
+     SET manifest = NULL, due_at = NULL
+    FROM overdue
+   WHERE p.id = overdue.id AND overdue.sends >= :sends::integer AND overdue.state = 'error'
 ), resent AS (
   UPDATE tenant_manager.participant_profiles p
      SET sends = p.sends + 1,

@@ -130,12 +130,15 @@ class ParticipantProfileStore(Protocol):
         """
         ...
 
-    def apply(self, responses: Sequence[Response]) -> list[Verdict]:
-        """Bring profiles up to date; at most one response for each. See ``model.respond``."""
+    def apply(self, responses: Sequence[Response], due: timedelta) -> list[Verdict]:
+        """Bring profiles up to date; at most one response for each. See ``model.respond``.
+
+        Whether what has failed has been undone since, or has succeeded after all, is asked for after ``due``.
+        """
         ...
 
     def resend(self, patience: Patience) -> Resent:
-        """Send the manifests of overdue responses again, and give up those sent too often."""
+        """Send the manifests of overdue responses again, and give up those sent too often; in error they stay as they are."""
         ...
 
 
@@ -327,7 +330,7 @@ class ParticipantProfiles:
             rounds.setdefault(seen[response.profile_id], []).append(response)
             seen[response.profile_id] += 1
         for _, batch in sorted(rounds.items()):
-            verdicts |= zip(batch, self._store.apply(batch), strict=True)
+            verdicts |= zip(batch, self._store.apply(batch, self._patience.first), strict=True)
         for response, verdict in verdicts.items():
             if verdict is not Verdict.APPLIED:
                 log.info("response to manifest %s for %s: %s", response.manifest_id, response.profile_id, verdict)

@@ -133,7 +133,7 @@ class PostgresParticipantProfiles:
             transaction.rows(SQL["purge"], id=profile_id)
         return True
 
-    def apply(self, responses: Sequence[Response]) -> list[Verdict]:
+    def apply(self, responses: Sequence[Response], due: timedelta) -> list[Verdict]:
         documents = [
             {
                 "n": number,
@@ -152,6 +152,7 @@ class PostgresParticipantProfiles:
             responses=json.dumps(documents),
             vpa_state=VPA_STATE,
             compensation_suffix=compensation_id(""),
+            due=due,
         )
         verdicts = {number: Verdict(verdict) for number, verdict in rows}
         return [verdicts[number] for number in range(len(responses))]
