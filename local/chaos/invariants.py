@@ -85,7 +85,7 @@ INVARIANTS = {
          WHERE a.state = 'FAILED' AND NOT EXISTS (
                SELECT FROM provision_manager.history h
                 WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord
-                  AND h.kind IN ('fatal', 'retry', 'wait over', 'lease over'))""",
+                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output', 'wait over', 'lease over'))""",
     "a compensated run has a compensation that is completed": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATED' AND NOT EXISTS (

@@ -80,8 +80,8 @@ class Attempt:
     """How one dispatch of an activity ended.
 
     ``outcome`` is what the agent said (``complete``, ``wait``, ``schedule``, ``retry``, ``fatal``), ``resolved`` where an
-    operator has done it by hand, ``lease over`` or ``wait over`` where nobody said anything in time, or ``fenced: ...`` where
-    the agent spoke too late and was not heard.
+    operator has done it by hand, ``invalid input`` or ``invalid output`` where data did not fit a schema, ``lease over`` or
+    ``wait over`` where nobody said anything in time, or ``fenced: ...`` where the agent spoke too late and was not heard.
     """
 
     activity_id: str

@@ -225,7 +225,8 @@ CREATE TABLE provision_manager.history (
   orch_id       text COLLATE "C" NOT NULL,
   phase         smallint NOT NULL,
   ord           smallint NOT NULL,
-  kind          text NOT NULL,                    -- an outcome, 'lease over', 'wait over', or 'fenced: ' and an outcome
+  -- An outcome, 'resolved', 'invalid input', 'invalid output', 'lease over', 'wait over', or 'fenced: ' and an outcome.
+  kind          text NOT NULL,
   dispatch      integer,
   attempt       integer,
   dispatched_at timestamptz,
