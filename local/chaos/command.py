@@ -62,7 +62,6 @@ def summary_of(reports: list[Report]) -> dict[str, Any]:
         "executions": _sum(
             {name: count for name, count in report.executions.items() if name != "perActivity"} for report in reports
         ),
-        "unheard": [participant for report in reports for participant in report.unheard],
         "longestRestSeconds": max((report.rest_seconds for report in reports), default=0.0),
         "violations": reports[-1].violations if reports else {},
     }

@@ -563,6 +563,19 @@ def test_a_compensation_whose_manifest_was_lost_is_asked_for_again(world: World,
     assert manifests(driver.sweep().outbox) == []
 
 
+def test_whoever_asks_after_a_failed_run_hears_how_it_was_undone_as_well(world: World, driver: Driver) -> None:
+    define(world, deploy=ONE, dispose=ONE)
+    driver.start(manifest("o", DEPLOY))
+    (undo,) = manifests(driver.record(driver.outcome("o", "a", OutcomeKind.FATAL)).outbox)
+    assert [one.manifest_id for one in responses(driver.start(manifest("o", DEPLOY)).outbox)] == ["o"]
+    driver.start(undo)
+    assert [one.manifest_id for one in responses(driver.start(manifest("o", DEPLOY)).outbox)] == ["o"]
+    (undone,) = responses(driver.complete("o.compensate", "a").outbox)
+    again = sorted(responses(driver.start(manifest("o", DEPLOY)).outbox), key=lambda one: one.manifest_id)
+    assert [(one.manifest_id, one.success) for one in again] == [("o", False), ("o.compensate", True)]
+    assert again[1] == undone
+
+
 def test_a_compensation_that_can_no_longer_start_is_shown(world: World, driver: Driver) -> None:
     define(world, deploy=ONE, dispose=ONE)
     driver.start(manifest("o", DEPLOY))

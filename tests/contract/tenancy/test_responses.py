@@ -337,3 +337,44 @@ def test_both_stores_tell_the_same_stories(worlds: tuple[World, World]) -> None:
     for number, story in enumerate(sequences()):
         in_one, in_other = (play(world, story, number) for world in worlds)
         assert in_one == in_other, f"story {number}"
+
+
+def failed_profile(world: World) -> tuple[str, str, str]:
+    """One whose deployment has failed, told to whoever has no patience."""
+    tenant, profile, manifest = overdue_profile(world)
+    world.patient(EAGER).apply([deploy_failed(profile, manifest)])
+    return tenant, profile, manifest
+
+
+def test_how_a_failed_deployment_was_undone_is_asked_for_until_it_is_known(world: World) -> None:
+    tenant, profile, manifest = failed_profile(world)
+    eager = world.patient(EAGER)
+    (row,) = eager.resend()
+    assert [event["data"]["id"] for event in row.events] == [manifest]
+    assert world.respond(deploy_failed(profile, manifest)) == [IGNORED]
+    assert world.respond(disposed(profile, f"{manifest}.compensate")) == [APPLIED]
+    assert eager.resend() == []
+    assert world.state(tenant, profile) == "disposed"
+
+
+def test_a_failed_deployment_that_nobody_undoes_stays_as_it_is(world: World) -> None:
+    tenant, profile, _ = failed_profile(world)
+    before = world.profile(tenant, profile)
+    eager = world.patient(EAGER)
+    assert [len(eager.resend()) for _ in range(5)] == [1, 1, 0, 0, 0]
+    assert world.profile(tenant, profile) == before
+
+
+def test_nobody_asks_after_a_failed_deployment_once_another_has_been_asked_for(world: World) -> None:
+    tenant, profile, manifest = failed_profile(world)
+    again = world.deploy_again(tenant, profile)["orchestrationId"]
+    rows = world.patient(EAGER).resend()
+    assert manifest not in [event["data"]["id"] for row in rows for event in row.events]
+    assert world.respond(deployed(profile, again)) == [APPLIED]
+    assert world.patient(EAGER).resend() == []
+
+
+def test_nobody_asks_after_a_compensation_that_has_failed(world: World) -> None:
+    _, profile, manifest = failed_profile(world)
+    assert world.respond(dispose_failed(profile, f"{manifest}.compensate")) == [APPLIED]
+    assert world.patient(EAGER).resend() == []
