@@ -91,15 +91,18 @@ class Case:
 
 
 CALM = plan.calm(1, SECONDS)
+KILLS = (0.5, 1.0, 1.5, 2.0, 2.5)
 CASES = {
     "the token is compared": Case(
         replace(CALM, messages={"outcomes outdated": 1.0}), without_token_check, "what counts was said"
     ),
     "the overdue are swept": Case(CALM, without_sweeper, "everything comes to an end"),
     "the outbox is relayed": Case(
-        replace(CALM, faults=tuple(Fault(at, "kill", name) for at in (1, 2) for name in ("trigger", "trigger-2"))),
+        # Calls take their time, so that whoever is killed has something in hand.
+        replace(CALM, faults=tuple(Fault(at, "kill", name) for at in KILLS for name in ("trigger", "trigger-2"))),
         without_relay,
         "everything comes to an end",
+        (slow_to_write,),
     ),
     "runs are locked": Case(
         replace(CALM, messages={"call doubled": 0.5}),
