@@ -10,7 +10,7 @@ from cfm_core.store.database import Database
 from cfm_core.tenancy.query_indexes.model import ROOT, IndexedEntity
 from cfm_core.tenancy.query_indexes.store import SQL
 
-_REMEMBERED_SECONDS = 3.0
+REMEMBERED_SECONDS = 3.0
 """A new index is used, and one that is gone not asked any more, so much later; neither changes what is found."""
 
 
@@ -25,7 +25,7 @@ class ReadyIndexes:
 
     def paths(self) -> Collection[DeclaredPath]:
         read_at, paths = self._known
-        if self._clock() - read_at > _REMEMBERED_SECONDS:
+        if self._clock() - read_at > REMEMBERED_SECONDS:
             rows = self._database.rows(SQL["ready"], entity=self._entity)
             paths = frozenset(DeclaredPath(ROOT, tuple(keys), IndexKind(kind)) for keys, kind in rows)
             self._known = (self._clock(), paths)
