@@ -86,7 +86,9 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.dead_letters.service import DeadLetters
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
         from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
-        from cfm_core.provisioning.memory import MemoryEngine, MemoryHistory, MemoryOrchestrations, Runs
+        from cfm_core.provisioning.memory.engine import MemoryEngine
+        from cfm_core.provisioning.memory.orchestrations import MemoryHistory, MemoryOrchestrations
+        from cfm_core.provisioning.memory.runs import Runs
         from cfm_core.provisioning.operations.memory import MemoryOperations
         from cfm_core.provisioning.operations.service import Operations
         from cfm_core.provisioning.schedules.memory import MemorySchedules

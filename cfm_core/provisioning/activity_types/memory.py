@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 from cfm_core.errors import NotFoundError
-from cfm_core.provisioning import memory
 from cfm_core.provisioning.activity_types.model import ActivityType
 from cfm_core.provisioning.engine.model import ENDED, ActivityState
-from cfm_core.provisioning.memory import Gate, Runs
+from cfm_core.provisioning.memory.admission import admit
+from cfm_core.provisioning.memory.runs import Gate, Runs
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.orchestrations.actions import Action
 
@@ -41,7 +41,7 @@ class MemoryActivityTypes:
         gate = self._runs.gates.setdefault(type_, Gate())
         gate.paused, gate.version = paused, gate.version + 1
         if not paused:
-            memory.admit(self._runs, type_)
+            admit(self._runs, [type_], self._runs.clock())
 
     def note(self, type_: str, action: Action, order: Order, before: str, after: str) -> None:
         self._runs.note(order, action, before, after, activity_type=type_)

@@ -11,7 +11,7 @@ from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
 from cfm_core.provisioning.dead_letters.v1alpha1 import entry_to_json
-from cfm_core.provisioning.memory import Runs
+from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
 from cfm_core.versions import Expected

@@ -32,7 +32,8 @@ from cfm_core.provisioning.definitions.v1alpha1 import (
     orchestration_definition_to_json,
 )
 from cfm_core.provisioning.keys import check_after
-from cfm_core.provisioning.memory import Defined, Run, Runs, count_in_flight
+from cfm_core.provisioning.memory.admission import count_in_flight
+from cfm_core.provisioning.memory.runs import Defined, Run, Runs
 from cfm_core.provisioning.storable import check_storable
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cfm_core.provisioning import memory
 from cfm_core.provisioning.engine.model import OrchestrationState, Progress, unknown_type_detail
-from cfm_core.provisioning.memory import Delayed, Runs
+from cfm_core.provisioning.memory.runs import Delayed, Runs
+from cfm_core.provisioning.memory.starting import start
 
 
 class MemoryDelayedStarts:
@@ -40,7 +40,7 @@ class MemoryDelayedStarts:
     def start_due(self, most: int, among: list[str] | None) -> Progress:
         with self._runs.lock:
             due = [one for one in self._due() if among is None or one.manifest.id in among][:most]
-            rows, started = memory.start(self._runs, [one.manifest for one in due])
+            rows, started = start(self._runs, [one.manifest for one in due])
             for one in due:
                 if one.manifest.id in started:
                     # Another version than what was shown before.

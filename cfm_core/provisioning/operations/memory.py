@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.provisioning import memory
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
-from cfm_core.provisioning.memory import MemoryOrchestrations, Runs
+from cfm_core.provisioning.memory import orders
+from cfm_core.provisioning.memory.admission import leave_queue, release
+from cfm_core.provisioning.memory.orchestrations import MemoryOrchestrations
+from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.operations.fields import FIELDS
 from cfm_core.provisioning.operations.model import Operation, Order, Resolution, check_place
 from cfm_core.provisioning.operations.v1alpha1 import operation_to_json
@@ -39,37 +41,37 @@ class MemoryOperations:
 
     def pause(self, id_: str) -> None:
         run = self._runs.runs[id_]
-        memory.leave_queue(self._runs, run)
+        leave_queue(self._runs, run)
         run.paused, run.version = True, run.version + 1
 
     def resume(self, id_: str) -> None:
         run = self._runs.runs[id_]
         run.paused, run.version = False, run.version + 1
-        memory.release(self._runs, run, self._runs.clock())
+        release(self._runs, run, self._runs.clock())
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         check_storable(reason)
         if self._delayed_starts.cancel(id_, reason):
             return
-        memory.cancel(self._runs, self._runs.runs[id_], reason, undoes=undoes)
+        orders.cancel(self._runs, self._runs.runs[id_], reason, undoes=undoes)
 
     def retry(self, id_: str, ords: Sequence[int]) -> None:
-        memory.retry(self._runs, self._runs.runs[id_], ords)
+        orders.retry(self._runs, self._runs.runs[id_], ords)
 
     def compensate(self, id_: str) -> None:
-        memory.compensate(self._runs, self._runs.runs[id_])
+        orders.compensate(self._runs, self._runs.runs[id_])
 
     def hasten(self, id_: str, ord_: int) -> None:
-        memory.hasten(self._runs, self._runs.runs[id_], ord_)
+        orders.hasten(self._runs, self._runs.runs[id_], ord_)
 
     def resolve(self, id_: str, ord_: int, reason: str, resolution: Resolution) -> None:
         check_storable([reason, resolution.values, resolution.outputs])
-        memory.resolve(self._runs, self._runs.runs[id_], ord_, reason, resolution.values, resolution.outputs)
+        orders.resolve(self._runs, self._runs.runs[id_], ord_, reason, resolution.values, resolution.outputs)
 
     def erase(self, correlation_id: str) -> tuple[int, list[str]]:
         if scheduled := self._delayed_starts.scheduled(correlation_id):
             return 0, scheduled[:10]
-        erased, going = memory.erase(self._runs, correlation_id)
+        erased, going = orders.erase(self._runs, correlation_id)
         if not going:
             erased += self._delayed_starts.erase(correlation_id)
             runs = [id_ for id_, run in self._runs.runs.items() if run.manifest.correlation_id == correlation_id]

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from cfm_core.entities import JsonEntity, json_of
-from cfm_core.provisioning import memory
 from cfm_core.provisioning.engine.model import OrchestrationState, Progress
-from cfm_core.provisioning.memory import Runs
+from cfm_core.provisioning.memory.runs import Runs
+from cfm_core.provisioning.memory.starting import start
 from cfm_core.provisioning.schedules.fields import FIELDS
 from cfm_core.provisioning.schedules.model import Overlap, Schedule, fired, set_aside, skipped
 from cfm_core.provisioning.schedules.v1alpha1 import shown
@@ -77,7 +77,7 @@ class MemorySchedules:
             now = self._runs.clock()
             due = [one for one in self._due(now) if among is None or one.id in among][:most]
             wanted = {one.id: one.manifest for one in due if not (one.overlap is Overlap.SKIP and self._is_live(one))}
-            rows, started = memory.start(self._runs, wanted.values())
+            rows, started = start(self._runs, wanted.values())
             for one in due:
                 if one.id in wanted:
                     self._keep(fired(one, now, started=wanted[one.id].id in started))

@@ -40,7 +40,9 @@ from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.engine.store import PostgresEngine
-from cfm_core.provisioning.memory import MemoryEngine, MemoryOrchestrations, Runs
+from cfm_core.provisioning.memory.engine import MemoryEngine
+from cfm_core.provisioning.memory.orchestrations import MemoryOrchestrations
+from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.operations.memory import MemoryOperations
 from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations

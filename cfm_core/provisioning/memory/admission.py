@@ -1,0 +1,119 @@
+"""Which activities are sent, and in which order; see migration 0008."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from cfm_core.contracts.activity import OutcomeKind
+from cfm_core.contracts.reply import OutboxRow
+from cfm_core.provisioning.engine.model import CONSECUTIVE_FAILURES, FIRST_CLOSING, LONGEST_CLOSING, ActivityState
+from cfm_core.provisioning.memory.announcing import announce_dispatches, dispatch
+from cfm_core.provisioning.memory.runs import Gate, Move, Run, Runs, Slot
+
+_MOST_ADMITTED = 1000
+
+
+def send(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> list[tuple[Run, int]]:
+    """Dispatches an activity that could be sent, or holds it back where its run is paused, or queues it."""
+    node = run.nodes[place]
+    if not run.paused and not runs.is_gated(node.type):
+        dispatch(runs, node, now)
+        return [(run, place)]
+    node.state = ActivityState.READY
+    enqueue(runs, run, place, now, crossed)
+    return []
+
+
+def release(runs: Runs, run: Run, now: datetime) -> None:
+    """Sends what is READY of a run, or queues it, as ``provision_manager.release`` does."""
+    crossed: set[str] = set()
+    ready = [place for place, node in enumerate(run.nodes) if node.state is ActivityState.READY]
+    announce_dispatches(runs, [one for place in ready for one in send(runs, run, place, now, crossed)])
+    admit(runs, crossed, now)
+
+
+def enqueue(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> None:
+    key, type_ = (run.manifest.id, place), run.nodes[place].type
+    if not run.paused and key not in runs.admission:
+        runs.admission[key] = Slot(type_, run.manifest.tenant_id, now)
+        crossed.add(type_)
+
+
+def count_in_flight(runs: Runs, activity_type: str) -> None:
+    """Counts what is with agents of a type that has limits from now on."""
+    for run in runs.runs.values():
+        for place, node in enumerate(run.nodes):
+            if node.type == activity_type and node.state is ActivityState.DISPATCHED and node.dispatched_at is not None:
+                slot = Slot(node.type, run.manifest.tenant_id, node.dispatched_at, in_flight=True)
+                runs.admission.setdefault((run.manifest.id, place), slot)
+
+
+def leave(runs: Runs, run: Run, place: int) -> Slot | None:
+    return runs.admission.pop((run.manifest.id, place), None)
+
+
+def leave_queue(runs: Runs, run: Run) -> None:
+    """Takes what is not in flight of a run out of the queues."""
+    for place in range(len(run.nodes)):
+        slot = runs.admission.get((run.manifest.id, place))
+        if slot is not None and not slot.in_flight:
+            leave(runs, run, place)
+
+
+def admit(runs: Runs, types: Iterable[str], now: datetime) -> list[OutboxRow]:
+    """See ``provision_manager.admit``."""
+    chosen = [key for type_ in sorted(types) for key in _choose(runs, type_, now)]
+    for id_, place in chosen:
+        runs.admission[id_, place].in_flight = True
+        dispatch(runs, runs.runs[id_].nodes[place], now)
+    return announce_dispatches(runs, [(runs.runs[id_], place) for id_, place in chosen])
+
+
+def _choose(runs: Runs, type_: str, now: datetime) -> list[tuple[str, int]]:
+    """See ``provision_manager.choose``."""
+    limits, gate = runs.limits(type_), runs.gates.get(type_, Gate())
+    if gate.paused or (gate.probe_at is not None and gate.probe_at > now):
+        return []
+    slots = {key: slot for key, slot in runs.admission.items() if slot.type == type_}
+    busy = Counter(slot.tenant_id for slot in slots.values() if slot.in_flight)
+    room = min(_MOST_ADMITTED, _or_many(limits.concurrency) - busy.total())
+    if gate.probe_at is not None:
+        room = min(room, 1 - busy.total())
+    queued = sorted((slot.ready_at, *key) for key, slot in slots.items() if not slot.in_flight)
+    turns = []
+    for ready_at, id_, place in queued:
+        tenant = slots[id_, place].tenant_id
+        busy[tenant] += 1
+        if busy[tenant] <= _or_many(limits.concurrency_per_tenant):
+            turns.append((busy[tenant], ready_at, id_, place))
+    return sorted((id_, place) for _, _, id_, place in sorted(turns)[: max(0, room)])
+
+
+def _or_many(limit: int | None) -> int:
+    return _MOST_ADMITTED if limit is None else limit
+
+
+def count_failures(runs: Runs, moves: Sequence[Move], now: datetime) -> set[str]:
+    """See ``provision_manager.count_failures``; gives the types whose gates have opened."""
+    told: dict[str, list[Move]] = {}
+    for move in moves:
+        if move.kind in (OutcomeKind.COMPLETE, OutcomeKind.RETRY):
+            told.setdefault(move.run.nodes[move.ord].type, []).append(move)
+    opened = set()
+    for type_, of_type in told.items():
+        gate = runs.gates.get(type_)
+        if any(move.kind == OutcomeKind.COMPLETE for move in of_type):
+            if gate is not None and gate.failures:
+                gate.failures, gate.closings, gate.probe_at = 0, 0, None
+                opened.add(type_)
+            continue
+        gate = runs.gates.setdefault(type_, Gate())
+        gate.failures += sum(move.failed for move in of_type)
+        limit = runs.limits(type_).consecutive_failures
+        most = CONSECUTIVE_FAILURES if limit is None else limit
+        if most and gate.failures >= most and (gate.probe_at is None or gate.probe_at <= now):
+            gate.probe_at = now + min(LONGEST_CLOSING, FIRST_CLOSING * 2 ** min(gate.closings, 5))
+            gate.closings += 1
+    return opened

@@ -1,0 +1,121 @@
+"""What a step writes to the outbox; see the functions ``announce_...`` of migration 0003."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import DISPATCH_EVENT, ActivityDispatch
+from cfm_core.contracts.orchestration import DISPOSE, OrchestrationManifest, compensation_id
+from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.provisioning.definitions.compiled import CompiledInput
+from cfm_core.provisioning.engine.events import cloud_event, manifest_event, response_to
+from cfm_core.provisioning.engine.model import LEASE_SLACK, ActivityState, OrchestrationState
+from cfm_core.provisioning.memory.runs import Node, Run, Runs
+
+
+def dispatch(runs: Runs, node: Node, now: datetime) -> None:
+    node.state = ActivityState.DISPATCHED
+    node.dispatches += 1
+    node.unanswered += 1
+    node.token = str(uuid.uuid4())
+    node.dispatched_at = now
+    node.due_at = now + runs.policy(node.type).timeout + LEASE_SLACK
+
+
+def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[OutboxRow]:
+    by_subject: dict[str, list[EventDict]] = {}
+    for run, place in sent:
+        node = run.nodes[place]
+        assert node.dispatched_at is not None
+        dispatch = ActivityDispatch(
+            orchestration_id=run.manifest.id,
+            phase=0,
+            ord=place,
+            token=node.token,
+            activity_id=node.id,
+            activity_type=node.type,
+            discriminator=run.definition.type,
+            correlation_id=run.manifest.correlation_id,
+            attempt=node.failures + 1,
+            deadline=node.dispatched_at + runs.policy(node.type).timeout,
+            values=_mapped(run, node.compiled.inputs) if node.compiled.inputs else run.processing_data,
+            outputs=run.outputs,
+        )
+        data, subject = dispatch.to_json(), subjects.activity(node.type)
+        if node.compiled.input_schema is not None:
+            data, subject = data | {"inputSchema": node.compiled.input_schema}, subjects.INPUTS
+        event_id = f"{run.manifest.id}/0/{place}/{node.dispatches}"
+        by_subject.setdefault(subject, []).append(
+            cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=data)
+        )
+    return [row for subject, events in by_subject.items() for row in runs.put(subject, events)]
+
+
+def _mapped(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
+    """See ``provision_manager.mapped_inputs``."""
+    values = {}
+    for one in inputs:
+        recorded = run.nodes[one.ord].recorded if one.ord is not None else None
+        places = (recorded.values, recorded.outputs) if recorded is not None else ()
+        for place in (*places, run.processing_data):
+            if one.key in place:
+                values[one.target] = place[one.key]
+                break
+    return values
+
+
+def announce_endings(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:
+    for run in ended:
+        succeeded = run.state is OrchestrationState.COMPLETED
+        settle_compensated(
+            runs,
+            run.manifest.id,
+            OrchestrationState.COMPENSATED if succeeded else OrchestrationState.COMPENSATION_FAILED,
+        )
+    return runs.put(
+        subjects.RESPONSES,
+        [
+            response_to(
+                run.manifest,
+                success=run.state is OrchestrationState.COMPLETED,
+                error_detail=run.error_detail,
+                properties=run.outputs,
+                retries=run.retries,
+            )
+            for run in ended
+        ],
+    )
+
+
+def announce_compensations(runs: Runs, undone: Sequence[Run]) -> list[OutboxRow]:
+    return runs.put(
+        subjects.MANIFESTS,
+        [
+            manifest_event(
+                OrchestrationManifest(
+                    id=compensation_id(run.manifest.id),
+                    correlation_id=run.manifest.correlation_id,
+                    orchestration_type=DISPOSE,
+                    payload=run.processing_data,
+                ),
+                run.manifest.id,
+            )
+            for run in undone
+        ],
+    )
+
+
+def compensated_by(runs: Runs, id_: str) -> Run | None:
+    suffix = compensation_id("")
+    return runs.runs.get(id_.removesuffix(suffix)) if id_.endswith(suffix) else None
+
+
+def settle_compensated(runs: Runs, id_: str, state: OrchestrationState) -> None:
+    failed = compensated_by(runs, id_)
+    if failed is not None and failed.state is OrchestrationState.COMPENSATING:
+        failed.enter(state, runs.clock())
+        failed.resend_at = None

@@ -1,0 +1,164 @@
+"""Runs as the API starts, shows and finds them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.keys import check_after
+from cfm_core.provisioning.memory.advancing import advance, changes_live, is_compensable
+from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
+from cfm_core.provisioning.memory.runs import Delayed, Run, Runs
+from cfm_core.provisioning.memory.starting import definition_for, start_orchestrations
+from cfm_core.provisioning.orchestrations import v1alpha1
+from cfm_core.provisioning.orchestrations.fields import FIELDS
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
+from cfm_core.provisioning.storable import check_storable, copy
+from cfm_core.query import JsonPage, Page, Predicate
+from cfm_core.store.memory import page_of
+
+
+class MemoryOrchestrations:
+    """See ``Orchestrations``."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
+        check_storable(manifest.model_dump())
+        with self._runs.lock:
+            if manifest.id not in self._runs.runs and manifest.id not in self._runs.delayed:
+                if definition_for(self._runs, manifest) is None:
+                    raise unknown_type(manifest)
+                if start_at is None:
+                    start_orchestrations(self._runs, [manifest])
+                else:
+                    now = self._runs.clock()
+                    self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now)
+            return self.get(manifest.id)
+
+    def get(self, orchestration_id: str) -> Orchestration:
+        with self._runs.lock:
+            run = self._runs.runs.get(orchestration_id)
+            if run is None:
+                return self._get_delayed(orchestration_id)
+            return Orchestration(
+                id=run.manifest.id,
+                version=run.version,
+                correlation_id=run.manifest.correlation_id,
+                tenant_id=run.manifest.tenant_id,
+                type=run.definition.type,
+                state=run.state,
+                state_at=run.state_at,
+                created_at=run.created_at,
+                error_detail=run.error_detail,
+                activities=run.definition.activities,
+                graph=tuple(status_of(self._runs, run, place) for place in range(len(run.nodes))),
+                paused=run.paused,
+                erased=run.is_erased,
+                compensable=is_compensable(self._runs, run),
+                changes_live=changes_live(run),
+                processing_data=copy(run.processing_data),
+                output_data=copy(run.outputs),
+            )
+
+    def _get_delayed(self, orchestration_id: str) -> Orchestration:
+        delayed = self._runs.delayed.get(orchestration_id)
+        if delayed is None:
+            raise NotFoundError("orchestration", orchestration_id)
+        defined = self._runs.active(delayed.manifest.orchestration_type, delayed.manifest.template_ref)
+        return Orchestration(
+            id=orchestration_id,
+            version=delayed.version,
+            correlation_id=delayed.manifest.correlation_id,
+            tenant_id=delayed.manifest.tenant_id,
+            type=delayed.manifest.orchestration_type,
+            state=delayed.state,
+            state_at=delayed.state_at,
+            created_at=delayed.created_at,
+            error_detail=delayed.error_detail,
+            activities=defined.definition.activities if defined else (),
+            graph=(),
+            processing_data=copy(delayed.manifest.payload),
+            start_at=delayed.start_at,
+        )
+
+    def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
+        with self._runs.lock:
+            run = self._runs.runs.get(orchestration_id)
+            found = [(ord_, node) for ord_, node in enumerate(run.nodes if run else ()) if node.id == activity_id]
+            if run is None or not found:
+                raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+            ((ord_, node),) = found
+            if can_end(node.state, node.token or None, ending):
+                outcome = outcome_of(orchestration_id, 0, ord_, ending)
+                check_storable(outcome.model_dump(exclude={"after"}))
+                if wants_a_look(node, outcome):
+                    check_recorded(recorded_problem(run, node, outcome))
+                advance(self._runs, decide(self._runs, [outcome]))
+
+    def history(self, orchestration_id: str) -> list[Attempt]:
+        with self._runs.lock:
+            run = self._runs.runs.get(orchestration_id)
+            if run is None:
+                self._get_delayed(orchestration_id)
+                return []
+            return [
+                Attempt(
+                    activity_id=run.nodes[told.ord].id,
+                    activity_type=run.nodes[told.ord].type,
+                    dispatch=told.dispatch,
+                    attempt=told.attempt,
+                    outcome=told.kind,
+                    reason=told.reason,
+                    started_at=told.dispatched_at,
+                    ended_at=told.at,
+                    next_at=told.next_at,
+                )
+                for told in self._runs.history
+                if told.orchestration_id == orchestration_id and 0 <= told.ord < len(run.nodes)
+            ]
+
+    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        check_after(page)
+        with self._runs.lock:
+            found = {id_: self.get(id_) for id_ in self._runs.runs}
+        return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
+
+
+class MemoryHistory:
+    """See ``History``; a process that forgets everything at its end keeps it until then."""
+
+    def tidy(self) -> int:
+        return 0
+
+
+def status_of(runs: Runs, run: Run, place: int) -> ActivityStatus:
+    node = run.nodes[place]
+    told = next(
+        (
+            one
+            for one in reversed(runs.history)
+            if one.orchestration_id == run.manifest.id and one.ord == place and one.dispatch is not None
+        ),
+        None,
+    )
+    return ActivityStatus(
+        ord=place,
+        id=node.id,
+        type=node.type,
+        state=node.state,
+        deps_left=node.deps_left,
+        dispatches=node.dispatches,
+        unanswered=node.unanswered,
+        failures=node.failures,
+        max_attempts=runs.policy(node.type).max_attempts,
+        has_agent=node.type in runs.announced,
+        dispatched_at=node.dispatched_at,
+        due_at=node.due_at,
+        ended_at=told.at if told else None,
+        outcome=told.kind if told else "",
+        reason=told.reason if told else "",
+    )

@@ -1,0 +1,235 @@
+"""What definitions, orchestrations and engine share in memory."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from cfm_core.clock import Clock
+from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.provisioning.dead_letters.model import DeadLetter
+from cfm_core.provisioning.definitions.compiled import CompiledActivity
+from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
+from cfm_core.provisioning.engine.events import refused_event
+from cfm_core.provisioning.engine.model import ENDED, ActivityState, OrchestrationState, Policy
+from cfm_core.provisioning.operations.model import Operation, Order
+from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.provisioning.schedules.model import Schedule
+from cfm_core.provisioning.storable import copy
+
+
+@dataclass(slots=True)
+class Node:
+    """An activity of a run."""
+
+    id: str
+    type: str
+    compiled: CompiledActivity
+    children: tuple[int, ...]
+    deps_left: int
+    state: ActivityState = ActivityState.BLOCKED
+    dispatches: int = 0
+    unanswered: int = 0
+    failures: int = 0
+    token: str = ""
+    dispatched_at: datetime | None = None
+    due_at: datetime | None = None
+    recorded: ActivityOutcome | None = None
+    """What it has recorded, once it is done."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Defined:
+    """A definition in force, as the engine takes it."""
+
+    definition: OrchestrationDefinition
+    activities: tuple[CompiledActivity, ...]
+    posted: int
+    """Of those of a type, the one with the greatest number is taken."""
+    beside: bool
+    """Whether others keep its type, and it does."""
+
+
+@dataclass(slots=True)
+class Run:
+    """An orchestration; ``values`` is None while no activity has changed the processing data.
+
+    ``version`` rises with whatever a reader of it sees.
+    """
+
+    manifest: OrchestrationManifest
+    definition: OrchestrationDefinition
+    nodes: list[Node]
+    created_at: datetime
+    state_at: datetime
+    state: OrchestrationState = OrchestrationState.RUNNING
+    version: int = 0
+    error_detail: str = ""
+    resend_at: datetime | None = None
+    paused: bool = False
+    is_erased: bool = False
+    retries: int = 0
+    values: dict[str, Any] | None = None
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def remaining(self) -> int:
+        return sum(node.state not in ENDED for node in self.nodes)
+
+    @property
+    def processing_data(self) -> dict[str, Any]:
+        return self.manifest.payload if self.values is None else self.values
+
+    def enter(self, state: OrchestrationState, at: datetime) -> None:
+        self.state, self.state_at, self.version = state, at, self.version + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A line of the history."""
+
+    orchestration_id: str
+    ord: int
+    kind: str
+    reason: str
+    at: datetime
+    dispatch: int | None = None
+    attempt: int | None = None
+    dispatched_at: datetime | None = None
+    next_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A change of one activity that has been decided on."""
+
+    run: Run
+    ord: int
+    state: ActivityState
+    kind: str = ""
+    due_in: timedelta | None = None
+    failed: bool = False
+    reason: str = ""
+    outcome: ActivityOutcome | None = None
+
+
+@dataclass(slots=True)
+class Gate:
+    """What keeps activities of a type from being sent, beside the limits of its definition."""
+
+    paused: bool = False
+    failures: int = 0
+    closings: int = 0
+    probe_at: datetime | None = None
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Slot:
+    """An activity of a type that has limits: queued, or in flight."""
+
+    type: str
+    tenant_id: str
+    ready_at: datetime
+    in_flight: bool = False
+
+
+@dataclass(slots=True)
+class Delayed:
+    """An orchestration that is to start later; see ``provision_manager.delayed_start``."""
+
+    manifest: OrchestrationManifest
+    start_at: datetime
+    created_at: datetime
+    state_at: datetime
+    state: OrchestrationState = OrchestrationState.SCHEDULED
+    version: int = 0
+    error_detail: str = ""
+
+    def end(self, state: OrchestrationState, reason: str, at: datetime) -> None:
+        self.state, self.error_detail, self.state_at, self.version = state, reason, at, self.version + 1
+
+
+@dataclass(slots=True)
+class Runs:
+    """What definitions, orchestrations and engine share. Whoever reads or writes holds ``lock``."""
+
+    clock: Clock
+    jitter: Callable[[], float] = random.random
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    activity_definitions: dict[str, ActivityDefinition] = field(default_factory=dict)
+    definitions: list[Defined] = field(default_factory=list)
+    announced: dict[str, ActivityTypeAnnouncement] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    gates: dict[str, Gate] = field(default_factory=dict)
+    admission: dict[tuple[str, int], Slot] = field(default_factory=dict)
+    operations: list[Operation] = field(default_factory=list)
+    delayed: dict[str, Delayed] = field(default_factory=dict)
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    history: list[Told] = field(default_factory=list)
+    dead_letters: dict[int, DeadLetter] = field(default_factory=dict)
+    buried: int = 0
+    outbox: list[OutboxRow] = field(default_factory=list)
+
+    def note(self, order: Order, action: Action, before: str, after: str, **to: str) -> None:
+        """Note what an operator has done; ``to`` names the run, the activity, or the activity type."""
+        noted = Operation(
+            id=len(self.operations) + 1, at=self.clock(), order=order, action=action, before=before, after=after, **to
+        )
+        self.operations.append(noted)
+
+    def in_force(self, orchestration_type: str) -> list[Defined]:
+        """The definitions of a type, the newest first."""
+        found = [one for one in self.definitions if one.definition.type == orchestration_type]
+        return sorted(found, key=lambda one: -one.posted)
+
+    def active(self, orchestration_type: str, template_ref: str = "") -> Defined | None:
+        """What a run of this type starts with; in the template, if one is named."""
+        found = (one for one in self.in_force(orchestration_type) if one.definition.active)
+        return next((one for one in found if template_ref in ("", one.definition.template_ref)), None)
+
+    def put(self, subject: str, events: Sequence[EventDict]) -> list[OutboxRow]:
+        """One row, as far as there is anything to put into it."""
+        if not events:
+            return []
+        row = OutboxRow(len(self.outbox) + 1, subject, [copy(event) for event in events])
+        self.outbox.append(row)
+        return [row]
+
+    def limits(self, activity_type: str) -> Limits:
+        defined = self.activity_definitions.get(activity_type)
+        return defined.limits if defined else Limits()
+
+    def is_gated(self, activity_type: str) -> bool:
+        """Whether its activities have to be admitted."""
+        limits, gate = self.limits(activity_type), self.gates.get(activity_type, Gate())
+        limited = (limits.concurrency, limits.concurrency_per_tenant) != (None, None)
+        return limited or gate.paused or gate.probe_at is not None
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep a dead letter under the next number."""
+        self.buried += 1
+        self.dead_letters[self.buried] = replace(letter, id=self.buried)
+
+    def refuse(self, subject: str, document: dict[str, Any], reason: str) -> None:
+        """Keep what a step could not take in."""
+        event = json.dumps(refused_event(subject, document))
+        self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
+
+    def policy(self, activity_type: str) -> Policy:
+        """The definition's word, else the agent's, else the default."""
+        defaults = self.announced.get(activity_type) or Policy()
+        defined = self.activity_definitions.get(activity_type) or ActivityDefinition(type=activity_type)
+        return Policy(
+            timeout=defined.timeout or defaults.timeout,
+            max_attempts=defined.retry.max_attempts or defaults.max_attempts,
+            backoff=defined.retry.backoff or defaults.backoff,
+            backoff_limit=defined.retry.backoff_limit or defaults.backoff_limit,
+        )
