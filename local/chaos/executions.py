@@ -25,7 +25,7 @@ _DONE = """
 SELECT a.orch_id, a.phase, n.activity_id
   FROM provision_manager.activity a
   JOIN provision_manager.orchestration o ON o.id = a.orch_id
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
  WHERE a.state = 'DONE'
 """
 

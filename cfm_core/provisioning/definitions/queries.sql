@@ -30,7 +30,7 @@ INSERT INTO provision_manager.admission (orch_id, phase, ord, type, tenant_id, i
 SELECT o.id, a.phase, a.ord, n.type, o.tenant_id, true, a.dispatched_at
   FROM provision_manager.activity a
   JOIN provision_manager.orchestration o ON o.id = a.orch_id AND o.phase = a.phase
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
  WHERE a.due_at IS NOT NULL AND a.state = 'DISPATCHED' AND n.type = :type
     ON CONFLICT DO NOTHING;
 

@@ -18,11 +18,11 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
                  'due_at', a.due_at, 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
                ORDER BY a.ord)
           FROM provision_manager.activity a
-          JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
-          LEFT JOIN (SELECT DISTINCT ON (l.ord) l.*
+          JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
+          LEFT JOIN (SELECT DISTINCT ON (l.phase, l.ord) l.*
                        FROM provision_manager.history l
                       WHERE l.orch_id = :id AND l.dispatch IS NOT NULL
-                      ORDER BY l.ord, l.at DESC) h ON h.ord = a.ord AND h.phase = a.phase
+                      ORDER BY l.phase, l.ord, l.at DESC) h ON h.ord = a.ord AND h.phase = a.phase
          WHERE a.orch_id = o.id AND a.phase = o.phase)
   FROM provision_manager.orchestration o
   JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
@@ -33,7 +33,7 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
 -- One activity of a run as it is now, with the token of its last dispatch. Gives 0 or 1 row.
 SELECT a.phase, a.ord, a.state, a.token::text
   FROM provision_manager.orchestration o
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = o.phase
   JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord
  WHERE o.id = :id AND n.activity_id = :activity_id;
 
@@ -46,8 +46,8 @@ SELECT id, subject, CASE WHEN id IS NULL THEN events END FROM provision_manager.
 -- How the attempts at a run's activities ended, in this order; one row of nulls where none has yet. No row: no such run.
 SELECT n.activity_id, n.type, h.dispatch, h.attempt, h.kind, h.reason, h.dispatched_at, h.at, h.next_at
   FROM provision_manager.orchestration o
-  LEFT JOIN (provision_manager.history h JOIN provision_manager.def_node n USING (ord))
-    ON h.orch_id = o.id AND h.phase = o.phase AND n.def_id = o.def_id
+  LEFT JOIN (provision_manager.history h JOIN provision_manager.def_node n USING (phase, ord))
+    ON h.orch_id = o.id AND n.def_id = o.def_id
  WHERE o.id = :id
  ORDER BY h.at, h.ord;
 

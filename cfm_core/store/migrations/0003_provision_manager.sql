@@ -56,7 +56,9 @@ CREATE TABLE provision_manager.definition (
   template_ref text COLLATE "C" NOT NULL,
   posted       bigint NOT NULL,                  -- the template's version then: of those in force, the newest one is taken
   document     json NOT NULL CHECK (jsonb_typeof(document::jsonb) = 'object'), -- as the API shows it while it is active
-  n_nodes      integer NOT NULL,
+  n_nodes      integer NOT NULL,                 -- of phase 0
+  undo         text NOT NULL DEFAULT 'auto',     -- when a run that has failed is undone: at once, later, or by hand
+  undo_after   interval,                         -- how much later
   is_active    boolean NOT NULL DEFAULT true,    -- runs may start with it
   beside       boolean NOT NULL DEFAULT false,   -- as its template
   is_current   boolean NOT NULL DEFAULT true,    -- in force
@@ -65,7 +67,8 @@ CREATE TABLE provision_manager.definition (
   place        text COLLATE "C" NOT NULL         -- in the list of those in force
                  GENERATED ALWAYS AS (type || CASE WHEN beside THEN E'\x01' || md5(template_ref) ELSE '' END) STORED,
   UNIQUE (type, version),
-  CHECK ((retired_at IS NULL) = is_current)
+  CHECK ((retired_at IS NULL) = is_current),
+  CONSTRAINT definition_undo CHECK (undo IN ('auto', 'after', 'manual') AND (undo_after IS NOT NULL) = (undo = 'after'))
 );
 
 -- Of the templates that take types over, one has a type; of the others, each has it once.
@@ -97,6 +100,7 @@ $$;
 -- when the definition was made; null: nothing is asked.
 CREATE TABLE provision_manager.def_node (
   def_id        bigint NOT NULL REFERENCES provision_manager.definition ON DELETE CASCADE,
+  phase         smallint NOT NULL DEFAULT 0,      -- 0: what the run does; 1: what undoes it
   ord           smallint NOT NULL,
   activity_id   text NOT NULL,
   type          text COLLATE "C" NOT NULL,
@@ -104,21 +108,23 @@ CREATE TABLE provision_manager.def_node (
   inputs        jsonb,                            -- [{"target", "key", "ord"}]; null: all processing data
   input_schema  jsonb,
   output_schema jsonb,
-  PRIMARY KEY (def_id, ord)
+  condition     jsonb,                            -- of the processing data, as query.holds takes it; null: none
+  PRIMARY KEY (def_id, phase, ord)
 );
 
 CREATE INDEX def_node_type ON provision_manager.def_node (type);
 
 CREATE TABLE provision_manager.def_edge (
   def_id   bigint NOT NULL REFERENCES provision_manager.definition ON DELETE CASCADE,
+  phase    smallint NOT NULL DEFAULT 0,
   from_ord smallint NOT NULL,
   to_ord   smallint NOT NULL,
-  PRIMARY KEY (def_id, from_ord, to_ord)
+  PRIMARY KEY (def_id, phase, from_ord, to_ord)
 );
 
 -- A node with the policy in force: the definition's word, else the agent's, else the default.
 CREATE VIEW provision_manager.node AS
-SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema,
+SELECT n.def_id, n.phase, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition,
        coalesce(d.timeout_seconds, p.timeout_seconds, 30) AS timeout_seconds,
        coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
@@ -145,13 +151,13 @@ CREATE TABLE provision_manager.orchestration (
                     'COMPENSATION_FAILED')),
   state_number   smallint NOT NULL GENERATED ALWAYS AS ( -- the state in the wire contract's terms
                    CASE state WHEN 'RUNNING' THEN 1 WHEN 'COMPLETED' THEN 2 ELSE 3 END) STORED,
-  phase          smallint NOT NULL DEFAULT 0,
+  phase          smallint NOT NULL DEFAULT 0,     -- 1: its own activities are being undone, or have been
   remaining      integer NOT NULL,                -- activities of the phase that have not ended
   paused         boolean NOT NULL DEFAULT false,  -- nothing is sent
   retries        integer NOT NULL DEFAULT 0,      -- how often an operator has let it go on after its end
   is_erased      boolean NOT NULL DEFAULT false,  -- its data are gone, because they were about a person
   error_detail   text NOT NULL DEFAULT '',
-  resend_at      timestamptz,                     -- when the compensation's manifest is sent again; null: no need
+  resend_at      timestamptz,                     -- when its compensation is asked for, first or again; null: it is not
   state_at       timestamptz NOT NULL,
   created_at     timestamptz NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
@@ -194,7 +200,7 @@ CREATE TABLE provision_manager.activity (
   phase         smallint NOT NULL,
   ord           smallint NOT NULL,
   state         text NOT NULL CONSTRAINT activity_state CHECK (state IN
-                  ('BLOCKED', 'READY', 'DISPATCHED', 'WAITING', 'BACKOFF', 'DONE', 'FAILED', 'CANCELLED')),
+                  ('BLOCKED', 'READY', 'DISPATCHED', 'WAITING', 'BACKOFF', 'DONE', 'FAILED', 'CANCELLED', 'SKIPPED')),
   deps_left     smallint NOT NULL,
   dispatches    integer NOT NULL DEFAULT 0,      -- how often it was sent
   unanswered    integer NOT NULL DEFAULT 0,      -- of these, since the agent's last sign of life
@@ -203,7 +209,8 @@ CREATE TABLE provision_manager.activity (
   dispatched_at timestamptz,
   due_at        timestamptz,
   PRIMARY KEY (orch_id, phase, ord),
-  CONSTRAINT activity_due CHECK ((due_at IS NULL) = (state IN ('BLOCKED', 'READY', 'DONE', 'FAILED', 'CANCELLED')))
+  CONSTRAINT activity_due CHECK (
+    (due_at IS NULL) = (state IN ('BLOCKED', 'READY', 'DONE', 'FAILED', 'CANCELLED', 'SKIPPED')))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX activity_due ON provision_manager.activity (due_at) WHERE due_at IS NOT NULL;
@@ -225,7 +232,7 @@ CREATE TABLE provision_manager.history (
   orch_id       text COLLATE "C" NOT NULL,
   phase         smallint NOT NULL,
   ord           smallint NOT NULL,
-  -- An outcome, 'resolved', 'invalid input', 'invalid output', 'lease over', 'wait over', or 'fenced: ' and an outcome.
+  -- An outcome, 'resolved', 'skipped', 'invalid input', 'invalid output', 'lease over', 'wait over', or 'fenced: ' and an outcome.
   kind          text NOT NULL,
   dispatch      integer,
   attempt       integer,
@@ -427,7 +434,7 @@ BEGIN
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
       JOIN provision_manager.orchestration o ON o.id = a.orch_id
       JOIN provision_manager.orchestration_data d ON d.orch_id = a.orch_id
-      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord + 0
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
       CROSS JOIN LATERAL (
         SELECT CASE WHEN n.inputs IS NULL THEN coalesce(d.values, d.input)
                     ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, a.phase, coalesce(d.values, d.input))
@@ -587,7 +594,7 @@ BEGIN
            token = gen_random_uuid(), dispatched_at = instant,
            due_at = instant + provision_manager.lease(n.timeout_seconds)
       FROM provision_manager.orchestration o
-      JOIN provision_manager.node n ON n.def_id = o.def_id
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase
      WHERE o.id = ANY (ids) AND NOT o.paused AND NOT n.gated
        AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord AND a.state = 'READY'
     RETURNING a.orch_id, a.phase, a.ord)
@@ -689,14 +696,14 @@ BEGIN
   WITH parents AS (
     SELECT m.orch_id, m.phase, m.def_id, e.to_ord, count(*)::smallint AS done, bool_and(m.open) AS open
       FROM unnest(moves) m
-      JOIN provision_manager.def_edge e ON e.def_id = m.def_id AND e.from_ord = m.ord
+      JOIN provision_manager.def_edge e ON e.def_id = m.def_id AND e.phase = m.phase AND e.from_ord = m.ord
      WHERE m.state = 'DONE'
      GROUP BY m.orch_id, m.phase, m.def_id, e.to_ord
   ), children AS (
     SELECT p.*, n.timeout_seconds, o.paused OR n.gated AS held
       FROM parents p
       JOIN provision_manager.orchestration o ON o.id = p.orch_id
-      JOIN provision_manager.node n ON n.def_id = p.def_id AND n.ord = p.to_ord + 0
+      JOIN provision_manager.node n ON n.def_id = p.def_id AND n.phase = p.phase AND n.ord = p.to_ord + 0
   ), unlocked AS (
     UPDATE provision_manager.activity a
        SET deps_left = a.deps_left - c.done,
@@ -760,7 +767,7 @@ BEGIN
                  -- Only where an operator has let some activities be retried can others have failed before.
                  SELECT format('activity %s (%s) was not retried', n.activity_id, n.type) AS reason
                    FROM provision_manager.activity a
-                   JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+                   JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
                   WHERE last AND o.retries > 0 AND o.state = 'RUNNING'
                     AND a.orch_id = o.id AND a.phase = o.phase AND a.state IN ('FAILED', 'CANCELLED')
                   ORDER BY a.ord
@@ -873,7 +880,7 @@ BEGIN
              CASE root.n WHEN 1 THEN instant + provision_manager.lease(n.timeout_seconds) END
         FROM unnest(started) s (id)
         JOIN provision_manager.orchestration o ON o.id = s.id
-        JOIN provision_manager.node n ON n.def_id = o.def_id
+        JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase
         CROSS JOIN LATERAL (SELECT (n.n_deps = 0 AND NOT n.gated)::integer AS n) root
       RETURNING orch_id, phase, ord, state)
     SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
@@ -987,7 +994,7 @@ BEGIN
       JOIN provision_manager.activity a
         ON a.orch_id = u.orch_id AND a.phase = u.phase AND a.ord = u.ord AND a.token::text = u.token
        AND (a.state = 'DISPATCHED' OR a.state = 'WAITING' AND u.kind <> 'wait')
-      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = u.ord + 0
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = u.phase AND n.ord = u.ord + 0
      ORDER BY a.orch_id, a.phase, a.ord,
               array_position(ARRAY['complete', 'fatal', 'retry', 'schedule', 'wait'], u.kind), u.pos
   ), decided AS (
@@ -1102,7 +1109,7 @@ BEGIN
         FROM unnest(ids) i (id)
         JOIN provision_manager.orchestration o ON o.id = i.id
         JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.due_at <= instant
-        JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord + 0
+        JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
     ), seen AS (
       SELECT d.*, bool_or(running AND state = 'FAILED') OVER (PARTITION BY orch_id) AS fails FROM decided d
     )

@@ -28,7 +28,7 @@ BEGIN
     SELECT o.id, k.phase, k.ord, n.type, o.tenant_id, instant
       FROM unnest(keys) k
       JOIN provision_manager.orchestration o ON o.id = k.orch_id AND NOT o.paused
-      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = k.ord + 0
+      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = k.phase AND n.ord = k.ord + 0
         ON CONFLICT DO NOTHING
     RETURNING type)
   SELECT array_agg(DISTINCT type) INTO types FROM queued;
@@ -58,7 +58,7 @@ BEGIN
            due_at = instant + provision_manager.lease(n.timeout_seconds)
       FROM unnest(chosen) c
       JOIN provision_manager.orchestration o ON o.id = c.orch_id
-      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = c.ord + 0
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = c.phase AND n.ord = c.ord + 0
      WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.ord;
     RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(chosen, lease);
   END IF;
@@ -177,7 +177,7 @@ BEGIN
   WITH told AS (
     SELECT n.type, sum(m.failed)::integer AS failures, bool_or(m.kind = 'complete') AS good
       FROM unnest(moves) m
-      JOIN provision_manager.def_node n ON n.def_id = m.def_id AND n.ord = m.ord + 0
+      JOIN provision_manager.def_node n ON n.def_id = m.def_id AND n.phase = m.phase AND n.ord = m.ord + 0
      WHERE m.kind IN ('complete', 'retry')
      GROUP BY n.type)
   SELECT array_agg(t.type) FILTER (WHERE t.good), array_agg(t.type ORDER BY t.type) FILTER (WHERE NOT t.good),

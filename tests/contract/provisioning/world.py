@@ -133,7 +133,7 @@ class PostgresWorld:
         rows = self.database.rows(
             "SELECT n.activity_id, a.state, a.deps_left, a.dispatches, a.failures"
             "  FROM provision_manager.activity a JOIN provision_manager.orchestration o ON o.id = a.orch_id"
-            "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord"
+            "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id ORDER BY a.ord",
             id=orchestration_id,
         )
@@ -154,7 +154,7 @@ class PostgresWorld:
         rows = self.database.rows(
             "SELECT n.activity_id, extract(epoch FROM a.due_at - now())::double precision"
             "  FROM provision_manager.activity a JOIN provision_manager.orchestration o ON o.id = a.orch_id"
-            "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord"
+            "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id AND a.due_at IS NOT NULL",
             id=orchestration_id,
         )
