@@ -50,7 +50,7 @@ class MemoryActivityTypes:
         gate, limits = self._runs.gates.get(type_, Gate()), self._runs.limits(type_)
         counts: dict[str, dict[ActivityState, int]] = {}
         for run in self._runs.runs.values():
-            for node in run.nodes:
+            for node in run.nodes.values():
                 held_back = node.state is ActivityState.READY and run.paused
                 if node.type == type_ and node.state not in {*ENDED, ActivityState.BLOCKED} and not held_back:
                     of_tenant = counts.setdefault(run.manifest.tenant_id, {})

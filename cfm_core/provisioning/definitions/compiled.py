@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, source_of
+from cfm_core.query import Predicate, parse
 
 _ABOUT_OTHER_KEYS = frozenset({"additionalProperties", "unevaluatedProperties", "propertyNames", "maxProperties"})
 
@@ -33,25 +34,74 @@ class CompiledActivity:
     """None: nothing is asked of what it gets."""
     output_schema: Mapping[str, Any] | None = None
     """None: nothing is asked of what it records."""
+    condition: Predicate | None = None
+    """None: it is never skipped."""
 
 
-def compiled(activities: Sequence[Activity], known: Mapping[str, ActivityDefinition]) -> tuple[CompiledActivity, ...]:
+@dataclass(frozen=True, slots=True)
+class CompiledDefinition:
+    """What runs do, and what undoes each of their activities, by their places."""
+
+    activities: tuple[CompiledActivity, ...]
+    undoing: Mapping[int, CompiledActivity]
+    """Their parents are places of ``undoing`` too: what has built on an activity is undone before it."""
+
+
+def compiled(activities: Sequence[Activity], known: Mapping[str, ActivityDefinition]) -> CompiledDefinition:
     """The activities of a definition that has passed its checks, with the schemas of their types.
 
     A type that is not ``known`` any more has none: a definition that is not active may outlive it.
     """
     places = {activity.id: place for place, activity in enumerate(activities)}
-    return tuple(
-        CompiledActivity(
+
+    def one(activity: Activity, type_: str, parents: set[int], condition: str) -> CompiledActivity:
+        return CompiledActivity(
             id=activity.id,
-            type=activity.type,
-            parents=tuple(sorted({places[id_] for id_ in activity.depends_on})),
-            inputs=tuple(_input(one.target, one.source, places) for one in activity.inputs),
-            input_schema=_input_schema(activity, known),
-            output_schema=(known[activity.type].output_schema or None) if activity.type in known else None,
+            type=type_,
+            parents=tuple(sorted(parents)),
+            inputs=tuple(_input(each.target, each.source, places) for each in activity.inputs),
+            input_schema=_input_schema(activity, known.get(type_)),
+            output_schema=(known[type_].output_schema or None) if type_ in known else None,
+            condition=parse(condition) if condition else None,
         )
+
+    forward = tuple(
+        one(activity, activity.type, {places[id_] for id_ in activity.depends_on}, activity.condition)
         for activity in activities
     )
+    return CompiledDefinition(
+        forward,
+        {
+            place: one(activities[place], activities[place].compensation, parents, "")
+            for place, parents in _undone_before(activities, forward).items()
+        },
+    )
+
+
+def _undone_before(activities: Sequence[Activity], forward: Sequence[CompiledActivity]) -> dict[int, set[int]]:
+    """By each activity that something undoes: those that build on it, and whose own undoing has to come first.
+
+    Between the two there may be activities that nothing undoes, or that a run has skipped.
+    """
+    children: list[list[int]] = [[] for _ in forward]
+    for place, one in enumerate(forward):
+        for parent in one.parents:
+            children[parent].append(place)
+    found: dict[int, set[int]] = {}
+    for place, activity in enumerate(activities):
+        if not activity.compensation:
+            continue
+        before, seen, pending = set[int](), set[int](), list(children[place])
+        while pending:
+            child = pending.pop()
+            if child not in seen:
+                seen.add(child)
+                if activities[child].compensation:
+                    before.add(child)
+                if activities[child].condition or not activities[child].compensation:
+                    pending.extend(children[child])
+        found[place] = before
+    return found
 
 
 def _input(target: str, source: str, places: Mapping[str, int]) -> CompiledInput:
@@ -59,9 +109,9 @@ def _input(target: str, source: str, places: Mapping[str, int]) -> CompiledInput
     return CompiledInput(target, key, places[id_] if id_ else None)
 
 
-def _input_schema(activity: Activity, known: Mapping[str, ActivityDefinition]) -> Mapping[str, Any] | None:
+def _input_schema(activity: Activity, definition: ActivityDefinition | None) -> Mapping[str, Any] | None:
     """What is asked of an activity's values. One that gets everything cannot be asked to get nothing else."""
-    schema = known[activity.type].input_schema if activity.type in known else {}
+    schema = definition.input_schema if definition else {}
     if not activity.inputs:
         schema = {name: value for name, value in schema.items() if name not in _ABOUT_OTHER_KEYS}
     return schema or None

@@ -28,6 +28,7 @@ ORCHESTRATION_DEFINITION = Fields(
         "active": Column("t.is_active", Kind.BOOLEAN),
         "description": Column("coalesce(t.document->>'description', '')"),
         "schema": Json("coalesce(t.document->'schema', '{}')::jsonb"),
+        "compensation": Column("coalesce(t.document->>'compensation', 'auto')"),
         "activities": JsonArray("(t.document->'activities'->t.type)::jsonb"),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from cfm_core.dag import Graph
@@ -74,6 +75,28 @@ class Activity:
     depends_on: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
     """All that it gets of the processing data; where none are named, it gets everything."""
+    condition: str = ""
+    """A predicate about the processing data; if it does not hold when all is done that it depends on, it is skipped."""
+    compensation: str = ""
+    """The activity type that undoes it; empty: nothing does."""
+
+
+class UndoMode(StrEnum):
+    AUTO = "auto"
+    """At once."""
+    AFTER = "after"
+    """A while later, unless an operator has retried it by then."""
+    MANUAL = "manual"
+    """When an operator says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """When a run that has failed is undone, if it can be."""
+
+    mode: UndoMode = UndoMode.AUTO
+    after: timedelta | None = None
+    """How much later; None but for that mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +112,7 @@ class OrchestrationDefinition:
     activities: tuple[Activity, ...]
     active: bool = True
     """Whether orchestrations may start with it."""
+    undo: Undo = Undo()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +125,7 @@ class OrchestrationTemplate:
     activities: Mapping[str, Sequence[Activity]]
     active: bool = True
     """Whether orchestrations may start with its definitions."""
+    undo: Undo = Undo()
 
     def definitions(self) -> list[OrchestrationDefinition]:
         """One definition for each orchestration type."""
@@ -112,6 +137,7 @@ class OrchestrationTemplate:
                 schema=self.schema,
                 activities=tuple(activities),
                 active=self.active,
+                undo=self.undo,
             )
             for type_, activities in self.activities.items()
         ]

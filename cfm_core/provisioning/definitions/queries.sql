@@ -103,21 +103,24 @@ UPDATE provision_manager.template t
 -- name: add_definition
 -- Puts a new version of an orchestration type in force, with its nodes and edges.
 WITH made AS (
-  INSERT INTO provision_manager.definition (type, version, template_ref, posted, beside, is_active, document, n_nodes)
+  INSERT INTO provision_manager.definition
+    (type, version, template_ref, posted, beside, is_active, document, undo, undo_after, n_nodes)
   SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :posted::bigint, :beside::boolean, :active::boolean,
-         :document::json, jsonb_array_length(:nodes::jsonb)
+         :document::json, :undo, :undo_after::interval,
+         (SELECT count(*) FROM jsonb_array_elements(:nodes::jsonb) n WHERE (n->'phase')::integer = 0)
     FROM provision_manager.definition
    WHERE type = :type
   RETURNING id
 ), nodes AS (
   INSERT INTO provision_manager.def_node
-    (def_id, ord, activity_id, type, n_deps, inputs, input_schema, output_schema)
-  SELECT made.id, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema
+    (def_id, phase, ord, activity_id, type, n_deps, inputs, input_schema, output_schema, condition)
+  SELECT made.id, n.phase, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition
     FROM made, jsonb_to_recordset(:nodes::jsonb) AS n
-           (ord smallint, id text, type text, n_deps smallint, inputs jsonb, input_schema jsonb, output_schema jsonb))
-INSERT INTO provision_manager.def_edge (def_id, from_ord, to_ord)
-SELECT made.id, e.from_ord, e.to_ord
-  FROM made, jsonb_to_recordset(:edges::jsonb) AS e (from_ord smallint, to_ord smallint);
+           (phase smallint, ord smallint, id text, type text, n_deps smallint, inputs jsonb, input_schema jsonb,
+            output_schema jsonb, condition jsonb))
+INSERT INTO provision_manager.def_edge (def_id, phase, from_ord, to_ord)
+SELECT made.id, e.phase, e.from_ord, e.to_ord
+  FROM made, jsonb_to_recordset(:edges::jsonb) AS e (phase smallint, from_ord smallint, to_ord smallint);
 
 -- name: list_runs
 -- Some of the orchestrations that were started from a template, at whatever time, and have not ended.

@@ -24,6 +24,7 @@ from cfm_core.provisioning.definitions.model import (
     OrchestrationTemplate,
 )
 from cfm_core.provisioning.definitions.wiring import Findings, findings_of
+from cfm_core.query import parse
 
 
 def check_activity_definition(definition: ActivityDefinition) -> None:
@@ -153,6 +154,13 @@ def _problems_of_graph(
         seen.add(activity.id)
         if activity.type not in known:
             yield FieldError(f"{here}/type", f"there is no activity type {activity.type!r}")
+        if activity.compensation and activity.compensation not in known:
+            yield FieldError(f"{here}/compensation", f"there is no activity type {activity.compensation!r}")
+        try:
+            if activity.condition:
+                parse(activity.condition)
+        except ValidationError as error:
+            yield FieldError(f"{here}/condition", f"is no predicate: {'; '.join(one.detail for one in error.errors)}")
         for parent in activity.depends_on:
             if parent not in ids:
                 yield FieldError(f"{here}/dependsOn", f"there is no activity {parent!r}")

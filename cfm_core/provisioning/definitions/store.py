@@ -32,7 +32,7 @@ from cfm_core.provisioning.definitions.service import (
     template_in_use,
 )
 from cfm_core.provisioning.keys import check_after, check_known
-from cfm_core.query import JsonPage, Page, Predicate, to_sql
+from cfm_core.query import JsonPage, Page, Predicate, to_condition, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.paging import Listing
@@ -219,9 +219,12 @@ def _retire(tx: Transaction, template_ref: str, kept: list[str]) -> None:
 
 
 def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known, *, posted: int, beside: bool) -> None:
-    activities = compiled(definition.activities, known)
+    made = compiled(definition.activities, known)
+    activities = [(0, ord_, one) for ord_, one in enumerate(made.activities)]
+    activities += [(1, ord_, one) for ord_, one in made.undoing.items()]
     nodes: list[dict[str, Any]] = [
         {
+            "phase": phase,
             "ord": ord_,
             "id": one.id,
             "type": one.type,
@@ -229,10 +232,15 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
             "inputs": [asdict(each) for each in one.inputs] or None,
             "input_schema": one.input_schema,
             "output_schema": one.output_schema,
+            "condition": to_condition(one.condition) if one.condition else None,
         }
-        for ord_, one in enumerate(activities)
+        for phase, ord_, one in activities
     ]
-    edges = [{"from_ord": parent, "to_ord": ord_} for ord_, one in enumerate(activities) for parent in one.parents]
+    edges = [
+        {"phase": phase, "from_ord": parent, "to_ord": ord_}
+        for phase, ord_, one in activities
+        for parent in one.parents
+    ]
     tx.rows(SQL["retire_definition"], type=definition.type, template_ref=definition.template_ref)
     tx.rows(
         SQL["add_definition"],
@@ -243,6 +251,8 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
         active=definition.active,
         # The flag is the only thing that can change, and has a column.
         document=json_of(v1alpha1.orchestration_definition_to_json(replace(definition, active=True))),
+        undo=definition.undo.mode,
+        undo_after=definition.undo.after,
         nodes=json.dumps(nodes),
         edges=json.dumps(edges),
     )

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.definitions.model import (
     LONGEST_INPUT,
+    LONGEST_POLICY,
     LONGEST_TEMPLATE_ID,
     LONGEST_TYPE,
     MOST_INPUTS,
@@ -25,7 +26,12 @@ from cfm_core.provisioning.definitions.model import (
     OrchestrationDefinition,
     OrchestrationTemplate,
     RetryPolicy,
+    Undo,
+    UndoMode,
 )
+from cfm_core.query.parser import LONGEST as LONGEST_PREDICATE
+
+_DURATION = TypeAdapter(timedelta)
 
 
 class RetryDocument(Document):
@@ -107,10 +113,39 @@ class ActivityDocument(Document):
     depends_on: list[str] = Field(default_factory=list)
     inputs: list[NamedInput] = Field(default_factory=list, max_length=MOST_INPUTS)
     """Our addition: all that it gets of the processing data, by key or ``<activity id>.<key>``; everything, if empty."""
+    condition: str = Field(default="", max_length=LONGEST_PREDICATE)
+    """Our addition: a predicate about the processing data; where it does not hold, the activity is skipped."""
+    compensation: str = Field(default="", max_length=LONGEST_TYPE)
+    """Our addition: the activity type that undoes it."""
 
     def to_model(self) -> Activity:
         inputs = tuple(Input(target=one.target, source=one.source) for one in self.inputs)
-        return Activity(self.id, self.type, tuple(self.depends_on), inputs)
+        return Activity(self.id, self.type, tuple(self.depends_on), inputs, self.condition, self.compensation)
+
+
+def _read_undo(value: Any) -> Any:
+    if value in {UndoMode.AUTO, UndoMode.MANUAL}:
+        return Undo(mode=UndoMode(value))
+    mode, _, after = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if mode == UndoMode.AFTER:
+        duration = _DURATION.validate_python(after)
+        if timedelta(0) < duration <= LONGEST_POLICY:
+            return Undo(mode=UndoMode.AFTER, after=duration)
+    raise ValueError(
+        "must be 'auto', 'manual', or 'after:' and a positive duration of at most a year, as in 'after:PT1H'"
+    )
+
+
+def undo_to_json(undo: Undo) -> str:
+    return f"{undo.mode}:{_DURATION.dump_python(undo.after, mode='json')}" if undo.after else undo.mode
+
+
+UndoText = Annotated[
+    Undo,
+    BeforeValidator(_read_undo, json_schema_input_type=str),
+    PlainSerializer(undo_to_json, return_type=str),
+]
+"""When a run that has failed is undone, if it can be: ``auto``, at once; ``after:PT1H``, so much later; ``manual``."""
 
 
 class OrchestrationTemplateDocument(Document):
@@ -122,6 +157,8 @@ class OrchestrationTemplateDocument(Document):
     activities: dict[str, list[ActivityDocument]] = Field(default_factory=dict)
     active: bool = True
     """Our addition: whether orchestrations may start with its definitions."""
+    compensation: UndoText = Undo()
+    """Our addition: when a run that has failed is undone: ``auto``, ``after:<duration>`` or ``manual``."""
 
     def to_model(self) -> OrchestrationTemplate:
         """The template; without an id of its own it gets a new one."""
@@ -131,6 +168,7 @@ class OrchestrationTemplateDocument(Document):
             schema=self.schema_,
             activities={type_: [one.to_model() for one in activities] for type_, activities in self.activities.items()},
             active=self.active,
+            undo=self.compensation,
         )
 
 
@@ -154,6 +192,8 @@ class OrchestrationDefinitionDocument(Document):
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
     activities: dict[str, list[ActivityDocument]]
     template_ref: str
+    compensation: UndoText = Undo()
+    """Left out where it is ``auto``."""
     active: bool = True
     """Left out where it is."""
 
@@ -204,6 +244,7 @@ def orchestration_definition_to_json(definition: OrchestrationDefinition) -> dic
             "activities": {definition.type: [activity_to_json(activity) for activity in definition.activities]},
             "templateRef": definition.template_ref,
         }
+        | ({} if definition.undo == Undo() else {"compensation": undo_to_json(definition.undo)})
         | ({} if definition.active else {"active": False})
     )
 
@@ -218,6 +259,7 @@ def orchestration_definition_from_json(document: Mapping[str, Any]) -> Orchestra
         schema=document.get("schema", {}),
         activities=tuple(map(activity_from_json, activities)),
         active=document.get("active", True),
+        undo=_read_undo(document.get("compensation", UndoMode.AUTO)),
     )
 
 
@@ -230,6 +272,7 @@ def orchestration_definition_fields(definition: OrchestrationDefinition) -> dict
         "active": definition.active,
         "description": definition.description,
         "schema": definition.schema,
+        "compensation": undo_to_json(definition.undo),
         "activities": [activity_to_json(activity) for activity in definition.activities],
     }
 
@@ -240,6 +283,10 @@ def activity_to_json(activity: Activity) -> dict[str, Any]:
         document["dependsOn"] = list(activity.depends_on)
     if activity.inputs:
         document["inputs"] = [{"source": one.source, "target": one.target} for one in activity.inputs]
+    if activity.condition:
+        document["condition"] = activity.condition
+    if activity.compensation:
+        document["compensation"] = activity.compensation
     return document
 
 

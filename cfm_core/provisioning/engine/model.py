@@ -58,9 +58,13 @@ class ActivityState(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
     """Its orchestration failed before it could end by itself."""
+    SKIPPED = "SKIPPED"
+    """Its condition did not hold when its turn came."""
 
 
-ENDED = frozenset({ActivityState.DONE, ActivityState.FAILED, ActivityState.CANCELLED})
+ENDED = frozenset({ActivityState.DONE, ActivityState.FAILED, ActivityState.CANCELLED, ActivityState.SKIPPED})
+UNDONE = frozenset({ActivityState.FAILED, ActivityState.CANCELLED})
+"""An activity in one of these can be tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,12 +26,12 @@ def send(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> 
     return []
 
 
-def release(runs: Runs, run: Run, now: datetime) -> None:
+def release(runs: Runs, run: Run, now: datetime) -> list[OutboxRow]:
     """Sends what is READY of a run, or queues it, as ``provision_manager.release`` does."""
     crossed: set[str] = set()
-    ready = [place for place, node in enumerate(run.nodes) if node.state is ActivityState.READY]
-    announce_dispatches(runs, [one for place in ready for one in send(runs, run, place, now, crossed)])
-    admit(runs, crossed, now)
+    ready = [place for place, node in run.nodes.items() if node.state is ActivityState.READY]
+    rows = announce_dispatches(runs, [one for place in ready for one in send(runs, run, place, now, crossed)])
+    return rows + admit(runs, crossed, now)
 
 
 def enqueue(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> None:
@@ -44,7 +44,7 @@ def enqueue(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) 
 def count_in_flight(runs: Runs, activity_type: str) -> None:
     """Counts what is with agents of a type that has limits from now on."""
     for run in runs.runs.values():
-        for place, node in enumerate(run.nodes):
+        for place, node in run.nodes.items():
             if node.type == activity_type and node.state is ActivityState.DISPATCHED and node.dispatched_at is not None:
                 slot = Slot(node.type, run.manifest.tenant_id, node.dispatched_at, in_flight=True)
                 runs.admission.setdefault((run.manifest.id, place), slot)
@@ -56,7 +56,7 @@ def leave(runs: Runs, run: Run, place: int) -> Slot | None:
 
 def leave_queue(runs: Runs, run: Run) -> None:
     """Takes what is not in flight of a run out of the queues."""
-    for place in range(len(run.nodes)):
+    for place in run.nodes:
         slot = runs.admission.get((run.manifest.id, place))
         if slot is not None and not slot.in_flight:
             leave(runs, run, place)

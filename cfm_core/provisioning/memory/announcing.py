@@ -9,7 +9,7 @@ from typing import Any
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import DISPATCH_EVENT, ActivityDispatch
-from cfm_core.contracts.orchestration import DISPOSE, OrchestrationManifest, compensation_id
+from cfm_core.contracts.orchestration import DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.provisioning.definitions.compiled import CompiledInput
 from cfm_core.provisioning.engine.events import cloud_event, manifest_event, response_to
@@ -33,33 +33,41 @@ def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[Out
         assert node.dispatched_at is not None
         dispatch = ActivityDispatch(
             orchestration_id=run.manifest.id,
-            phase=0,
+            phase=run.phase,
             ord=place,
             token=node.token,
             activity_id=node.id,
             activity_type=node.type,
-            discriminator=run.definition.type,
+            discriminator=DISPOSE if run.phase else run.definition.type,
             correlation_id=run.manifest.correlation_id,
             attempt=node.failures + 1,
             deadline=node.dispatched_at + runs.policy(node.type).timeout,
-            values=_mapped(run, node.compiled.inputs) if node.compiled.inputs else run.processing_data,
+            values=_values(run, place),
             outputs=run.outputs,
         )
         data, subject = dispatch.to_json(), subjects.activity(node.type)
         if node.compiled.input_schema is not None:
             data, subject = data | {"inputSchema": node.compiled.input_schema}, subjects.INPUTS
-        event_id = f"{run.manifest.id}/0/{place}/{node.dispatches}"
+        event_id = f"{run.manifest.id}/{run.phase}/{place}/{node.dispatches}"
         by_subject.setdefault(subject, []).append(
             cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=data)
         )
     return [row for subject, events in by_subject.items() for row in runs.put(subject, events)]
 
 
+def _values(run: Run, place: int) -> dict[str, Any]:
+    inputs = run.nodes[place].compiled.inputs
+    values = _mapped(run, inputs) if inputs else run.processing_data
+    if run.phase and (recorded := run.phases[0][place].recorded) is not None:
+        return values | recorded.values | recorded.outputs
+    return values
+
+
 def _mapped(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
     """See ``provision_manager.mapped_inputs``."""
     values = {}
     for one in inputs:
-        recorded = run.nodes[one.ord].recorded if one.ord is not None else None
+        recorded = run.phases[0][one.ord].recorded if one.ord is not None else None
         places = (recorded.values, recorded.outputs) if recorded is not None else ()
         for place in (*places, run.processing_data):
             if one.key in place:
@@ -68,7 +76,8 @@ def _mapped(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
     return values
 
 
-def announce_endings(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:
+def announce_endings(runs: Runs, ended: Sequence[Run], undone: Sequence[Run] = ()) -> list[OutboxRow]:
+    """See ``provision_manager.announce_endings``."""
     for run in ended:
         succeeded = run.state is OrchestrationState.COMPLETED
         settle_compensated(
@@ -76,17 +85,19 @@ def announce_endings(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:
             run.manifest.id,
             OrchestrationState.COMPENSATED if succeeded else OrchestrationState.COMPENSATION_FAILED,
         )
+    answered = [(run, run.manifest, OrchestrationState.COMPLETED) for run in ended]
+    answered += [(run, _compensation(run), OrchestrationState.COMPENSATED) for run in undone]
     return runs.put(
         subjects.RESPONSES,
         [
             response_to(
-                run.manifest,
-                success=run.state is OrchestrationState.COMPLETED,
-                error_detail=run.error_detail,
+                manifest,
+                success=run.state is good,
+                error_detail="" if run.state is good else run.error_detail,
                 properties=run.outputs,
                 retries=run.retries,
             )
-            for run in ended
+            for run, manifest, good in answered
         ],
     )
 
@@ -94,18 +105,18 @@ def announce_endings(runs: Runs, ended: Sequence[Run]) -> list[OutboxRow]:
 def announce_compensations(runs: Runs, undone: Sequence[Run]) -> list[OutboxRow]:
     return runs.put(
         subjects.MANIFESTS,
-        [
-            manifest_event(
-                OrchestrationManifest(
-                    id=compensation_id(run.manifest.id),
-                    correlation_id=run.manifest.correlation_id,
-                    orchestration_type=DISPOSE,
-                    payload=run.processing_data,
-                ),
-                run.manifest.id,
-            )
-            for run in undone
-        ],
+        [manifest_event(_compensation(run), run.manifest.id) for run in undone],
+    )
+
+
+def _compensation(run: Run) -> OrchestrationManifest:
+    """What undoes a run gets its data twice: key by key, and what the run has given out as the state of a participant too."""
+    state = run.processing_data.get(VPA_STATE)
+    return OrchestrationManifest(
+        id=compensation_id(run.manifest.id),
+        correlation_id=run.manifest.correlation_id,
+        orchestration_type=DISPOSE,
+        payload=run.processing_data | {VPA_STATE: (state if isinstance(state, dict) else {}) | run.outputs},
     )
 
 
@@ -116,6 +127,6 @@ def compensated_by(runs: Runs, id_: str) -> Run | None:
 
 def settle_compensated(runs: Runs, id_: str, state: OrchestrationState) -> None:
     failed = compensated_by(runs, id_)
-    if failed is not None and failed.state is OrchestrationState.COMPENSATING:
+    if failed is not None and failed.state is OrchestrationState.COMPENSATING and failed.phase == 0:
         failed.enter(state, runs.clock())
         failed.resend_at = None

@@ -18,10 +18,15 @@ from cfm_core.provisioning.engine.checks import (
     input_problem,
 )
 from cfm_core.provisioning.engine.events import as_failure, dispatch_event, response_to
-from cfm_core.provisioning.engine.model import RESEND_COMPENSATION, ActivityState, Progress, check_id
+from cfm_core.provisioning.engine.model import (
+    RESEND_COMPENSATION,
+    ActivityState,
+    OrchestrationState,
+    Progress,
+    check_id,
+)
 from cfm_core.provisioning.memory.admission import admit
-from cfm_core.provisioning.memory.advancing import advance
-from cfm_core.provisioning.memory.announcing import announce_compensations
+from cfm_core.provisioning.memory.advancing import advance, undo_runs
 from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
@@ -104,7 +109,7 @@ class MemoryEngine:
             overdue = sorted(
                 (node.due_at, run.manifest.id, place)
                 for run in self._runs.runs.values()
-                for place, node in enumerate(run.nodes)
+                for place, node in run.nodes.items()
                 if node.due_at is not None and node.due_at <= now
             )
             moves = [overdue_move(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
@@ -119,8 +124,10 @@ class MemoryEngine:
             rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight}, now)
             late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
             for run in late:
-                run.resend_at = now + RESEND_COMPENSATION
-            return Progress(rows + announce_compensations(self._runs, late))
+                run.resend_at = None if run.remaining else now + RESEND_COMPENSATION
+                if run.state is not OrchestrationState.COMPENSATING:
+                    run.enter(OrchestrationState.COMPENSATING, now)
+            return Progress(rows + undo_runs(self._runs, [run for run in late if not run.remaining], now))
 
     def register_types(self, announcements: Sequence[ActivityTypeAnnouncement]) -> Progress:
         with self._runs.lock:

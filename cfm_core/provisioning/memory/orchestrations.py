@@ -7,7 +7,7 @@ from datetime import datetime
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.keys import check_after
-from cfm_core.provisioning.memory.advancing import advance, changes_live, is_compensable
+from cfm_core.provisioning.memory.advancing import advance, changes_live, way_to_undo
 from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
 from cfm_core.provisioning.memory.runs import Delayed, Run, Runs
 from cfm_core.provisioning.memory.starting import definition_for, start_orchestrations
@@ -55,10 +55,14 @@ class MemoryOrchestrations:
                 created_at=run.created_at,
                 error_detail=run.error_detail,
                 activities=run.definition.activities,
-                graph=tuple(status_of(self._runs, run, place) for place in range(len(run.nodes))),
+                graph=tuple(
+                    status_of(self._runs, run, phase, place)
+                    for phase, nodes in enumerate(run.phases)
+                    for place in sorted(nodes)
+                ),
                 paused=run.paused,
                 erased=run.is_erased,
-                compensable=is_compensable(self._runs, run),
+                compensable=way_to_undo(self._runs, run) is not None,
                 changes_live=changes_live(run),
                 processing_data=copy(run.processing_data),
                 output_data=copy(run.outputs),
@@ -88,12 +92,12 @@ class MemoryOrchestrations:
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
-            found = [(ord_, node) for ord_, node in enumerate(run.nodes if run else ()) if node.id == activity_id]
+            found = [(ord_, node) for ord_, node in (run.nodes.items() if run else ()) if node.id == activity_id]
             if run is None or not found:
                 raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
             ((ord_, node),) = found
             if can_end(node.state, node.token or None, ending):
-                outcome = outcome_of(orchestration_id, 0, ord_, ending)
+                outcome = outcome_of(orchestration_id, run.phase, ord_, ending)
                 check_storable(outcome.model_dump(exclude={"after"}))
                 if wants_a_look(node, outcome):
                     check_recorded(recorded_problem(run, node, outcome))
@@ -107,8 +111,9 @@ class MemoryOrchestrations:
                 return []
             return [
                 Attempt(
-                    activity_id=run.nodes[told.ord].id,
-                    activity_type=run.nodes[told.ord].type,
+                    activity_id=run.phases[told.phase][told.ord].id,
+                    activity_type=run.phases[told.phase][told.ord].type,
+                    compensates=told.phase == 1,
                     dispatch=told.dispatch,
                     attempt=told.attempt,
                     outcome=told.kind,
@@ -118,7 +123,9 @@ class MemoryOrchestrations:
                     next_at=told.next_at,
                 )
                 for told in self._runs.history
-                if told.orchestration_id == orchestration_id and 0 <= told.ord < len(run.nodes)
+                if told.orchestration_id == orchestration_id
+                and told.phase < len(run.phases)
+                and told.ord in run.phases[told.phase]
             ]
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
@@ -135,17 +142,19 @@ class MemoryHistory:
         return 0
 
 
-def status_of(runs: Runs, run: Run, place: int) -> ActivityStatus:
-    node = run.nodes[place]
+def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
+    node = run.phases[phase][place]
     told = next(
         (
             one
             for one in reversed(runs.history)
-            if one.orchestration_id == run.manifest.id and one.ord == place and one.dispatch is not None
+            if (one.orchestration_id, one.phase, one.ord) == (run.manifest.id, phase, place)
+            and one.dispatch is not None
         ),
         None,
     )
     return ActivityStatus(
+        phase=phase,
         ord=place,
         id=node.id,
         type=node.type,

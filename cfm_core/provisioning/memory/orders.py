@@ -8,11 +8,17 @@ from typing import Any
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import compensation_id
-from cfm_core.provisioning.engine.model import RESEND_COMPENSATION, ActivityState, OrchestrationState
-from cfm_core.provisioning.memory.admission import release
-from cfm_core.provisioning.memory.advancing import advance, fail_run
-from cfm_core.provisioning.memory.announcing import announce_compensations, announce_endings, compensated_by
+from cfm_core.provisioning.engine.model import RESEND_COMPENSATION, UNDONE, ActivityState, OrchestrationState
+from cfm_core.provisioning.memory.admission import admit, release
+from cfm_core.provisioning.memory.advancing import advance, fail_run, skip, undo_runs, unlock
+from cfm_core.provisioning.memory.announcing import announce_dispatches, announce_endings, compensated_by
 from cfm_core.provisioning.memory.runs import Move, Run, Runs
+
+_GOING = (
+    (OrchestrationState.RUNNING, OrchestrationState.COMPLETED),
+    (OrchestrationState.COMPENSATING, OrchestrationState.COMPENSATED),
+)
+"""By phase: of a run that goes on, and of one that has nothing left to do."""
 
 
 def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool) -> None:
@@ -22,39 +28,47 @@ def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool) -> None:
     announce_endings(runs, [run])
     if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
         run.resend_at = now + RESEND_COMPENSATION
-        announce_compensations(runs, [run])
+        undo_runs(runs, [run], now)
 
 
 def retry(runs: Runs, run: Run, ords: Sequence[int]) -> None:
     """See ``provision_manager.retry_run``."""
     now = runs.clock()
+    crossed: set[str] = set()
+    skipped = []
     for ord_ in ords:
         node = run.nodes[ord_]
-        node.state = ActivityState.BLOCKED if node.deps_left else ActivityState.READY
         node.failures = node.unanswered = 0
+        node.state = ActivityState.BLOCKED if node.deps_left else ActivityState.READY
+        if node.state is ActivityState.READY and not node.dispatches and skip(runs, run, ord_, now):
+            skipped.append(ord_)
+    sent = unlock(runs, run, skipped, now, crossed, open=True)
     run.retries += 1
-    run.error_detail, run.paused, run.resend_at = "", False, None
-    run.enter(OrchestrationState.RUNNING if run.remaining else OrchestrationState.COMPLETED, now)
+    run.error_detail = run.error_detail.split("; not undone: ")[0] if run.phase else ""
+    run.paused, run.resend_at = False, None
+    going, done = _GOING[run.phase]
+    run.enter(going if run.remaining else done, now)
     undone = compensated_by(runs, run.manifest.id)
-    if undone is not None and undone.state is OrchestrationState.COMPENSATION_FAILED:
+    if undone is not None and undone.state is OrchestrationState.COMPENSATION_FAILED and undone.phase == 0:
         undone.enter(OrchestrationState.COMPENSATING, now)
+    announce_dispatches(runs, sent)
+    admit(runs, crossed, now)
     release(runs, run, now)
-    if run.state is OrchestrationState.COMPLETED:
-        announce_endings(runs, [run])
+    if run.state is done:
+        announce_endings(runs, *(([], [run]) if run.phase else ([run], [])))
 
 
 def compensate(runs: Runs, run: Run) -> None:
     """See ``provision_manager.compensate_run``."""
-    before = runs.runs.get(compensation_id(run.manifest.id))
+    before = run if run.phase else runs.runs.get(compensation_id(run.manifest.id))
     if before is not None:
-        undone = (ActivityState.FAILED, ActivityState.CANCELLED)
-        retry(runs, before, [place for place, node in enumerate(before.nodes) if node.state in undone])
+        retry(runs, before, [place for place, node in before.nodes.items() if node.state in UNDONE])
         return
     now = runs.clock()
     run.enter(OrchestrationState.COMPENSATING, now)
     if run.remaining == 0:
         run.resend_at = now + RESEND_COMPENSATION
-        announce_compensations(runs, [run])
+        undo_runs(runs, [run], now)
 
 
 def hasten(runs: Runs, run: Run, place: int) -> None:
@@ -69,7 +83,7 @@ def resolve(
     """See ``provision_manager.resolve_activity``."""
     outcome = ActivityOutcome(
         orchestration_id=run.manifest.id,
-        phase=0,
+        phase=run.phase,
         ord=place,
         token=run.nodes[place].token,
         kind=OutcomeKind.COMPLETE,

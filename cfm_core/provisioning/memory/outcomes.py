@@ -13,7 +13,6 @@ from cfm_core.provisioning.engine.model import (
     LONGEST_WAIT,
     MOST_UNANSWERED,
     ActivityState,
-    OrchestrationState,
     no_agent_answered,
     within_reason,
 )
@@ -44,8 +43,11 @@ def decide(
     moves = []
     for place, outcome in enumerate(outcomes):
         if place not in heard:
-            kind = f"fenced: {outcome.kind}"
-            runs.history.append(Told(outcome.orchestration_id, outcome.ord, kind, outcome.reason, runs.clock()))
+            told = Told(
+                *(outcome.orchestration_id, outcome.ord, f"fenced: {outcome.kind}", outcome.reason, runs.clock()),
+                phase=outcome.phase,
+            )
+            runs.history.append(told)
         elif place not in held:
             moves.append(_decision(runs, runs.runs[outcome.orchestration_id], outcome))
     return moves
@@ -67,7 +69,7 @@ def node_of(runs: Runs, outcome: ActivityOutcome) -> Node:
 
 def _counts(runs: Runs, outcome: ActivityOutcome) -> bool:
     run = runs.runs.get(outcome.orchestration_id)
-    if run is None or outcome.phase != 0 or not 0 <= outcome.ord < len(run.nodes):
+    if run is None or outcome.phase != run.phase or outcome.ord not in run.nodes:
         return False
     node = run.nodes[outcome.ord]
     live = _LIVE[:1] if outcome.kind is OutcomeKind.WAIT else _LIVE
@@ -90,7 +92,7 @@ def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
         return move(ActivityState.FAILED, reason=f"{name}: {outcome.reason}")
     if failed and node.failures + 1 >= policy.max_attempts:
         return move(ActivityState.FAILED, reason=f"{name} failed after {node.failures + 1} attempts: {outcome.reason}")
-    if run.state is not OrchestrationState.RUNNING:
+    if not run.goes_on:
         return move(ActivityState.CANCELLED)
     if outcome.kind is OutcomeKind.WAIT:
         return move(ActivityState.WAITING, LONGEST_WAIT if after is None else after)
@@ -104,7 +106,7 @@ def overdue_move(runs: Runs, run: Run, place: int) -> Move:
     node = run.nodes[place]
     name = f"activity {node.id} ({node.type})"
     kind = {ActivityState.DISPATCHED: "lease over", ActivityState.WAITING: "wait over"}.get(node.state, "")
-    if run.state is not OrchestrationState.RUNNING:
+    if not run.goes_on:
         return Move(run, place, ActivityState.CANCELLED, kind)
     if node.state is ActivityState.WAITING:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: wait timed out")

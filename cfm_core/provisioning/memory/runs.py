@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncemen
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.provisioning.dead_letters.model import DeadLetter
-from cfm_core.provisioning.definitions.compiled import CompiledActivity
+from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledDefinition
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
 from cfm_core.provisioning.engine.events import refused_event
 from cfm_core.provisioning.engine.model import ENDED, ActivityState, OrchestrationState, Policy
@@ -45,12 +45,26 @@ class Node:
     """What it has recorded, once it is done."""
 
 
+def nodes_of(activities: Mapping[int, CompiledActivity]) -> dict[int, Node]:
+    """Activities by their places, each with as many parents to wait for as there are among them."""
+    return {
+        place: Node(
+            id=one.id,
+            type=one.type,
+            compiled=one,
+            children=tuple(child for child, other in activities.items() if place in other.parents),
+            deps_left=len([parent for parent in one.parents if parent in activities]),
+        )
+        for place, one in activities.items()
+    }
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Defined:
     """A definition in force, as the engine takes it."""
 
     definition: OrchestrationDefinition
-    activities: tuple[CompiledActivity, ...]
+    made: CompiledDefinition
     posted: int
     """Of those of a type, the one with the greatest number is taken."""
     beside: bool
@@ -66,7 +80,9 @@ class Run:
 
     manifest: OrchestrationManifest
     definition: OrchestrationDefinition
-    nodes: list[Node]
+    made: CompiledDefinition
+    phases: list[dict[int, Node]]
+    """By their places: the activities that it has; then, once it is being undone by its own activities, what undoes them."""
     created_at: datetime
     state_at: datetime
     state: OrchestrationState = OrchestrationState.RUNNING
@@ -80,8 +96,23 @@ class Run:
     outputs: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def nodes(self) -> dict[int, Node]:
+        """The activities of its phase."""
+        return self.phases[-1]
+
+    @property
+    def phase(self) -> int:
+        return len(self.phases) - 1
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether activities of its phase are sent."""
+        wanted = OrchestrationState.COMPENSATING if self.phase else OrchestrationState.RUNNING
+        return self.state is wanted
+
+    @property
     def remaining(self) -> int:
-        return sum(node.state not in ENDED for node in self.nodes)
+        return sum(node.state not in ENDED for node in self.nodes.values())
 
     @property
     def processing_data(self) -> dict[str, Any]:
@@ -104,6 +135,7 @@ class Told:
     attempt: int | None = None
     dispatched_at: datetime | None = None
     next_at: datetime | None = None
+    phase: int = 0
 
 
 @dataclass(frozen=True, slots=True)

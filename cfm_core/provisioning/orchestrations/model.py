@@ -14,6 +14,8 @@ from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 class ActivityStatus:
     """How far an activity of a run is."""
 
+    phase: int = 0
+    """1 for what undoes the activity of the same id."""
     ord: int
     """Its place in the definition."""
     id: str
@@ -56,7 +58,7 @@ class Orchestration:
     error_detail: str = ""
     activities: tuple[Activity, ...]
     graph: tuple[ActivityStatus, ...]
-    """The same activities as far as they are, in the order of the definition."""
+    """The same activities as far as they are, in the order of the definition; then what undoes them, if that has begun."""
     paused: bool = False
     erased: bool = False
     """Whether its data are gone, because they were about somebody."""
@@ -72,7 +74,23 @@ class Orchestration:
     @property
     def completed(self) -> tuple[str, ...]:
         """The ids of the activities that are done, in the order of the definition."""
-        return tuple(one.id for one in self.graph if one.state is ActivityState.DONE)
+        return tuple(one.id for one in self.graph if one.state is ActivityState.DONE and one.phase == 0)
+
+    @property
+    def phase(self) -> int:
+        """1 once its activities are being undone one by one."""
+        return max((one.phase for one in self.graph), default=0)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether activities of its phase are sent."""
+        wanted = OrchestrationState.COMPENSATING if self.phase else OrchestrationState.RUNNING
+        return self.state is wanted
+
+    @property
+    def current(self) -> tuple[ActivityStatus, ...]:
+        """The activities of its phase."""
+        return tuple(one for one in self.graph if one.phase == self.phase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +99,14 @@ class Attempt:
 
     ``outcome`` is what the agent said (``complete``, ``wait``, ``schedule``, ``retry``, ``fatal``), ``resolved`` where an
     operator has done it by hand, ``invalid input`` or ``invalid output`` where data did not fit a schema, ``lease over`` or
-    ``wait over`` where nobody said anything in time, or ``fenced: ...`` where the agent spoke too late and was not heard.
+    ``wait over`` where nobody said anything in time, ``skipped`` where its condition did not hold, or ``fenced: ...`` where
+    the agent spoke too late and was not heard.
     """
 
     activity_id: str
     activity_type: str
+    compensates: bool = False
+    """Whether it was to undo the activity."""
     dispatch: int | None
     attempt: int | None
     outcome: str

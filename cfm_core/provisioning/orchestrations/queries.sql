@@ -10,20 +10,20 @@ SELECT id, subject
 -- One orchestration with its definition, its data, and how far its activities are. Gives 0 or 1 row.
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
-       o.paused, o.is_erased, provision_manager.is_compensable(o), provision_manager.changes_live(o),
+       o.paused, o.is_erased, provision_manager.way_to_undo(o) IS NOT NULL, provision_manager.changes_live(o),
        (SELECT jsonb_agg(jsonb_build_object(
-                 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
+                 'phase', a.phase, 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
                  'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
                  'max_attempts', n.max_attempts, 'has_agent', n.has_agent, 'dispatched_at', a.dispatched_at,
                  'due_at', a.due_at, 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
-               ORDER BY a.ord)
+               ORDER BY a.phase, a.ord)
           FROM provision_manager.activity a
           JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
           LEFT JOIN (SELECT DISTINCT ON (l.phase, l.ord) l.*
                        FROM provision_manager.history l
                       WHERE l.orch_id = :id AND l.dispatch IS NOT NULL
                       ORDER BY l.phase, l.ord, l.at DESC) h ON h.ord = a.ord AND h.phase = a.phase
-         WHERE a.orch_id = o.id AND a.phase = o.phase)
+         WHERE a.orch_id = o.id)
   FROM provision_manager.orchestration o
   JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
   JOIN provision_manager.definition f ON f.id = o.def_id
@@ -44,12 +44,12 @@ SELECT id, subject, CASE WHEN id IS NULL THEN events END FROM provision_manager.
 
 -- name: history
 -- How the attempts at a run's activities ended, in this order; one row of nulls where none has yet. No row: no such run.
-SELECT n.activity_id, n.type, h.dispatch, h.attempt, h.kind, h.reason, h.dispatched_at, h.at, h.next_at
+SELECT n.activity_id, n.type, h.phase, h.dispatch, h.attempt, h.kind, h.reason, h.dispatched_at, h.at, h.next_at
   FROM provision_manager.orchestration o
   LEFT JOIN (provision_manager.history h JOIN provision_manager.def_node n USING (phase, ord))
     ON h.orch_id = o.id AND n.def_id = o.def_id
  WHERE o.id = :id
- ORDER BY h.at, h.ord;
+ ORDER BY h.at, h.phase, h.ord;
 
 -- name: keep_history
 SELECT provision_manager.keep_history(:kept::interval);

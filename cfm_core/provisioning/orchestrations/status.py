@@ -27,6 +27,9 @@ def status_of(run: Orchestration, now: datetime) -> Status:
             return "paused", f"{_named(held)} held back" if held else "nothing is sent until it is resumed"
         case OrchestrationState.RUNNING:
             return _of_running(run.graph, now)
+        case OrchestrationState.COMPENSATING if run.phase:
+            status, reason = _of_running(run.current, now)
+            return "compensating", f"{status}: {reason}" if reason else f"its activities are undone: {run.error_detail}"
         case OrchestrationState.COMPENSATING:
             return "compensating", _of_ending(run) or f"{compensation_id(run.id)} undoes it: {run.error_detail}"
         case OrchestrationState.CANCELLING:

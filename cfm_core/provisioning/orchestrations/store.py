@@ -86,6 +86,7 @@ class PostgresOrchestrations:
             Attempt(
                 activity_id=activity_id,
                 activity_type=activity_type,
+                compensates=phase == 1,
                 dispatch=dispatch,
                 attempt=attempt,
                 outcome=kind,
@@ -94,7 +95,7 @@ class PostgresOrchestrations:
                 ended_at=at,
                 next_at=next_at,
             )
-            for activity_id, activity_type, dispatch, attempt, kind, reason, dispatched_at, at, next_at in rows
+            for activity_id, activity_type, phase, dispatch, attempt, kind, reason, dispatched_at, at, next_at in rows
             if kind is not None
         ]
 

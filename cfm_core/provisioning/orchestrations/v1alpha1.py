@@ -112,7 +112,8 @@ class ActivityStatusDocument(Document):
     type: str
     depends_on: list[str] = Field(default_factory=list)
     state: str
-    """``blocked``, ``ready``, ``dispatched``, ``waiting``, ``backoff``, ``done``, ``failed`` or ``cancelled``."""
+    """``blocked``, ``ready``, ``dispatched``, ``waiting``, ``backoff``, ``done``, ``failed``, ``cancelled`` or
+    ``skipped``."""
     attempt: int
     """The number of the present attempt, or of the last one; it rises with reported failures."""
     max_attempts: int
@@ -127,6 +128,8 @@ class ActivityStatusDocument(Document):
     """How, as in the history."""
     reason: str = ""
     allowed_actions: list[str]
+    compensation: ActivityStatusDocument | None = None
+    """What undoes it, once that has begun."""
 
 
 class OrchestrationDocument(_WholeOrchestrationDocument):
@@ -163,6 +166,8 @@ class AttemptDocument(Document):
 
     activity_id: str
     activity_type: str
+    compensates: bool = False
+    """Whether it was to undo the activity; left out where not."""
     dispatch: int | None = None
     attempt: int | None = None
     outcome: str
@@ -182,7 +187,11 @@ class EndedActivityDocument(Document):
 def to_json(orchestration: Orchestration, now: datetime) -> dict[str, Any]:
     """The form in which a single orchestration is read; its status is that of ``now``."""
     parents = {activity.id: activity.depends_on for activity in orchestration.activities}
-    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph]
+    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph if one.phase == 0]
+    undoing = {one.id: _status_to_json(orchestration, one, ()) for one in orchestration.graph if one.phase == 1}
+    for document in graph:
+        if document["id"] in undoing:
+            document["compensation"] = undoing[document["id"]]
     return _document(orchestration, activity_to_json, now) | {"activities": graph}
 
 
@@ -237,6 +246,7 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     document = {
         "activityId": attempt.activity_id,
         "activityType": attempt.activity_type,
+        "compensates": attempt.compensates or None,
         "dispatch": attempt.dispatch,
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,

@@ -385,6 +385,11 @@ CREATE FUNCTION provision_manager.compensated_by(id text) RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN CASE WHEN id LIKE '%.compensate' THEN left(id, -11) END;
 
+-- Whether activities of a run are sent: those of what it does, or those that undo it.
+CREATE FUNCTION provision_manager.goes_on(state text, phase smallint) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN state = CASE phase WHEN 0 THEN 'RUNNING' ELSE 'COMPENSATING' END;
+
 -- Locks these runs, and those that they compensate. Always in the order of ids, so that no two batches wait for each other.
 CREATE FUNCTION provision_manager.lock_runs(ids text[]) RETURNS void
 LANGUAGE plpgsql
@@ -402,7 +407,7 @@ $$;
 
 -- What an activity with ``inputs`` gets. What another one has recorded is looked for with that one first, and then, because it
 -- may have been recorded before the attempt that completed, among the processing data.
-CREATE FUNCTION provision_manager.mapped_inputs(inputs jsonb, run text, phase smallint, data jsonb) RETURNS jsonb
+CREATE FUNCTION provision_manager.mapped_inputs(inputs jsonb, run text, data jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
@@ -410,8 +415,31 @@ BEGIN
     SELECT coalesce(jsonb_object_agg(i.target, found.value) FILTER (WHERE found.value IS NOT NULL), '{}')
       FROM jsonb_to_recordset(inputs) AS i (target text, key text, ord smallint)
       LEFT JOIN provision_manager.activity_output r
-        ON r.orch_id = run AND r.phase = mapped_inputs.phase AND r.ord = i.ord
+        ON r.orch_id = run AND r.phase = 0 AND r.ord = i.ord
       CROSS JOIN LATERAL (SELECT coalesce(r.values->i.key, r.outputs->i.key, data->i.key) AS value) found);
+END
+$$;
+
+-- All that an activity of phase 0 has recorded.
+CREATE FUNCTION provision_manager.recorded(run text, place smallint) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN coalesce((
+    SELECT coalesce(r.values, '{}') || coalesce(r.outputs, '{}')
+      FROM provision_manager.activity_output r
+     WHERE r.orch_id = run AND r.phase = 0 AND r.ord = place), '{}');
+END
+$$;
+
+-- Whether an activity's condition holds for the processing data as they are.
+CREATE FUNCTION provision_manager.condition_holds(condition jsonb, run text) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN query.holds(condition, (SELECT coalesce(d.values, d.input)
+                                   FROM provision_manager.orchestration_data d
+                                  WHERE d.orch_id = run));
 END
 $$;
 
@@ -437,12 +465,15 @@ BEGIN
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
       CROSS JOIN LATERAL (
         SELECT CASE WHEN n.inputs IS NULL THEN coalesce(d.values, d.input)
-                    ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, a.phase, coalesce(d.values, d.input))
-               END AS values) v
+                    ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, coalesce(d.values, d.input))
+               END
+               -- What undoes an activity gets what that one has recorded, too.
+               || CASE a.phase WHEN 0 THEN '{}' ELSE provision_manager.recorded(a.orch_id, a.ord) END AS values) v
       CROSS JOIN LATERAL (
         SELECT jsonb_build_object(
                  'orchestrationId', a.orch_id, 'phase', a.phase, 'ord', a.ord, 'token', a.token,
-                 'activityId', n.activity_id, 'activityType', n.type, 'discriminator', o.type,
+                 'activityId', n.activity_id, 'activityType', n.type,
+                 'discriminator', CASE a.phase WHEN 0 THEN o.type ELSE 'cfm.orchestration.vpa.dispose' END,
                  'correlationId', o.correlation_id, 'attempt', a.failures + 1,
                  'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
                  'values', v.values, 'outputs', d.outputs) AS data
@@ -454,8 +485,10 @@ BEGIN
 END
 $$;
 
--- Tells whoever started them how these runs have ended; one outbox row. The response to one end always has the same id.
-CREATE FUNCTION provision_manager.announce_endings(ids text[], lease interval) RETURNS SETOF provision_manager.written
+-- Tells whoever started them how these runs have ended, and how those in ``undone`` have been undone by their own activities;
+-- one outbox row. The response to one end always has the same id.
+CREATE FUNCTION provision_manager.announce_endings(ids text[], undone text[], lease interval)
+RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
@@ -465,15 +498,22 @@ BEGIN
     SELECT jsonb_agg(provision_manager.cloud_event(
              gen_random_uuid()::text, 'cfm.orchestration.response', o.id,
              jsonb_build_object(
-               'id', md5(concat('response to ', o.id, '#' || nullif(o.retries, 0)))::uuid, 'manifestId', o.id,
-               'correlationId', coalesce(nullif(o.correlation_id, ''), o.id), 'orchestrationType', o.type,
-               'success', o.state = 'COMPLETED', 'properties', d.outputs)
-             || CASE WHEN o.error_detail = '' THEN '{}' ELSE jsonb_build_object('errorDetail', o.error_detail) END
+               'id', md5(concat('response to ', r.manifest_id, '#' || nullif(o.retries, 0)))::uuid,
+               'manifestId', r.manifest_id, 'correlationId', coalesce(nullif(o.correlation_id, ''), o.id),
+               'orchestrationType', r.type, 'success', o.state = r.good, 'properties', d.outputs)
+             || CASE WHEN o.error_detail = '' OR o.state = r.good THEN '{}'
+                     ELSE jsonb_build_object('errorDetail', o.error_detail) END
              || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
-             ORDER BY o.id) AS events
-      FROM provision_manager.orchestration o
+             ORDER BY r.manifest_id) AS events
+      FROM (SELECT i.id, false AS undone FROM unnest(ids) i (id)
+             UNION ALL
+            SELECT u.id, true FROM unnest(undone) u (id)) x
+      JOIN provision_manager.orchestration o ON o.id = x.id
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
-     WHERE o.id = ANY (ids))
+      CROSS JOIN LATERAL (
+        SELECT CASE WHEN x.undone THEN o.id || '.compensate' ELSE o.id END AS manifest_id,
+               CASE WHEN x.undone THEN 'cfm.orchestration.vpa.dispose' ELSE o.type END AS type,
+               CASE WHEN x.undone THEN 'COMPENSATED' ELSE 'COMPLETED' END AS good) r)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT 'event.cfm-orchestration-response', events, clock_timestamp() + lease FROM ended WHERE events IS NOT NULL
   RETURNING written.id, written.subject, written.events;
@@ -493,7 +533,10 @@ BEGIN
              o.id || '.compensate', 'cfm.orchestration.manifest', o.id,
              jsonb_build_object(
                'id', o.id || '.compensate', 'correlationId', o.correlation_id,
-               'orchestrationType', 'cfm.orchestration.vpa.dispose', 'payload', coalesce(d.values, d.input)))
+               'orchestrationType', 'cfm.orchestration.vpa.dispose',
+               'payload', coalesce(d.values, d.input) || jsonb_build_object(
+                 'cfm.vpa.state', CASE jsonb_typeof(coalesce(d.values, d.input)->'cfm.vpa.state')
+                   WHEN 'object' THEN coalesce(d.values, d.input)->'cfm.vpa.state' ELSE '{}' END || d.outputs)))
              ORDER BY o.id) AS events
       FROM provision_manager.orchestration o
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
@@ -516,23 +559,28 @@ BEGIN
     FROM provision_manager.orchestration c
    WHERE c.id = ANY (ids)
      AND o.id = provision_manager.compensated_by(c.id)
-     AND o.state = 'COMPENSATING';
+     AND o.state = 'COMPENSATING' AND o.phase = 0;
 END
 $$;
 
--- Whether a run can be undone: the template that it came from, or that its type is started with now, has a dispose definition.
-CREATE FUNCTION provision_manager.is_compensable(o provision_manager.orchestration) RETURNS boolean
+-- How a run can be undone: 'manifest' if the template that it came from, or that its type is started with now, has a dispose
+-- definition; 'activities' if its activities say what undoes each; null if it cannot.
+CREATE FUNCTION provision_manager.way_to_undo(o provision_manager.orchestration) RETURNS text
 LANGUAGE sql STABLE
-RETURN o.type <> 'cfm.orchestration.vpa.dispose' AND EXISTS (
-  SELECT FROM provision_manager.definition x
-   WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
-     AND (x.template_ref = (SELECT d.template_ref FROM provision_manager.definition d WHERE d.id = o.def_id)
-          OR x.is_active AND x.template_ref = (
-               SELECT d.template_ref
-                 FROM provision_manager.definition d
-                WHERE d.type = o.type AND d.is_current AND d.is_active
-                ORDER BY d.posted DESC
-                LIMIT 1)));
+RETURN CASE
+  WHEN o.type = 'cfm.orchestration.vpa.dispose' THEN NULL
+  WHEN EXISTS (
+    SELECT FROM provision_manager.definition x
+     WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
+       AND (x.template_ref = (SELECT d.template_ref FROM provision_manager.definition d WHERE d.id = o.def_id)
+            OR x.is_active AND x.template_ref = (
+                 SELECT d.template_ref
+                   FROM provision_manager.definition d
+                  WHERE d.type = o.type AND d.is_current AND d.is_active
+                  ORDER BY d.posted DESC
+                  LIMIT 1))) THEN 'manifest'
+  WHEN EXISTS (SELECT FROM provision_manager.def_node n WHERE n.def_id = o.def_id AND n.phase = 1) THEN 'activities'
+END;
 
 -- Whether a run changes a live participant, whose state goes along: such a one must not end because the change has failed.
 CREATE FUNCTION provision_manager.changes_live(o provision_manager.orchestration) RETURNS boolean
@@ -540,11 +588,12 @@ LANGUAGE sql STABLE
 RETURN o.type = 'cfm.orchestration.vpa.deploy' AND EXISTS (
   SELECT FROM provision_manager.orchestration_data i WHERE i.orch_id = o.id AND i.input ? 'cfm.vpa.state');
 
--- Ends running runs early, each for its reason: what was not sent is cancelled, what was sent may still report, and then the
--- run is undone if ``undoes`` and it can be. ``final`` is its state otherwise. Gives which are to be undone at once.
+-- Ends runs early, each for its reason: what was not sent is cancelled, what was sent may still report, and then the run is
+-- undone if it can be, and ``undoes``, or, where that is null, its definition says so. ``final`` is its state otherwise. One that
+-- is being undone fails to be. Gives which are to be undone at once.
 CREATE FUNCTION provision_manager.fail_runs(
   ids text[], reasons text[], final text, undoes boolean, instant timestamptz)
-RETURNS TABLE (orch_id text, undo boolean)
+RETURNS TABLE (orch_id text, phase smallint, undo boolean)
 LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
@@ -556,24 +605,30 @@ BEGIN
 
   RETURN QUERY
   WITH out_now AS (
-    SELECT f.id, f.reason, out_there.n,
-           undoes AND provision_manager.is_compensable(o) AND NOT provision_manager.changes_live(o) AS compensable
+    SELECT f.id, f.reason, out_there.n, way.compensable AND coalesce(undoes, d.undo = 'auto') AS undone,
+           CASE WHEN way.compensable AND undoes IS NULL THEN d.undo_after END AS later
       FROM unnest(ids, reasons) f (id, reason)
       JOIN provision_manager.orchestration o ON o.id = f.id
+      JOIN provision_manager.definition d ON d.id = o.def_id
+      CROSS JOIN LATERAL (
+        SELECT o.phase = 0 AND provision_manager.way_to_undo(o) IS NOT NULL AND NOT provision_manager.changes_live(o)
+                 AS compensable) way
       CROSS JOIN LATERAL (
         SELECT count(*)::integer AS n
           FROM provision_manager.activity a
          WHERE a.orch_id = f.id AND a.phase = o.phase AND a.state = 'DISPATCHED') out_there
   )
   UPDATE provision_manager.orchestration o
-     SET state = CASE WHEN f.compensable THEN 'COMPENSATING'
+     SET state = CASE WHEN o.phase = 1 THEN 'COMPENSATION_FAILED'
+                      WHEN f.undone THEN 'COMPENSATING'
                       WHEN final = 'CANCELLED' AND f.n > 0 THEN 'CANCELLING'
                       ELSE final END,
-         state_at = instant, version = o.version + 1, error_detail = f.reason, remaining = f.n, paused = false,
-         resend_at = CASE WHEN f.compensable AND f.n = 0 THEN instant + interval '1 min' END
+         state_at = instant, version = o.version + 1, remaining = f.n, paused = false,
+         error_detail = CASE o.phase WHEN 0 THEN f.reason ELSE format('%s; not undone: %s', o.error_detail, f.reason) END,
+         resend_at = CASE WHEN f.undone AND f.n = 0 THEN instant + interval '1 min' ELSE instant + f.later END
     FROM out_now f
    WHERE o.id = f.id
-  RETURNING o.id, o.resend_at IS NOT NULL;
+  RETURNING o.id, o.phase, f.undone AND f.n = 0;
 END
 $$;
 
@@ -614,6 +669,121 @@ BEGIN
 END
 $$;
 
+-- Undoes runs that are COMPENSATING and of which nothing is under way any more: asks for what their template has, or takes
+-- what undoes their activities, the last ones first. The caller has locked them.
+CREATE FUNCTION provision_manager.undo_runs(ids text[], instant timestamptz, lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  by_manifest   text[];
+  by_activities text[];
+  done          text[];
+BEGIN
+  SELECT array_agg(o.id) FILTER (WHERE NOT own.ones), array_agg(o.id) FILTER (WHERE own.ones)
+    INTO by_manifest, by_activities
+    FROM provision_manager.orchestration o
+    CROSS JOIN LATERAL (SELECT provision_manager.way_to_undo(o) IS NOT DISTINCT FROM 'activities' AS ones) own
+   WHERE o.id = ANY (ids);
+  IF by_manifest IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(by_manifest, lease);
+  END IF;
+  IF by_activities IS NULL THEN
+    RETURN;
+  END IF;
+
+  WITH born AS (
+    INSERT INTO provision_manager.activity (orch_id, phase, ord, state, deps_left)
+    SELECT o.id, n.phase, n.ord, CASE later.n WHEN 0 THEN 'READY' ELSE 'BLOCKED' END, later.n
+      FROM provision_manager.orchestration o
+      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = 1
+      JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = 0 AND a.ord = n.ord + 0
+       AND (a.dispatches > 0 OR a.state = 'DONE')
+      CROSS JOIN LATERAL (
+        SELECT count(*)::smallint AS n
+          FROM provision_manager.def_edge e
+          JOIN provision_manager.activity l ON l.orch_id = o.id AND l.phase = 0 AND l.ord = e.from_ord
+           AND (l.dispatches > 0 OR l.state = 'DONE')
+         WHERE e.def_id = o.def_id AND e.phase = 1 AND e.to_ord = n.ord) later
+     WHERE o.id = ANY (by_activities)
+    RETURNING orch_id
+  ), begun AS (
+    UPDATE provision_manager.orchestration o
+       SET phase = 1, remaining = b.n, resend_at = NULL, version = o.version + 1,
+           state = CASE b.n WHEN 0 THEN 'COMPENSATED' ELSE o.state END, state_at = instant
+      FROM unnest(by_activities) i (id)
+      CROSS JOIN LATERAL (SELECT count(*)::integer AS n FROM born WHERE born.orch_id = i.id) b
+     WHERE o.id = i.id
+    RETURNING o.id, o.remaining)
+  SELECT array_agg(id) FILTER (WHERE remaining = 0) INTO done FROM begun;
+  RETURN QUERY SELECT * FROM provision_manager.release(by_activities, instant, lease);
+  IF done IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_endings('{}', done, lease);
+  END IF;
+END
+$$;
+
+-- Tells the children of activities that have ended well, or were skipped: each has one parent less to wait for, and is sent when
+-- it has none left and its run is among ``going``; or it is held back, or skipped, and then its own children are told. The caller
+-- announces what is sent.
+CREATE FUNCTION provision_manager.unlock(
+  ended provision_manager.activity_key[], going text[], instant timestamptz,
+  OUT sent provision_manager.activity_key[], OUT held provision_manager.activity_key[],
+  OUT skipped provision_manager.activity_key[])
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  told  provision_manager.activity_key[] := ended;
+  round record;
+BEGIN
+  WHILE told IS NOT NULL LOOP
+    WITH parents AS (
+      SELECT t.orch_id, t.phase, o.def_id, o.paused, e.to_ord, count(*)::smallint AS done
+        FROM unnest(told) t
+        JOIN provision_manager.orchestration o ON o.id = t.orch_id
+        JOIN provision_manager.def_edge e ON e.def_id = o.def_id AND e.phase = t.phase AND e.from_ord = t.ord
+       GROUP BY t.orch_id, t.phase, o.def_id, o.paused, e.to_ord
+    ), children AS (
+      SELECT p.*, n.timeout_seconds, n.condition, p.paused OR n.gated AS held, p.orch_id = ANY (going) AS open
+        FROM parents p
+        JOIN provision_manager.node n ON n.def_id = p.def_id AND n.phase = p.phase AND n.ord = p.to_ord + 0
+    ), unlocked AS (
+      UPDATE provision_manager.activity a
+         SET deps_left = a.deps_left - c.done,
+             (state, due_at, dispatches, unanswered, token, dispatched_at) = (
+               SELECT CASE WHEN goes THEN 'DISPATCHED' WHEN skip THEN 'SKIPPED' WHEN free THEN 'READY' ELSE a.state END,
+                      CASE WHEN goes THEN instant + provision_manager.lease(c.timeout_seconds) ELSE a.due_at END,
+                      a.dispatches + goes::integer,
+                      a.unanswered + goes::integer,
+                      CASE WHEN goes THEN gen_random_uuid() ELSE a.token END,
+                      CASE WHEN goes THEN instant ELSE a.dispatched_at END
+                 FROM (SELECT c.open AND a.deps_left = c.done AND a.state = 'BLOCKED' AS free) f,
+                      LATERAL (SELECT free AND c.condition IS NOT NULL
+                                      AND NOT provision_manager.condition_holds(c.condition, a.orch_id) AS skip) s,
+                      LATERAL (SELECT free AND NOT skip AND NOT c.held AS goes) g)
+        FROM children c
+       WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.to_ord
+      RETURNING a.orch_id, a.phase, a.ord, a.state)
+    -- No child was out, held or skipped before: one that is now has become so by this.
+    SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED') AS sent,
+           array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY') AS held,
+           array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'SKIPPED') AS skipped
+      INTO round
+      FROM unlocked;
+    sent := sent || round.sent;
+    held := held || round.held;
+    skipped := skipped || round.skipped;
+    told := round.skipped;
+  END LOOP;
+  IF skipped IS NOT NULL THEN
+    INSERT INTO provision_manager.history (at, orch_id, phase, ord, kind)
+    SELECT instant, s.orch_id, s.phase, s.ord, 'skipped' FROM unnest(skipped) s;
+  END IF;
+END
+$$;
+
 -- Carries out moves: completes, unlocks, dispatches, fails, ends runs, writes the history and the outbox.
 CREATE FUNCTION provision_manager.advance(
   moves provision_manager.move[], instant timestamptz, lease interval)
@@ -626,10 +796,12 @@ DECLARE
   kids    provision_manager.activity_key[];
   held    provision_manager.activity_key[];
   waiting provision_manager.activity_key[];
+  skipped provision_manager.activity_key[];
   crossed text[];
   failing text[];
   reasons text[];
   ended   text[];
+  undoing text[];
   undone  text[];
 BEGIN
   -- The processing data first, so that what is dispatched below carries it. The last word on each key counts.
@@ -693,37 +865,12 @@ BEGIN
     FROM moved;
 
   -- Children: deps_left falls in any case, sent are those of runs that go on, unless the run or their type holds them back.
-  WITH parents AS (
-    SELECT m.orch_id, m.phase, m.def_id, e.to_ord, count(*)::smallint AS done, bool_and(m.open) AS open
-      FROM unnest(moves) m
-      JOIN provision_manager.def_edge e ON e.def_id = m.def_id AND e.phase = m.phase AND e.from_ord = m.ord
-     WHERE m.state = 'DONE'
-     GROUP BY m.orch_id, m.phase, m.def_id, e.to_ord
-  ), children AS (
-    SELECT p.*, n.timeout_seconds, o.paused OR n.gated AS held
-      FROM parents p
-      JOIN provision_manager.orchestration o ON o.id = p.orch_id
-      JOIN provision_manager.node n ON n.def_id = p.def_id AND n.phase = p.phase AND n.ord = p.to_ord + 0
-  ), unlocked AS (
-    UPDATE provision_manager.activity a
-       SET deps_left = a.deps_left - c.done,
-           (state, due_at, dispatches, unanswered, token, dispatched_at) = (
-             SELECT CASE WHEN goes THEN 'DISPATCHED' WHEN free THEN 'READY' ELSE a.state END,
-                    CASE WHEN goes THEN instant + provision_manager.lease(c.timeout_seconds) ELSE a.due_at END,
-                    a.dispatches + goes::integer,
-                    a.unanswered + goes::integer,
-                    CASE WHEN goes THEN gen_random_uuid() ELSE a.token END,
-                    CASE WHEN goes THEN instant ELSE a.dispatched_at END
-               FROM (SELECT c.open AND a.deps_left = c.done AND a.state = 'BLOCKED' AS free) f,
-                    LATERAL (SELECT free AND NOT c.held AS goes) g)
-      FROM children c
-     WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.to_ord
-    RETURNING a.orch_id, a.phase, a.ord, a.state)
-  -- No child was out or held before: one that is now has been freed by this.
-  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
-         array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY')
-    INTO kids, waiting
-    FROM unlocked;
+  SELECT u.sent, u.held, u.skipped
+    INTO kids, waiting, skipped
+    FROM provision_manager.unlock(
+           (SELECT array_agg((m.orch_id, m.phase, m.ord)::provision_manager.activity_key)
+              FROM unnest(moves) m WHERE m.state = 'DONE'),
+           ARRAY(SELECT m.orch_id FROM unnest(moves) m WHERE m.state = 'DONE' AND m.open), instant) u;
 
   -- Whatever has moved makes room.
   IF EXISTS (SELECT FROM provision_manager.admission) THEN
@@ -746,7 +893,8 @@ BEGIN
   -- whatever a reader of the run sees: its data too.
   WITH ends AS (
     SELECT m.orch_id, bool_and(m.open) AS open,
-           count(*) FILTER (WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED'))::integer AS n
+           count(*) FILTER (WHERE m.state IN ('DONE', 'FAILED', 'CANCELLED'))::integer
+           + (SELECT count(*)::integer FROM unnest(skipped) s WHERE s.orch_id = m.orch_id) AS n
       FROM unnest(moves) m
      WHERE (m.state IN ('DONE', 'FAILED', 'CANCELLED')
             OR m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL)
@@ -758,30 +906,34 @@ BEGIN
            (state, error_detail) = (
              SELECT CASE WHEN NOT last THEN o.state
                          WHEN o.state = 'CANCELLING' THEN 'CANCELLED'
-                         WHEN o.state <> 'RUNNING' THEN o.state
-                         WHEN left_out.reason IS NULL THEN 'COMPLETED'
-                         ELSE 'ERRORED' END,
-                    CASE WHEN last THEN coalesce(left_out.reason, o.error_detail) ELSE o.error_detail END
-               FROM (SELECT o.remaining = e.n AS last) l
+                         WHEN o.state = 'RUNNING' THEN CASE WHEN left_out.reason IS NULL THEN 'COMPLETED' ELSE 'ERRORED' END
+                         WHEN undoes THEN CASE WHEN left_out.reason IS NULL THEN 'COMPENSATED' ELSE 'COMPENSATION_FAILED' END
+                         ELSE o.state END,
+                    CASE WHEN left_out.reason IS NULL THEN o.error_detail
+                         WHEN undoes THEN format('%s; not undone: %s', o.error_detail, left_out.reason)
+                         ELSE left_out.reason END
+               FROM (SELECT o.remaining = e.n AS last, o.state = 'COMPENSATING' AND o.phase = 1 AS undoes) l
                LEFT JOIN LATERAL (
                  -- Only where an operator has let some activities be retried can others have failed before.
                  SELECT format('activity %s (%s) was not retried', n.activity_id, n.type) AS reason
                    FROM provision_manager.activity a
                    JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
-                  WHERE last AND o.retries > 0 AND o.state = 'RUNNING'
+                  WHERE last AND o.retries > 0 AND (o.state = 'RUNNING' OR undoes)
                     AND a.orch_id = o.id AND a.phase = o.phase AND a.state IN ('FAILED', 'CANCELLED')
                   ORDER BY a.ord
                   LIMIT 1) left_out ON true),
-           state_at = CASE WHEN o.state IN ('RUNNING', 'CANCELLING') AND o.remaining = e.n THEN instant ELSE o.state_at END,
+           state_at = CASE WHEN o.remaining = e.n AND (o.state IN ('RUNNING', 'CANCELLING') OR o.phase = 1) THEN instant
+                           ELSE o.state_at END,
            paused = o.paused AND o.remaining <> e.n,
-           resend_at = CASE WHEN o.state = 'COMPENSATING' AND o.remaining = e.n THEN instant + interval '1 min'
-                            ELSE o.resend_at END,
+           resend_at = CASE WHEN o.state = 'COMPENSATING' AND o.phase = 0 AND o.remaining = e.n
+                            THEN instant + interval '1 min' ELSE o.resend_at END,
            version = o.version + 1
       FROM ends e
      WHERE o.id = e.orch_id
-    RETURNING o.id, o.state, o.remaining, e.open)
-  SELECT array_agg(id) FILTER (WHERE open), array_agg(id) FILTER (WHERE state = 'COMPENSATING')
-    INTO ended, undone
+    RETURNING o.id, o.state, o.phase, o.remaining, e.open)
+  SELECT array_agg(id) FILTER (WHERE open AND phase = 0), array_agg(id) FILTER (WHERE open AND phase = 1),
+         array_agg(id) FILTER (WHERE state = 'COMPENSATING')
+    INTO ended, undone, undoing
     FROM counted
    WHERE remaining = 0;
 
@@ -793,24 +945,46 @@ BEGIN
            WHERE m.running AND m.state = 'FAILED'
            ORDER BY m.orch_id, m.pos, m.ord) f;
   IF failing IS NOT NULL THEN
-    SELECT ended || array_agg(f.orch_id), undone || array_agg(f.orch_id) FILTER (WHERE f.undo)
-      INTO ended, undone
-      FROM provision_manager.fail_runs(failing, reasons, 'ERRORED', true, instant) f;
+    SELECT ended || array_agg(f.orch_id) FILTER (WHERE f.phase = 0), undone || array_agg(f.orch_id) FILTER (WHERE f.phase = 1),
+           undoing || array_agg(f.orch_id) FILTER (WHERE f.undo)
+      INTO ended, undone, undoing
+      FROM provision_manager.fail_runs(failing, reasons, 'ERRORED', NULL, instant) f;
   END IF;
 
   IF sent IS NOT NULL OR kids IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(sent || kids, lease);
   END IF;
-  IF ended IS NOT NULL THEN
+  IF ended IS NOT NULL OR undone IS NOT NULL THEN
     PERFORM provision_manager.settle_compensated(ended);
-    RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
+    RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, undone, lease);
   END IF;
-  IF undone IS NOT NULL THEN
-    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undone, lease);
+  IF undoing IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.undo_runs(undoing, instant, lease);
   END IF;
   IF crossed IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
   END IF;
+END
+$$;
+
+-- Counts what was skipped outside of a move. Gives the runs that have nothing left to do by that.
+CREATE FUNCTION provision_manager.count_skipped(skipped provision_manager.activity_key[], instant timestamptz) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  ended text[];
+BEGIN
+  WITH counted AS (
+    UPDATE provision_manager.orchestration o
+       SET remaining = o.remaining - s.n, version = o.version + 1,
+           state = CASE o.remaining WHEN s.n THEN 'COMPLETED' ELSE o.state END,
+           state_at = CASE o.remaining WHEN s.n THEN instant ELSE o.state_at END
+      FROM (SELECT k.orch_id, count(*)::integer AS n FROM unnest(skipped) k GROUP BY k.orch_id) s
+     WHERE o.id = s.orch_id
+    RETURNING o.id, o.remaining)
+  SELECT array_agg(id) INTO ended FROM counted WHERE remaining = 0;
+  RETURN ended;
 END
 $$;
 
@@ -835,7 +1009,10 @@ DECLARE
   compensations text[];
   roots   provision_manager.activity_key[];
   held    provision_manager.activity_key[];
+  skipped provision_manager.activity_key[];
   crossed text[];
+  ended   text[];
+  further record;
 BEGIN
   WITH begun AS (
     INSERT INTO provision_manager.orchestration
@@ -875,18 +1052,30 @@ BEGIN
       INSERT INTO provision_manager.activity
         (orch_id, phase, ord, state, deps_left, dispatches, unanswered, token, dispatched_at, due_at)
       SELECT o.id, o.phase, n.ord,
-             CASE WHEN n.n_deps > 0 THEN 'BLOCKED' WHEN n.gated THEN 'READY' ELSE 'DISPATCHED' END, n.n_deps,
-             root.n, root.n, CASE root.n WHEN 1 THEN gen_random_uuid() END, CASE root.n WHEN 1 THEN instant END,
+             CASE WHEN n.n_deps > 0 THEN 'BLOCKED' WHEN skip THEN 'SKIPPED' WHEN n.gated THEN 'READY' ELSE 'DISPATCHED' END,
+             n.n_deps, root.n, root.n, CASE root.n WHEN 1 THEN gen_random_uuid() END, CASE root.n WHEN 1 THEN instant END,
              CASE root.n WHEN 1 THEN instant + provision_manager.lease(n.timeout_seconds) END
         FROM unnest(started) s (id)
         JOIN provision_manager.orchestration o ON o.id = s.id
         JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase
-        CROSS JOIN LATERAL (SELECT (n.n_deps = 0 AND NOT n.gated)::integer AS n) root
+        CROSS JOIN LATERAL (SELECT n.n_deps = 0 AND n.condition IS NOT NULL
+                                   AND NOT provision_manager.condition_holds(n.condition, o.id) AS skip) looked
+        CROSS JOIN LATERAL (SELECT (n.n_deps = 0 AND NOT skip AND NOT n.gated)::integer AS n) root
       RETURNING orch_id, phase, ord, state)
     SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
-           array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY')
-      INTO roots, held
+           array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY'),
+           array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'SKIPPED')
+      INTO roots, held, skipped
       FROM born;
+
+    IF skipped IS NOT NULL THEN
+      INSERT INTO provision_manager.history (at, orch_id, phase, ord, kind)
+      SELECT instant, s.orch_id, s.phase, s.ord, 'skipped' FROM unnest(skipped) s;
+      further := provision_manager.unlock(skipped, started, instant);
+      roots := roots || further.sent;
+      held := held || further.held;
+      ended := provision_manager.count_skipped(skipped || further.skipped, instant);
+    END IF;
 
     IF compensations <> '{}' THEN
       UPDATE provision_manager.orchestration o
@@ -901,6 +1090,10 @@ BEGIN
     IF held IS NOT NULL THEN
       crossed := provision_manager.enqueue(held, instant);
       RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+    END IF;
+    IF ended IS NOT NULL THEN
+      PERFORM provision_manager.settle_compensated(ended);
+      RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, NULL, lease);
     END IF;
   END IF;
 
@@ -924,7 +1117,10 @@ BEGIN
     SELECT o.id FROM provision_manager.orchestration o
      WHERE o.id = ANY (ids || ARRAY(SELECT i.id || '.compensate' FROM unnest(ids) i (id))) AND o.state <> 'RUNNING');
   PERFORM provision_manager.settle_compensated(ended);
-  RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
+  RETURN QUERY SELECT * FROM provision_manager.announce_endings(
+    ended,
+    ARRAY(SELECT o.id FROM provision_manager.orchestration o
+           WHERE o.id = ANY (ids) AND o.phase = 1 AND o.state <> 'COMPENSATING'), lease);
 
   RETURN QUERY
   WITH unknown AS (
@@ -936,7 +1132,7 @@ BEGIN
     UPDATE provision_manager.orchestration o
        SET state = 'COMPENSATION_FAILED', state_at = clock_timestamp(), version = o.version + 1, resend_at = NULL
       FROM unknown u
-     WHERE o.id = provision_manager.compensated_by(u.id) AND o.state = 'COMPENSATING'
+     WHERE o.id = provision_manager.compensated_by(u.id) AND o.state = 'COMPENSATING' AND o.phase = 0
   ), refused AS (
     SELECT jsonb_agg(provision_manager.cloud_event(
              gen_random_uuid()::text, 'cfm.orchestration.response', u.id,
@@ -981,7 +1177,7 @@ BEGIN
   WITH heard AS (
     -- Where an agent has said two things about one dispatch, the one that ends it counts.
     SELECT DISTINCT ON (a.orch_id, a.phase, a.ord)
-           u.pos, a.orch_id, a.phase, a.ord, o.def_id, o.state = 'RUNNING' AS running, u.kind, a.failures, u.after,
+           u.pos, a.orch_id, a.phase, a.ord, o.def_id, provision_manager.goes_on(o.state, o.phase) AS running, u.kind, a.failures, u.after,
            u.told, u.kind = 'complete' AND n.output_schema IS NOT NULL AND u.checked IS NOT TRUE AS held, n.output_schema,
            u.reason, u.values, u.deleted, u.outputs, n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds,
            n.activity_id, n.type, u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted
@@ -1096,9 +1292,9 @@ BEGIN
     END IF;
 
     WITH decided AS (
-      SELECT a.orch_id, a.phase, a.ord, o.def_id, o.state = 'RUNNING' AS running, n.timeout_seconds,
+      SELECT a.orch_id, a.phase, a.ord, o.def_id, g.running, n.timeout_seconds,
              CASE a.state WHEN 'DISPATCHED' THEN 'lease over' WHEN 'WAITING' THEN 'wait over' END AS kind,
-             CASE WHEN o.state <> 'RUNNING' THEN 'CANCELLED'
+             CASE WHEN NOT g.running THEN 'CANCELLED'
                   WHEN a.state = 'WAITING' OR a.state = 'DISPATCHED' AND a.unanswered >= 10 THEN 'FAILED'
                   WHEN o.paused OR n.gated THEN 'READY'
                   ELSE 'DISPATCHED' END AS state,
@@ -1108,6 +1304,7 @@ BEGIN
                   ELSE '' END AS reason
         FROM unnest(ids) i (id)
         JOIN provision_manager.orchestration o ON o.id = i.id
+        CROSS JOIN LATERAL (SELECT provision_manager.goes_on(o.state, o.phase) AS running) g
         JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.due_at <= instant
         JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
     ), seen AS (
@@ -1136,13 +1333,17 @@ BEGIN
          FOR UPDATE SKIP LOCKED
     ), asked AS (
       UPDATE provision_manager.orchestration o
-         SET resend_at = instant + interval '1 min'
+         SET resend_at = CASE o.remaining WHEN 0 THEN instant + interval '1 min' END,
+             -- One that was to be undone a while after it had failed.
+             state = 'COMPENSATING',
+             state_at = CASE o.state WHEN 'COMPENSATING' THEN o.state_at ELSE instant END,
+             version = CASE o.state WHEN 'COMPENSATING' THEN o.version ELSE o.version + 1 END
         FROM locked
        WHERE o.id = locked.id
-      RETURNING o.id)
-    SELECT array_agg(id) INTO late FROM asked;
+      RETURNING o.id, o.remaining)
+    SELECT array_agg(id) FILTER (WHERE remaining = 0) INTO late FROM asked;
     IF late IS NOT NULL THEN
-      RETURN QUERY SELECT * FROM provision_manager.announce_compensations(late, lease);
+      RETURN QUERY SELECT * FROM provision_manager.undo_runs(late, instant, lease);
     END IF;
   END IF;
 END
@@ -1158,21 +1359,22 @@ LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
 DECLARE
-  undone text[];
+  instant timestamptz := clock_timestamp();
+  undone  text[];
 BEGIN
   SELECT array_agg(f.orch_id) FILTER (WHERE f.undo)
     INTO undone
-    FROM provision_manager.fail_runs(ARRAY[run], ARRAY[reason], 'CANCELLED', undoes, clock_timestamp()) f;
+    FROM provision_manager.fail_runs(ARRAY[run], ARRAY[reason], 'CANCELLED', undoes, instant) f;
   PERFORM provision_manager.settle_compensated(ARRAY[run]);
-  RETURN QUERY SELECT * FROM provision_manager.announce_endings(ARRAY[run], lease);
+  RETURN QUERY SELECT * FROM provision_manager.announce_endings(ARRAY[run], NULL, lease);
   IF undone IS NOT NULL THEN
-    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undone, lease);
+    RETURN QUERY SELECT * FROM provision_manager.undo_runs(undone, instant, lease);
   END IF;
 END
 $$;
 
--- Lets a failed or cancelled run go on with the activities ``ords``, or with all that have not been done. One that has
--- nothing left to do is completed.
+-- Lets a failed or cancelled run go on, or its failed compensation, with the activities ``ords``, or with all that have not been
+-- done. One that has nothing left to do has ended well.
 CREATE FUNCTION provision_manager.retry_run(run text, ords smallint[], lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -1180,34 +1382,59 @@ AS $$
 #variable_conflict use_column
 DECLARE
   instant timestamptz := clock_timestamp();
+  skipped provision_manager.activity_key[];
+  kids    provision_manager.activity_key[];
   ended   text[];
+  undone  text[];
 BEGIN
-  UPDATE provision_manager.activity a
-     SET state = CASE a.deps_left WHEN 0 THEN 'READY' ELSE 'BLOCKED' END, failures = 0, unanswered = 0
-    FROM provision_manager.orchestration o
-   WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.state IN ('FAILED', 'CANCELLED')
-     AND (ords IS NULL OR a.ord = ANY (ords));
+  WITH freed AS (
+    UPDATE provision_manager.activity a
+       SET failures = 0, unanswered = 0,
+           -- The condition of one that has never been sent has not been looked at.
+           state = CASE WHEN a.deps_left > 0 THEN 'BLOCKED'
+                        WHEN a.dispatches = 0 AND n.condition IS NOT NULL
+                             AND NOT provision_manager.condition_holds(n.condition, run) THEN 'SKIPPED'
+                        ELSE 'READY' END
+      FROM provision_manager.orchestration o
+      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = o.phase
+     WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord AND a.state IN ('FAILED', 'CANCELLED')
+       AND (ords IS NULL OR a.ord = ANY (ords))
+    RETURNING a.orch_id, a.phase, a.ord, a.state)
+  SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO skipped FROM freed WHERE state = 'SKIPPED';
+  IF skipped IS NOT NULL THEN
+    INSERT INTO provision_manager.history (at, orch_id, phase, ord, kind)
+    SELECT instant, s.orch_id, s.phase, s.ord, 'skipped' FROM unnest(skipped) s;
+    kids := (SELECT u.sent FROM provision_manager.unlock(skipped, ARRAY[run], instant) u);
+  END IF;
 
   WITH counted AS (
     UPDATE provision_manager.orchestration o
-       SET state = CASE l.n WHEN 0 THEN 'COMPLETED' ELSE 'RUNNING' END, remaining = l.n, retries = o.retries + 1,
-           error_detail = '', paused = false, resend_at = NULL, state_at = instant, version = o.version + 1
+       SET state = CASE WHEN l.n > 0 THEN CASE o.phase WHEN 0 THEN 'RUNNING' ELSE 'COMPENSATING' END
+                        ELSE CASE o.phase WHEN 0 THEN 'COMPLETED' ELSE 'COMPENSATED' END END,
+           error_detail = CASE o.phase WHEN 0 THEN '' ELSE split_part(o.error_detail, '; not undone: ', 1) END,
+           remaining = l.n, retries = o.retries + 1, paused = false, resend_at = NULL, state_at = instant,
+           version = o.version + 1
       FROM (SELECT count(*)::integer AS n
               FROM provision_manager.orchestration r
               JOIN provision_manager.activity a ON a.orch_id = r.id AND a.phase = r.phase
-             WHERE r.id = run AND a.state NOT IN ('DONE', 'FAILED', 'CANCELLED')) l
+             WHERE r.id = run AND a.state NOT IN ('DONE', 'FAILED', 'CANCELLED', 'SKIPPED')) l
      WHERE o.id = run
     RETURNING o.id, o.state)
-  SELECT array_agg(id) FILTER (WHERE state = 'COMPLETED') INTO ended FROM counted;
+  SELECT array_agg(id) FILTER (WHERE state = 'COMPLETED'), array_agg(id) FILTER (WHERE state = 'COMPENSATED')
+    INTO ended, undone
+    FROM counted;
 
   UPDATE provision_manager.orchestration o
      SET state = 'COMPENSATING', state_at = instant, version = o.version + 1
-   WHERE o.id = provision_manager.compensated_by(run) AND o.state = 'COMPENSATION_FAILED';
+   WHERE o.id = provision_manager.compensated_by(run) AND o.state = 'COMPENSATION_FAILED' AND o.phase = 0;
 
+  IF kids IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(kids, lease);
+  END IF;
   RETURN QUERY SELECT * FROM provision_manager.release(ARRAY[run], instant, lease);
-  IF ended IS NOT NULL THEN
+  IF ended IS NOT NULL OR undone IS NOT NULL THEN
     PERFORM provision_manager.settle_compensated(ended);
-    RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, lease);
+    RETURN QUERY SELECT * FROM provision_manager.announce_endings(ended, undone, lease);
   END IF;
 END
 $$;
@@ -1221,7 +1448,10 @@ DECLARE
   instant  timestamptz := clock_timestamp();
   undoable text[];
 BEGIN
-  IF EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = run || '.compensate') THEN
+  IF EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = run AND o.phase = 1) THEN
+    RETURN QUERY SELECT * FROM provision_manager.retry_run(run, NULL, lease);
+    RETURN;
+  ELSIF EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = run || '.compensate') THEN
     RETURN QUERY SELECT * FROM provision_manager.retry_run(run || '.compensate', NULL, lease);
     RETURN;
   END IF;
@@ -1233,7 +1463,7 @@ BEGIN
     RETURNING o.id, o.remaining)
   SELECT array_agg(id) FILTER (WHERE remaining = 0) INTO undoable FROM undone;
   IF undoable IS NOT NULL THEN
-    RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undoable, lease);
+    RETURN QUERY SELECT * FROM provision_manager.undo_runs(undoable, instant, lease);
   END IF;
 END
 $$;
@@ -1255,10 +1485,11 @@ BEGIN
    WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = place AND a.state IN ('FAILED', 'CANCELLED');
 
   SELECT array_agg((
-           0, o.id, o.phase, place, o.def_id, o.state = 'RUNNING', o.state = 'RUNNING', 'resolved', 'DONE', NULL, 0,
+           0, o.id, o.phase, place, o.def_id, g.running, g.running, 'resolved', 'DONE', NULL, 0,
            reason, recorded, NULL, outputs)::provision_manager.move)
     INTO moves
     FROM provision_manager.orchestration o
+    CROSS JOIN LATERAL (SELECT provision_manager.goes_on(o.state, o.phase) AS running) g
    WHERE o.id = run;
   RETURN QUERY SELECT * FROM provision_manager.advance(moves, clock_timestamp(), lease);
 END

@@ -10,7 +10,7 @@ import pytest
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import OutcomeKind
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE
 from cfm_core.errors import ValidationError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Input, OrchestrationTemplate
 from cfm_core.provisioning.engine.model import Progress
@@ -142,7 +142,7 @@ def test_an_invalid_input_is_undone_like_any_failure(world: World, driver: Drive
     progress = driver.complete("o", "a", values={"k": "too long"})
     assert world.state("o") == "COMPENSATING"
     (undo,) = manifests(progress.outbox)
-    assert undo.payload == {"k": "too long"}
+    assert undo.payload == {"k": "too long", VPA_STATE: {}}
 
 
 def test_looking_twice_at_one_dispatch_hands_it_on_twice_and_fails_it_once(world: World) -> None:

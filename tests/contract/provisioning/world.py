@@ -132,7 +132,8 @@ class PostgresWorld:
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
             "SELECT n.activity_id, a.state, a.deps_left, a.dispatches, a.failures"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o ON o.id = a.orch_id"
+            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id ORDER BY a.ord",
             id=orchestration_id,
@@ -153,7 +154,8 @@ class PostgresWorld:
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
         rows = self.database.rows(
             "SELECT n.activity_id, extract(epoch FROM a.due_at - now())::double precision"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o ON o.id = a.orch_id"
+            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id AND a.due_at IS NOT NULL",
             id=orchestration_id,
@@ -210,7 +212,7 @@ class MemoryWorld:
         run = self.runs.runs.get(orchestration_id)
         return {
             node.id: NodeView(node.state, node.deps_left, node.dispatches, node.failures)
-            for node in (run.nodes if run else ())
+            for node in (run.nodes.values() if run else ())
         }
 
     def state(self, orchestration_id: str) -> str:
@@ -223,7 +225,7 @@ class MemoryWorld:
         now = system_clock()
         return {
             node.id: (node.due_at - now).total_seconds()
-            for node in self.runs.runs[orchestration_id].nodes
+            for node in self.runs.runs[orchestration_id].nodes.values()
             if node.due_at is not None
         }
 
@@ -233,7 +235,7 @@ class MemoryWorld:
             gate.probe_at = gate.probe_at and now
         for run in self.runs.runs.values():
             run.resend_at = run.resend_at and now
-            for node in run.nodes:
+            for node in run.nodes.values():
                 node.due_at = node.due_at and now
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
@@ -289,7 +291,8 @@ DIAMOND = (
 def define(world: World, **activities: Sequence[Activity]) -> None:
     """Define orchestration types: ``deploy`` and ``dispose`` by their real names, others as they are called."""
     names = {"deploy": DEPLOY, "dispose": DISPOSE}
-    for type_ in sorted({activity.type for nodes in activities.values() for activity in nodes}):
+    types = {type_ for nodes in activities.values() for one in nodes for type_ in (one.type, one.compensation) if type_}
+    for type_ in sorted(types):
         world.definitions.put_activity_definition(ActivityDefinition(type=type_))
     world.definitions.add_template(
         OrchestrationTemplate(

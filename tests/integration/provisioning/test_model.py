@@ -21,6 +21,8 @@ from cfm_core.provisioning.definitions.model import (
     Limits,
     OrchestrationTemplate,
     RetryPolicy,
+    Undo,
+    UndoMode,
 )
 from cfm_core.provisioning.engine.model import ActivityState, Progress
 from cfm_core.provisioning.operations.model import Order, Resolution
@@ -71,6 +73,7 @@ def _sorted(counts: Mapping[str, Mapping[ActivityState, int]]) -> dict[str, dict
 
 
 NO_LIMITS = Limits()
+AT_ONCE = Undo()
 LIMITS = st.builds(
     Limits,
     concurrency=st.sampled_from([None, None, 1, 2]),
@@ -88,11 +91,33 @@ def graphs(draw: st.DrawFn, most: int = 7) -> list[Activity]:
     return draw(st.permutations(nodes))
 
 
+CONDITIONS = ["", "", "given = true", "a0 IS NULL", "a0 > 0", "a1 = 1 OR a2 = 2", "false"]
+
+
+@st.composite
+def eventful(draw: st.DrawFn, most: int) -> list[Activity]:
+    """The same with conditions, and with what undoes them."""
+    return [
+        replace(
+            one,
+            condition=draw(st.sampled_from(CONDITIONS)),
+            compensation=draw(st.sampled_from(["", "t0", "t1"])),
+        )
+        for one in draw(graphs(most))
+    ]
+
+
+UNDOS = st.sampled_from(
+    [Undo(), Undo(), Undo(mode=UndoMode.MANUAL), Undo(mode=UndoMode.AFTER, after=timedelta(hours=1))]
+)
+
+
 def define(
     world: PostgresWorld | MemoryWorld,
     deploy: list[Activity],
     dispose: list[Activity],
     limits: Limits = NO_LIMITS,
+    undo: Undo = AT_ONCE,
     *,
     schemas: bool = False,
 ) -> None:
@@ -105,7 +130,7 @@ def define(
     )
     world.definitions.put_activity_definition(ActivityDefinition(type="t1", retry=retry, output_schema=records))
     activities = {DEPLOY: deploy} | ({DISPOSE: dispose} if dispose else {})
-    world.definitions.add_template(OrchestrationTemplate(id="template", activities=activities))
+    world.definitions.add_template(OrchestrationTemplate(id="template", activities=activities, undo=undo))
 
 
 @settings(
@@ -158,19 +183,20 @@ def test_results_in_any_order_any_batches_and_any_number_end_in_the_same_state(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=ON_ONE_DATABASE,
 )
-@given(deploy=graphs(5), dispose=st.one_of(st.just([]), graphs(2)), data=st.data())
+@given(deploy=graphs(5) | eventful(5), dispose=st.one_of(st.just([]), graphs(2)), data=st.data())
 def test_postgres_does_what_the_model_does(
     emptied: Database, deploy: list[Activity], dispose: list[Activity], data: st.DataObject
 ) -> None:
     empty(emptied)
     real, model = Driver(PostgresWorld(emptied)), Driver(MemoryWorld())
     limits = data.draw(LIMITS, label="limits")
+    undo = data.draw(UNDOS, label="undo")
     schemas = data.draw(st.booleans(), label="schemas")
-    define(real.world, deploy, dispose, limits, schemas=schemas)  # type: ignore[arg-type]
-    define(model.world, deploy, dispose, limits, schemas=schemas)  # type: ignore[arg-type]
+    define(real.world, deploy, dispose, limits, undo, schemas=schemas)  # type: ignore[arg-type]
+    define(model.world, deploy, dispose, limits, undo, schemas=schemas)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
     ended: dict[str, str] = {}
-    orderly = not data.draw(st.booleans(), label="operators")
+    orderly = not data.draw(st.booleans(), label="operators") and undo.after is None
 
     def both(step: list[Progress]) -> list[Progress]:
         first, second = (
@@ -190,6 +216,7 @@ def test_postgres_does_what_the_model_does(
             assert state == model.world.state(id_)
             assert real.world.orchestrations.get(id_).version == model.world.orchestrations.get(id_).version
             if orderly:
+                # Whoever has ended, has ended for good.
                 assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
         assert broken(emptied) == {}
         return step
@@ -230,9 +257,9 @@ def test_postgres_does_what_the_model_does(
             case _:
                 pair = data.draw(st.sampled_from(superseded)) if superseded else None
                 progress = both([d.record(*(pair[n : n + 1] if pair else ())) for n, d in enumerate((real, model))])
-        if undo := manifests(progress[0].outbox):
+        if asked := manifests(progress[0].outbox):
             event("compensated")
-            both([driver.start(*undo) for driver in (real, model)])
+            both([driver.start(*asked) for driver in (real, model)])
 
     # From here on every agent answers well, and nobody holds anything back: everything comes to its end.
     for id_ in [*ids, *(f"{id_}.compensate" for id_ in ids)]:
