@@ -89,7 +89,6 @@ def test_agents_use_their_surface_only() -> None:
     [
         ("pg8000", ("cfm_core.store",)),
         ("nats", ("cfm_core.eventing",)),
-        ("aiohttp", ("cfm_core.eventing",)),
         ("cloudevents", ("cfm_core.eventing.cloudevents",)),
         ("httpx2", ("cfm_core.clients.http",)),
         ("hvac", ("cfm_core.assembly.secrets",)),
