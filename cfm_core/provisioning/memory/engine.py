@@ -30,6 +30,7 @@ from cfm_core.provisioning.memory.advancing import advance, undo_runs
 from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
+    is_overdue,
     node_of,
     overdue_move,
     recorded_problem,
@@ -110,9 +111,9 @@ class MemoryEngine:
                 (node.due_at, run.manifest.id, place)
                 for run in self._runs.runs.values()
                 for place, node in run.nodes.items()
-                if node.due_at is not None and node.due_at <= now
+                if node.due_at is not None and is_overdue(node, now)
             )
-            moves = [overdue_move(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
+            moves = [overdue_move(self._runs, self._runs.runs[id_], place, now) for _, id_, place in overdue[:most]]
             failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
             moves = [
                 Move(move.run, move.ord, ActivityState.CANCELLED, move.kind)

@@ -40,9 +40,18 @@ class Node:
     failures: int = 0
     token: str = ""
     dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    close_by: datetime | None = None
     due_at: datetime | None = None
+    progress: Any = None
+    ending: ActivityOutcome | None = None
+    """How somebody outside has ended it before its agent was heard."""
     recorded: ActivityOutcome | None = None
     """What it has recorded, once it is done."""
+
+    def due(self, at: datetime | None) -> datetime | None:
+        """The time of its timer: ``at``, if any, but not after all its attempts have to be over."""
+        return min((one for one in (at, self.close_by) if one is not None), default=None)
 
 
 def nodes_of(activities: Mapping[int, CompiledActivity]) -> dict[int, Node]:
@@ -150,6 +159,7 @@ class Move:
     failed: bool = False
     reason: str = ""
     outcome: ActivityOutcome | None = None
+    """What is recorded with it."""
 
 
 @dataclass(slots=True)
@@ -264,4 +274,8 @@ class Runs:
             max_attempts=defined.retry.max_attempts or defaults.max_attempts,
             backoff=defined.retry.backoff or defaults.backoff,
             backoff_limit=defined.retry.backoff_limit or defaults.backoff_limit,
+            schedule_to_start=defined.timeouts.schedule_to_start,
+            schedule_to_close=defined.timeouts.schedule_to_close,
+            heartbeat=defined.timeouts.heartbeat,
+            wait=defined.timeouts.wait or Policy().wait,
         )
