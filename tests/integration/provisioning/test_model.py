@@ -208,7 +208,7 @@ def test_postgres_does_what_the_model_does(
         first, second = (
             (
                 [one.model_dump() for one in sorted(responses(p.outbox), key=lambda one: one.manifest_id)],
-                manifests(p.outbox),
+                sorted(manifests(p.outbox), key=lambda one: one.id),
             )
             for p in step
         )
