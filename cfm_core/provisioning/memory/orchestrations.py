@@ -7,6 +7,7 @@ from datetime import datetime
 from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.keys import check_after
 from cfm_core.provisioning.memory.advancing import advance, changes_live, way_to_undo
@@ -22,6 +23,7 @@ from cfm_core.provisioning.orchestrations.model import (
     Ending,
     Heartbeat,
     Orchestration,
+    activities_of,
 )
 from cfm_core.provisioning.orchestrations.service import (
     can_end,
@@ -61,22 +63,24 @@ class MemoryOrchestrations:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
                 return self._get_delayed(orchestration_id)
+            graph = [
+                status_of(self._runs, run, phase, place)
+                for phase, nodes in sorted(run.phases.items())
+                for place in sorted(nodes)
+            ]
             return Orchestration(
                 id=run.manifest.id,
                 version=run.version,
                 correlation_id=run.manifest.correlation_id,
-                tenant_id=run.manifest.tenant_id,
+                tenant_id=run.tenant_id,
                 type=run.definition.type,
                 state=run.state,
                 state_at=run.state_at,
                 created_at=run.created_at,
                 error_detail=run.error_detail,
-                activities=run.definition.activities,
-                graph=tuple(
-                    status_of(self._runs, run, phase, place)
-                    for phase, nodes in enumerate(run.phases)
-                    for place in sorted(nodes)
-                ),
+                activities=activities_of(run.definition.activities, graph),
+                graph=tuple(graph),
+                parent=run.parent.orchestration_id if run.parent else "",
                 paused=run.paused,
                 erased=run.is_erased,
                 compensable=way_to_undo(self._runs, run) is not None,
@@ -134,7 +138,7 @@ class MemoryOrchestrations:
             run, _, node = self._activity(orchestration_id, activity_id)
             if node.state is not ActivityState.DISPATCHED or node.token != heartbeat.token:
                 raise superseded(node.state.lower())
-            now, policy = self._runs.clock(), self._runs.policy(node.type)
+            now, policy = self._runs.clock(), self._runs.policy(node)
             before = node.progress if node.started_at else None
             node.started_at = node.started_at or now
             node.progress = before if heartbeat.progress is None else heartbeat.progress
@@ -161,7 +165,7 @@ class MemoryOrchestrations:
                 Attempt(
                     activity_id=run.phases[told.phase][told.ord].id,
                     activity_type=run.phases[told.phase][told.ord].type,
-                    compensates=told.phase == 1,
+                    compensates=told.phase % 2 == 1,
                     dispatch=told.dispatch,
                     attempt=told.attempt,
                     outcome=told.kind,
@@ -171,9 +175,7 @@ class MemoryOrchestrations:
                     next_at=told.next_at,
                 )
                 for told in self._runs.history
-                if told.orchestration_id == orchestration_id
-                and told.phase < len(run.phases)
-                and told.ord in run.phases[told.phase]
+                if told.orchestration_id == orchestration_id and told.ord in run.phases.get(told.phase, {})
             ]
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
@@ -188,6 +190,11 @@ class MemoryHistory:
 
     def tidy(self) -> int:
         return 0
+
+
+def _children(runs: Runs, call: Call) -> tuple[int, int]:
+    found = [run for run in runs.runs.values() if run.parent == call]
+    return len(found), sum(run.remaining == 0 for run in found)
 
 
 def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
@@ -211,7 +218,7 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         dispatches=node.dispatches,
         unanswered=node.unanswered,
         failures=node.failures,
-        max_attempts=runs.policy(node.type).max_attempts,
+        max_attempts=runs.policy(node).max_attempts,
         has_agent=node.type in runs.announced,
         dispatched_at=node.dispatched_at,
         started_at=node.started_at,
@@ -220,5 +227,6 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         ending=node.ending.kind if node.ending else "",
         ended_at=told.at if told else None,
         outcome=told.kind if told else "",
+        children=_children(runs, Call(run.manifest.id, phase, place)) if node.compiled.calls else None,
         reason=told.reason if told else "",
     )

@@ -79,7 +79,7 @@ def _counts(runs: Runs, outcome: ActivityOutcome) -> bool:
 
 def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
     node = run.nodes[outcome.ord]
-    policy = runs.policy(node.type)
+    policy = runs.policy(node)
     name = f"activity {node.id} ({node.type})"
     failed = outcome.kind is OutcomeKind.RETRY
     exhausted = failed and node.failures + 1 >= policy.max_attempts
@@ -136,7 +136,7 @@ def is_overdue(node: Node, now: datetime) -> bool:
 
 def overdue_move(runs: Runs, run: Run, place: int, now: datetime) -> Move:
     node = run.nodes[place]
-    policy = runs.policy(node.type)
+    policy = runs.policy(node)
     name = f"activity {node.id} ({node.type})"
     kind = {ActivityState.DISPATCHED: "lease over", ActivityState.WAITING: "wait over"}.get(node.state, "")
     closes = node.close_by is not None and node.close_by <= now
@@ -167,6 +167,6 @@ def overdue_move(runs: Runs, run: Run, place: int, now: datetime) -> Move:
         return move(ActivityState.BACKOFF, FELL_SILENT, _backoff(runs, policy, node))
     if unheard:
         return move(ActivityState.FAILED, f"{name}: {no_agent_answered(node.type)}")
-    if run.paused or runs.is_gated(node.type):
+    if run.paused or runs.is_gated(node):
         return move(ActivityState.READY, "")
     return move(ActivityState.DISPATCHED, "", policy.start_in)

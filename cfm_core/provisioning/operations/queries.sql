@@ -19,6 +19,10 @@ UPDATE provision_manager.orchestration SET paused = false, version = version + 1
 -- Sends what was held back. It gives the outbox rows that it has written, free for all, as those below do.
 SELECT id FROM provision_manager.release(ARRAY[:id], clock_timestamp(), interval '0');
 
+-- name: call
+-- Has somebody look after the activities of a run that runs of their own carry out.
+SELECT id FROM provision_manager.announce_calls(ARRAY[:id], interval '0');
+
 -- name: cancel
 SELECT id FROM provision_manager.cancel_run(:id, :reason, :undoes::boolean, interval '0');
 

@@ -58,6 +58,7 @@ class PostgresOperations:
     def resume(self, id_: str) -> None:
         self._database.rows(SQL["resume"], id=id_)
         self._step("release", id=id_)
+        self._step("call", id=id_)
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         if not self._delayed_starts.cancel(id_, reason):
