@@ -133,7 +133,6 @@ class MemoryOrchestrations:
 
     def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
         check_progress(heartbeat.progress)
-        check_storable(heartbeat.progress)
         with self._runs.lock:
             run, _, node = self._activity(orchestration_id, activity_id)
             if node.state is not ActivityState.DISPATCHED or node.token != heartbeat.token:

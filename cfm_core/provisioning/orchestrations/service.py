@@ -13,6 +13,7 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import ConflictError, FieldError, ForbiddenError, ValidationError
 from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.orchestrations.model import Attempt, Endable, Ending, Heartbeat, Orchestration
+from cfm_core.provisioning.storable import is_storable
 from cfm_core.query import JsonPage, Page, Predicate
 
 
@@ -126,7 +127,11 @@ def check_progress(progress: Any) -> None:
     length = len(json.dumps(progress, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
     if length > LONGEST_PROGRESS:
         detail = f"must be at most {LONGEST_PROGRESS} bytes of JSON, not {length}"
-        raise ValidationError(f"Invalid payload: /progress: {detail}", [FieldError("/progress", detail)])
+    elif not is_storable(progress):
+        detail = "must not contain a NUL character, half a character, or an endless number"
+    else:
+        return
+    raise ValidationError(f"Invalid payload: /progress: {detail}", [FieldError("/progress", detail)])
 
 
 def superseded(state: str) -> ConflictError:
