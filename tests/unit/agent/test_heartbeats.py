@@ -92,8 +92,15 @@ def test_of_many_calls_within_a_second_one_is_sent(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(time, "monotonic", lambda: now)
     ctx = ActivityContext(
         ActivityDispatch(
-            orchestration_id="o", phase=0, ord=0, token="t", activity_id="a", activity_type="t",
-            discriminator="x", correlation_id="c", attempt=1,
+            orchestration_id="o",
+            phase=0,
+            ord=0,
+            token="t",
+            activity_id="a",
+            activity_type="t",
+            discriminator="x",
+            correlation_id="c",
+            attempt=1,
         ),
         beat=beat,
     )
