@@ -496,6 +496,7 @@ BEGIN
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
       CROSS JOIN LATERAL (
         SELECT CASE WHEN n.calls THEN '{}'
+                    WHEN n.inputs IS NULL AND a.phase <> 1 THEN coalesce(d.values, d.input)
                     ELSE provision_manager.values_for(a.orch_id, a.phase, a.ord, n.inputs, coalesce(d.values, d.input))
                END AS values) v
       CROSS JOIN LATERAL (
@@ -535,10 +536,9 @@ BEGIN
                      ELSE jsonb_build_object('errorDetail', o.error_detail) END
              || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
              ORDER BY r.manifest_id) AS events
-      FROM (SELECT i.id, false AS undone FROM unnest(ids) i (id)
-             UNION ALL
-            SELECT u.id, true FROM unnest(undone) u (id)) x
-      JOIN provision_manager.orchestration o ON o.id = x.id AND o.parent IS NULL
+      FROM unnest(ids || undone) WITH ORDINALITY e (id, n)
+      CROSS JOIN LATERAL (SELECT e.n > coalesce(cardinality(ids), 0) AS undone) x
+      JOIN provision_manager.orchestration o ON o.id = e.id AND o.parent IS NULL
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
       CROSS JOIN LATERAL (
         SELECT CASE WHEN x.undone THEN o.id || '.compensate' ELSE o.id END AS manifest_id,
