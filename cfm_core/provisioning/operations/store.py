@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
+from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.fields import FIELDS
@@ -42,12 +42,15 @@ class PostgresOperations:
 
     @contextlib.contextmanager
     def held(self, id_: str) -> Iterator[None]:
-        with self._database.joined() as transaction:
-            if "\0" not in id_:
-                # In this order, as whoever starts it takes them.
-                transaction.rows(SQL["lock_delayed"], id=id_)
-                transaction.rows(SQL["lock"], id=id_, compensation=compensation_id(id_))
-            yield
+        while True:
+            with self._database.joined() as transaction:
+                if "\0" not in id_:
+                    # In this order, as whoever starts it takes them.
+                    transaction.rows(SQL["lock_delayed"], id=id_)
+                    if not transaction.value(SQL["hold"], id=id_):
+                        continue
+                yield
+                return
 
     def get(self, id_: str) -> Orchestration:
         return self._orchestrations.get(id_)

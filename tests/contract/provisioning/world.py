@@ -95,6 +95,10 @@ class World(Protocol):
         """Make overdue whatever waits for time."""
         ...
 
+    def archive(self) -> None:
+        """Archive what has ended, however short a time ago."""
+        ...
+
     def set_next(self, schedule_id: str, at: datetime) -> None:
         """Make ``at`` the next time of a schedule."""
         ...
@@ -132,7 +136,7 @@ class PostgresWorld:
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
             "SELECT n.activity_id, a.state, a.deps_left, a.dispatches, a.failures"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "  FROM provision_manager.run_activity a JOIN provision_manager.run o"
             "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id ORDER BY a.ord",
@@ -141,9 +145,7 @@ class PostgresWorld:
         return {id_: NodeView(*rest) for id_, *rest in rows}
 
     def state(self, orchestration_id: str) -> str:
-        return str(
-            self.database.value("SELECT state FROM provision_manager.orchestration WHERE id = :id", id=orchestration_id)
-        )
+        return str(self.database.value("SELECT state FROM provision_manager.run WHERE id = :id", id=orchestration_id))
 
     def history(self, orchestration_id: str) -> list[str]:
         rows = self.database.rows(
@@ -154,7 +156,7 @@ class PostgresWorld:
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
         rows = self.database.rows(
             "SELECT n.activity_id, extract(epoch FROM a.due_at - now())::double precision"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "  FROM provision_manager.run_activity a JOIN provision_manager.run o"
             "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id AND a.due_at IS NOT NULL",
@@ -168,6 +170,9 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
+
+    def archive(self) -> None:
+        self.database.rows("SELECT provision_manager.archive_runs(interval '-1 s', 1000)")
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
         self.database.rows(
@@ -238,6 +243,9 @@ class MemoryWorld:
             for node in run.nodes.values():
                 node.due_at = node.due_at and now
 
+    def archive(self) -> None:
+        """In memory, runs stay where they are."""
+
     def set_next(self, schedule_id: str, at: datetime) -> None:
         self.runs.schedules[schedule_id] = replace(self.runs.schedules[schedule_id], next_at=at)
 
@@ -271,6 +279,7 @@ def empty(database: Database) -> None:
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
+            *(f"archived_{table}" for table in ("orchestration", "orchestration_data", "activity", "activity_output")),
             *("history", "operation", "admission", "gate", "dead_letter"),
             *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start"),

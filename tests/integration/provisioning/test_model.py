@@ -225,7 +225,15 @@ def test_postgres_does_what_the_model_does(
     both([driver.start(*of_tenants) for driver in (real, model)])
     superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
     for _ in range(data.draw(st.integers(1, 14), label="steps")):
-        kinds_of_steps = ["record", "record", "record", "time", "stale", *([] if orderly else ["order", "order"])]
+        kinds_of_steps = [
+            "record",
+            "record",
+            "record",
+            "time",
+            "stale",
+            "archive",
+            *([] if orderly else ["order", "order"]),
+        ]
         match data.draw(st.sampled_from(kinds_of_steps), label="step"):
             case "order":
                 act = data.draw(st.sampled_from(ACTS), label="order")
@@ -250,6 +258,10 @@ def test_postgres_does_what_the_model_does(
                 ]
                 superseded += zip(*batches, strict=True)
                 progress = both([real.record(*batches[0]), model.record(*batches[1])])
+            case "archive":
+                for driver in (real, model):
+                    driver.world.archive()
+                progress = both([Progress(), Progress()])
             case "time":
                 for driver in (real, model):
                     driver.world.let_time_pass()
