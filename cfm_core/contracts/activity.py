@@ -15,6 +15,7 @@ from pydantic import Field
 from cfm_core.contracts.documents import Document
 
 DISPATCH_EVENT = "cfm.activity.dispatch"
+CALL_EVENT = "cfm.activity.call"
 OUTCOME_EVENT = "cfm.activity.outcome"
 
 
@@ -43,6 +44,14 @@ class ActivityDispatch(Document):
     def idempotency_key(self) -> str:
         """The same for every attempt at this activity: for the outside system to recognise a repetition."""
         return f"{self.orchestration_id}/{self.phase}/{self.activity_id}"
+
+
+class ActivityCall(Document):
+    """Asks the Provision Manager to look after an activity that orchestrations of its own carry out."""
+
+    orchestration_id: str
+    phase: int
+    ord: int
 
 
 class UncheckedDispatch(ActivityDispatch):

@@ -12,6 +12,7 @@ from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
     from cfm_core.provisioning.activity_types.service import ActivityTypes
+    from cfm_core.provisioning.calls.service import Calls
     from cfm_core.provisioning.dead_letters.service import DeadLetters
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
@@ -27,13 +28,14 @@ OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 HISTORY: ServiceType[History] = ServiceType("history")
 ARCHIVE: ServiceType[Archive] = ServiceType("archive")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
+CALLS: ServiceType[Calls] = ServiceType("calls")
 SCHEDULES: ServiceType[Schedules] = ServiceType("schedules")
 DUE_STARTS: ServiceType[DueStarts] = ServiceType("due starts")
 DEAD_LETTERS: ServiceType[DeadLetters] = ServiceType("dead letters")
 
 
 _KEYS = (
-    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ARCHIVE, ENGINE),
+    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ARCHIVE, ENGINE, CALLS),
     *(SCHEDULES, DUE_STARTS, DEAD_LETTERS),
 )
 
@@ -48,6 +50,8 @@ class PostgresProvisioningAssembly(ServiceAssembly):
     def init(self, context: InitContext) -> None:
         from cfm_core.provisioning.activity_types.service import ActivityTypes
         from cfm_core.provisioning.activity_types.store import PostgresActivityTypes
+        from cfm_core.provisioning.calls.service import Calls
+        from cfm_core.provisioning.calls.store import PostgresCalls
         from cfm_core.provisioning.dead_letters.service import DeadLetters
         from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
         from cfm_core.provisioning.definitions.store import PostgresDefinitions
@@ -74,6 +78,7 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         kept = timedelta(days=settings.archive_days) if settings.archive_days else None
         context.registry.register(ARCHIVE, PostgresArchive(database, timedelta(days=settings.archive_after_days), kept))
         context.registry.register(ENGINE, PostgresEngine(database))
+        context.registry.register(CALLS, Calls(PostgresCalls(database)))
         schedules = PostgresSchedules(database)
         context.registry.register(SCHEDULES, Schedules(schedules))
         context.registry.register(DUE_STARTS, DueStarts([schedules, PostgresDelayedStarts(database)]))
@@ -90,6 +95,8 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.clock import system_clock
         from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
         from cfm_core.provisioning.activity_types.service import ActivityTypes
+        from cfm_core.provisioning.calls.memory import MemoryCalls
+        from cfm_core.provisioning.calls.service import Calls
         from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
         from cfm_core.provisioning.dead_letters.service import DeadLetters
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
@@ -111,6 +118,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         context.registry.register(HISTORY, MemoryHistory())
         context.registry.register(ARCHIVE, MemoryArchive())
         context.registry.register(ENGINE, MemoryEngine(runs))
+        context.registry.register(CALLS, Calls(MemoryCalls(runs)))
         schedules = MemorySchedules(runs)
         context.registry.register(SCHEDULES, Schedules(schedules))
         context.registry.register(DUE_STARTS, DueStarts([schedules, MemoryDelayedStarts(runs)]))

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
+from cfm_core.contracts.activity import ActivityCall, ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
-from cfm_core.provisioning.assembly import ARCHIVE, ENGINE, HISTORY
+from cfm_core.provisioning.assembly import ARCHIVE, CALLS, ENGINE, HISTORY
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.calls.service import Calls
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.orchestrations.service import Archive, History
 
@@ -32,6 +34,13 @@ def record_activity_results(events: Sequence[CloudEvent[ActivityOutcome]], engin
 def check_activity_inputs(events: Sequence[CloudEvent[UncheckedDispatch]], engine: Engine) -> Reply:
     """Hold what agents are to get against the schemas of their types. What is handed on twice is one dispatch."""
     return engine.check_inputs({event.id: event.data for event in events}).reply([event.id for event in events])
+
+
+@event_function(subject=subjects.CALLS, data=ActivityCall, batch=256, slots=2, requires=[CALLS])
+def look_after_calls(events: Sequence[CloudEvent[ActivityCall]], calls: Calls) -> Reply:
+    """Bring activities that orchestrations carry out up to date. It goes by what is: repetition changes nothing."""
+    wanted = [Call(event.data.orchestration_id, event.data.phase, event.data.ord) for event in events]
+    return calls.tend(wanted).reply([event.id for event in events])
 
 
 @event_function(every=timedelta(seconds=0.5), slots=1, requires=[ENGINE])

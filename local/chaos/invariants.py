@@ -73,7 +73,9 @@ INVARIANTS = {
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
          WHERE o.state NOT IN ('RUNNING', 'COMPLETED') AND NOT (o.state = 'COMPENSATING' AND a.phase = 1)
            AND (a.phase = 0 AND a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING', 'CANCELLING', 'CANCELLED')
-                OR a.state IN ('BLOCKED', 'READY', 'WAITING', 'BACKOFF'))""",
+                OR a.state IN ('BLOCKED', 'READY', 'BACKOFF') OR a.state = 'WAITING' AND NOT EXISTS (
+                     SELECT FROM provision_manager.def_node n
+                      WHERE n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord AND n.calls))""",
     "what is with an agent, or waits for somebody, has a token": """
         SELECT orch_id, ord FROM provision_manager.activity
          WHERE state IN ('DISPATCHED', 'WAITING') AND (token IS NULL OR dispatched_at IS NULL OR dispatches = 0)""",

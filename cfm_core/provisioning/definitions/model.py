@@ -19,6 +19,7 @@ MOST_ACTIVITIES = 1000
 MOST_INPUTS = 200
 LONGEST_POLICY = timedelta(days=366)
 MOST_IN_FLIGHT = 1_000_000
+MOST_ELEMENTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +68,40 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class ForEach:
+    """An activity is carried out once for each element of a list, each time by an orchestration of its own."""
+
+    source: str
+    """Where the list is, as for an input."""
+    name: str = "element"
+    """The key under which each finds its element; ``<name>.index`` holds the place, from 0 on."""
+    concurrency: int = 10
+    """How many go on at a time."""
+
+
+_ORCHESTRATION = "orchestration:"
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
     """One node of an orchestration's graph."""
 
     id: str
     type: str
+    """An activity type, or ``orchestration:`` and an orchestration type."""
     depends_on: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
     """All that it gets of the processing data; where none are named, it gets everything."""
     condition: str = ""
     """A predicate about the processing data; if it does not hold when all is done that it depends on, it is skipped."""
     compensation: str = ""
-    """The activity type that undoes it; empty: nothing does."""
+    """The type that undoes it; empty: nothing does."""
+    for_each: ForEach | None = None
+
+
+def orchestration_in(type_: str) -> str:
+    """The orchestration type by which activities of ``type_`` are carried out; empty where an agent does."""
+    return type_.removeprefix(_ORCHESTRATION) if type_.startswith(_ORCHESTRATION) else ""
 
 
 class UndoMode(StrEnum):

@@ -30,7 +30,7 @@ INSERT INTO provision_manager.admission (orch_id, phase, ord, type, tenant_id, i
 SELECT o.id, a.phase, a.ord, n.type, o.tenant_id, true, a.dispatched_at
   FROM provision_manager.activity a
   JOIN provision_manager.orchestration o ON o.id = a.orch_id AND o.phase = a.phase
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord AND NOT n.calls
  WHERE a.due_at IS NOT NULL AND a.state = 'DISPATCHED' AND n.type = :type
     ON CONFLICT DO NOTHING;
 
@@ -113,11 +113,13 @@ WITH made AS (
   RETURNING id
 ), nodes AS (
   INSERT INTO provision_manager.def_node
-    (def_id, phase, ord, activity_id, type, n_deps, inputs, input_schema, output_schema, condition)
-  SELECT made.id, n.phase, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition
+    (def_id, phase, ord, activity_id, type, n_deps, inputs, input_schema, output_schema, condition, calls, for_each,
+     child_phase)
+  SELECT made.id, n.phase, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition,
+         n.calls, n.for_each, n.child_phase
     FROM made, jsonb_to_recordset(:nodes::jsonb) AS n
            (phase smallint, ord smallint, id text, type text, n_deps smallint, inputs jsonb, input_schema jsonb,
-            output_schema jsonb, condition jsonb))
+            output_schema jsonb, condition jsonb, calls boolean, for_each jsonb, child_phase smallint))
 INSERT INTO provision_manager.def_edge (def_id, phase, from_ord, to_ord)
 SELECT made.id, e.phase, e.from_ord, e.to_ord
   FROM made, jsonb_to_recordset(:edges::jsonb) AS e (phase smallint, from_ord smallint, to_ord smallint);

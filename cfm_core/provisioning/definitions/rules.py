@@ -22,6 +22,7 @@ from cfm_core.provisioning.definitions.model import (
     ActivityDefinition,
     OrchestrationDefinition,
     OrchestrationTemplate,
+    orchestration_in,
 )
 from cfm_core.provisioning.definitions.wiring import Findings, findings_of
 from cfm_core.query import parse
@@ -95,6 +96,7 @@ def findings_of_template(template: OrchestrationTemplate, known: Mapping[str, Ac
             of_schemas = findings_of(type_, activities, known)
             found.problems += of_schemas.problems
             found.doubts += of_schemas.doubts
+        found.doubts += _doubts_of_calls(where, activities, template)
     return found
 
 
@@ -140,6 +142,16 @@ def _refuse(problems: Sequence[FieldError]) -> None:
         )
 
 
+def _doubts_of_calls(
+    where: str, activities: Sequence[Activity], template: OrchestrationTemplate
+) -> Iterator[FieldError]:
+    for index, activity in enumerate(activities):
+        for name, type_ in (("type", activity.type), ("compensation", activity.compensation)):
+            if (called := orchestration_in(type_)) and called not in template.activities:
+                detail = f"the orchestration type {called!r} is not in this template: it has to be in force by then"
+                yield FieldError(f"{where}/{index}/{name}", detail)
+
+
 def _problems_of_graph(
     where: str, activities: Sequence[Activity], known: Mapping[str, ActivityDefinition]
 ) -> Iterator[FieldError]:
@@ -152,10 +164,9 @@ def _problems_of_graph(
         elif activity.id in seen:
             yield FieldError(f"{here}/id", f"{activity.id!r} is there twice")
         seen.add(activity.id)
-        if activity.type not in known:
-            yield FieldError(f"{here}/type", f"there is no activity type {activity.type!r}")
-        if activity.compensation and activity.compensation not in known:
-            yield FieldError(f"{here}/compensation", f"there is no activity type {activity.compensation!r}")
+        for name, wanted in (("type", activity.type), ("compensation", activity.compensation)):
+            if wanted not in known and not orchestration_in(wanted) and (wanted or name == "type"):
+                yield FieldError(f"{here}/{name}", f"there is no activity type {wanted!r}")
         try:
             if activity.condition:
                 parse(activity.condition)

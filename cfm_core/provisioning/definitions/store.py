@@ -220,8 +220,6 @@ def _retire(tx: Transaction, template_ref: str, kept: list[str]) -> None:
 
 def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known, *, posted: int, beside: bool) -> None:
     made = compiled(definition.activities, known)
-    activities = [(0, ord_, one) for ord_, one in enumerate(made.activities)]
-    activities += [(1, ord_, one) for ord_, one in made.undoing.items()]
     nodes: list[dict[str, Any]] = [
         {
             "phase": phase,
@@ -233,12 +231,15 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
             "input_schema": one.input_schema,
             "output_schema": one.output_schema,
             "condition": to_condition(one.condition) if one.condition else None,
+            "calls": one.calls,
+            "for_each": asdict(one.for_each) if one.for_each else None,
+            "child_phase": one.child_phase,
         }
-        for phase, ord_, one in activities
+        for phase, ord_, one in made.nodes
     ]
     edges = [
         {"phase": phase, "from_ord": parent, "to_ord": ord_}
-        for phase, ord_, one in activities
+        for phase, ord_, one in made.nodes
         for parent in one.parents
     ]
     tx.rows(SQL["retire_definition"], type=definition.type, template_ref=definition.template_ref)

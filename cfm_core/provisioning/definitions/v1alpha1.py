@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.definitions.model import (
@@ -18,9 +19,11 @@ from cfm_core.provisioning.definitions.model import (
     LONGEST_POLICY,
     LONGEST_TEMPLATE_ID,
     LONGEST_TYPE,
+    MOST_ELEMENTS,
     MOST_INPUTS,
     Activity,
     ActivityDefinition,
+    ForEach,
     Input,
     Limits,
     OrchestrationDefinition,
@@ -105,8 +108,22 @@ def _both(name: Any) -> Any:
 NamedInput = Annotated[InputDocument, BeforeValidator(_both, json_schema_input_type=str | InputDocument)]
 
 
+class ForEachDocument(Document):
+    """Our addition: the activity is carried out for each element of a list, by an orchestration for each."""
+
+    source: str = Field(min_length=1, max_length=LONGEST_INPUT)
+    """The key of the list, or ``<activity id>.<key>``."""
+    name: str = Field(default="element", min_length=1, max_length=LONGEST_INPUT)
+    """Where each finds its element."""
+    concurrency: int = Field(default=10, ge=1, le=MOST_ELEMENTS)
+    """How many go on at a time."""
+
+
 class ActivityDocument(Document):
-    """A node of an orchestration; ``dependsOn`` and ``inputs`` are left out where there is nothing."""
+    """A node of an orchestration; what is empty is left out.
+
+    Its type is that of agents, or ``orchestration:`` and an orchestration type.
+    """
 
     id: str
     type: str
@@ -116,17 +133,22 @@ class ActivityDocument(Document):
     condition: str = Field(default="", max_length=LONGEST_PREDICATE)
     """Our addition: a predicate about the processing data; where it does not hold, the activity is skipped."""
     compensation: str = Field(default="", max_length=LONGEST_TYPE)
-    """Our addition: the activity type that undoes it."""
+    """Our addition: the type that undoes it."""
+    for_each: ForEachDocument | None = None
 
     def to_model(self) -> Activity:
         inputs = tuple(Input(target=one.target, source=one.source) for one in self.inputs)
-        return Activity(self.id, self.type, tuple(self.depends_on), inputs, self.condition, self.compensation)
+        each = self.for_each
+        return Activity(
+            *(self.id, self.type, tuple(self.depends_on), inputs, self.condition, self.compensation),
+            for_each=None if each is None else ForEach(each.source, each.name, each.concurrency),
+        )
 
 
-def _read_undo(value: Any) -> Any:
-    if value in {UndoMode.AUTO, UndoMode.MANUAL}:
-        return Undo(mode=UndoMode(value))
-    mode, _, after = value.partition(":") if isinstance(value, str) else ("", "", "")
+def _undo_of(text: str) -> Undo:
+    if text in {UndoMode.AUTO, UndoMode.MANUAL}:
+        return Undo(mode=UndoMode(text))
+    mode, _, after = text.partition(":")
     if mode == UndoMode.AFTER:
         duration = _DURATION.validate_python(after)
         if timedelta(0) < duration <= LONGEST_POLICY:
@@ -140,11 +162,11 @@ def undo_to_json(undo: Undo) -> str:
     return f"{undo.mode}:{_DURATION.dump_python(undo.after, mode='json')}" if undo.after else undo.mode
 
 
-UndoText = Annotated[
-    Undo,
-    BeforeValidator(_read_undo, json_schema_input_type=str),
-    PlainSerializer(undo_to_json, return_type=str),
-]
+def _checked_undo(text: str) -> str:
+    return undo_to_json(_undo_of(text))
+
+
+UndoText = Annotated[str, AfterValidator(_checked_undo)]
 """When a run that has failed is undone, if it can be: ``auto``, at once; ``after:PT1H``, so much later; ``manual``."""
 
 
@@ -157,7 +179,7 @@ class OrchestrationTemplateDocument(Document):
     activities: dict[str, list[ActivityDocument]] = Field(default_factory=dict)
     active: bool = True
     """Our addition: whether orchestrations may start with its definitions."""
-    compensation: UndoText = Undo()
+    compensation: UndoText = UndoMode.AUTO
     """Our addition: when a run that has failed is undone: ``auto``, ``after:<duration>`` or ``manual``."""
 
     def to_model(self) -> OrchestrationTemplate:
@@ -168,7 +190,7 @@ class OrchestrationTemplateDocument(Document):
             schema=self.schema_,
             activities={type_: [one.to_model() for one in activities] for type_, activities in self.activities.items()},
             active=self.active,
-            undo=self.compensation,
+            undo=_undo_of(self.compensation),
         )
 
 
@@ -192,7 +214,7 @@ class OrchestrationDefinitionDocument(Document):
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
     activities: dict[str, list[ActivityDocument]]
     template_ref: str
-    compensation: UndoText = Undo()
+    compensation: UndoText = UndoMode.AUTO
     """Left out where it is ``auto``."""
     active: bool = True
     """Left out where it is."""
@@ -259,7 +281,7 @@ def orchestration_definition_from_json(document: Mapping[str, Any]) -> Orchestra
         schema=document.get("schema", {}),
         activities=tuple(map(activity_from_json, activities)),
         active=document.get("active", True),
-        undo=_read_undo(document.get("compensation", UndoMode.AUTO)),
+        undo=_undo_of(document.get("compensation", UndoMode.AUTO)),
     )
 
 
@@ -287,6 +309,8 @@ def activity_to_json(activity: Activity) -> dict[str, Any]:
         document["condition"] = activity.condition
     if activity.compensation:
         document["compensation"] = activity.compensation
+    if activity.for_each:
+        document["forEach"] = asdict(activity.for_each)
     return document
 
 

@@ -18,7 +18,7 @@ _MOST_ADMITTED = 1000
 def send(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> list[tuple[Run, int]]:
     """Dispatches an activity that could be sent, or holds it back where its run is paused, or queues it."""
     node = run.nodes[place]
-    if not run.paused and not runs.is_gated(node.type):
+    if not run.paused and not runs.is_gated(node):
         dispatch(runs, node, now)
         return [(run, place)]
     node.state = ActivityState.READY
@@ -37,7 +37,7 @@ def release(runs: Runs, run: Run, now: datetime) -> list[OutboxRow]:
 def enqueue(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> None:
     key, type_ = (run.manifest.id, place), run.nodes[place].type
     if not run.paused and key not in runs.admission:
-        runs.admission[key] = Slot(type_, run.manifest.tenant_id, now)
+        runs.admission[key] = Slot(type_, run.tenant_id, now)
         crossed.add(type_)
 
 
@@ -45,8 +45,13 @@ def count_in_flight(runs: Runs, activity_type: str) -> None:
     """Counts what is with agents of a type that has limits from now on."""
     for run in runs.runs.values():
         for place, node in run.nodes.items():
-            if node.type == activity_type and node.state is ActivityState.DISPATCHED and node.dispatched_at is not None:
-                slot = Slot(node.type, run.manifest.tenant_id, node.dispatched_at, in_flight=True)
+            if (
+                node.type == activity_type
+                and not node.compiled.calls
+                and node.state is ActivityState.DISPATCHED
+                and node.dispatched_at is not None
+            ):
+                slot = Slot(node.type, run.tenant_id, node.dispatched_at, in_flight=True)
                 runs.admission.setdefault((run.manifest.id, place), slot)
 
 
@@ -99,7 +104,8 @@ def count_failures(runs: Runs, moves: Sequence[Move], now: datetime) -> set[str]
     """See ``provision_manager.count_failures``; gives the types whose gates have opened."""
     told: dict[str, list[Move]] = {}
     for move in moves:
-        if move.kind in (OutcomeKind.COMPLETE, OutcomeKind.RETRY):
+        calls = move.run.nodes[move.ord].compiled.calls
+        if move.kind in (OutcomeKind.COMPLETE, OutcomeKind.RETRY) and not calls:
             told.setdefault(move.run.nodes[move.ord].type, []).append(move)
     opened = set()
     for type_, of_type in told.items():

@@ -12,9 +12,11 @@ from cfm_core.provisioning.definitions.model import UndoMode
 from cfm_core.provisioning.engine.model import ENDED, RESEND_COMPENSATION, UNDONE, ActivityState, OrchestrationState
 from cfm_core.provisioning.memory.admission import admit, count_failures, enqueue, leave, leave_queue, release, send
 from cfm_core.provisioning.memory.announcing import (
+    announce_calls,
     announce_compensations,
     announce_dispatches,
     announce_endings,
+    announce_to_parents,
     dispatch,
 )
 from cfm_core.provisioning.memory.runs import Move, Run, Runs, Told, nodes_of
@@ -25,7 +27,7 @@ _ENDINGS = (
     (OrchestrationState.COMPLETED, OrchestrationState.ERRORED),
     (OrchestrationState.COMPENSATED, OrchestrationState.COMPENSATION_FAILED),
 )
-"""By phase: of a run whose activities have all been done, and of one of which some were left out."""
+"""By whether it is undone: of a run whose activities have all been done, and of one of which some were left out."""
 _NOT_SENT = (ActivityState.BLOCKED, ActivityState.READY, ActivityState.BACKOFF, ActivityState.WAITING)
 
 
@@ -74,22 +76,27 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
     ended: list[Run] = []
     undone: list[Run] = []
     undoing: list[Run] = []
+    stopped: list[Run] = []
+    calling: list[Run] = []
     seen = {move.run.manifest.id for move in moves if move.state in ENDED or _has_data(move.outcome)}
     for id_, run in sorted(touched.items()):
         if id_ in reasons:
-            (undone if run.phase else ended).append(run)
+            (undone if run.is_undone else ended).append(run)
             fail_run(runs, run, reasons[id_], now)
+            calling.append(run)
         elif run.remaining == 0 and run.goes_on:
             _finish(run, now)
-            (undone if run.phase else ended).append(run)
+            (undone if run.is_undone else ended).append(run)
         elif run.remaining == 0 and run.state is OrchestrationState.CANCELLING:
             run.enter(OrchestrationState.CANCELLED, now)
+            stopped.append(run)
         elif id_ in seen:
             run.version += 1
         if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
             run.resend_at = now + RESEND_COMPENSATION
             undoing.append(run)
     rows = announce_dispatches(runs, sent) + announce_endings(runs, ended, undone) + undo_runs(runs, undoing, now)
+    rows += announce_calls(runs, calling) + announce_to_parents(runs, stopped)
     return rows + admit(runs, crossed, now)
 
 
@@ -128,7 +135,7 @@ def undo_runs(runs: Runs, undoing: Sequence[Run], now: datetime) -> list[OutboxR
     rows = announce_compensations(runs, [run for run in undoing if run not in by_activities])
     for run in by_activities:
         again = {place for place, node in run.nodes.items() if node.dispatches or node.state is ActivityState.DONE}
-        run.phases.append(nodes_of({place: one for place, one in run.made.undoing.items() if place in again}))
+        run.phases[1] = nodes_of({place: one for place, one in run.made.undoing.items() if place in again})
         run.resend_at = None
         run.enter(OrchestrationState.COMPENSATING if run.nodes else OrchestrationState.COMPENSATED, now)
         for node in run.nodes.values():
@@ -152,14 +159,14 @@ def _merge(run: Run, outcome: ActivityOutcome) -> None:
 def _finish(run: Run, now: datetime) -> None:
     left_out = [node for _, node in sorted(run.nodes.items()) if node.state in UNDONE]
     run.paused = False
-    good, bad = _ENDINGS[run.phase]
+    good, bad = _ENDINGS[run.is_undone]
     if left_out:
         _explain(run, f"activity {left_out[0].id} ({left_out[0].type}) was not retried")
     run.enter(bad if left_out else good, now)
 
 
 def _explain(run: Run, reason: str) -> None:
-    run.error_detail = f"{run.error_detail}; not undone: {reason}" if run.phase else reason
+    run.error_detail = f"{run.error_detail}; not undone: {reason}" if run.is_undone else reason
 
 
 def fail_run(
@@ -173,7 +180,7 @@ def fail_run(
 ) -> None:
     """See ``provision_manager.fail_runs``."""
     for node in run.nodes.values():
-        if node.state in _NOT_SENT:
+        if node.state in _NOT_SENT and not (node.compiled.calls and node.state is ActivityState.WAITING):
             node.state, node.due_at = ActivityState.CANCELLED, None
     leave_queue(runs, run)
     _explain(run, reason)
@@ -183,7 +190,7 @@ def fail_run(
     compensable = run.phase == 0 and way_to_undo(runs, run) is not None and not changes_live(run)
     if compensable and undoes is None and undo.after is not None:
         run.resend_at = now + undo.after
-    if run.phase:
+    if run.is_undone:
         run.enter(OrchestrationState.COMPENSATION_FAILED, now)
     elif compensable and (undo.mode is UndoMode.AUTO if undoes is None else undoes):
         run.enter(OrchestrationState.COMPENSATING, now)
@@ -196,7 +203,7 @@ def fail_run(
 def way_to_undo(runs: Runs, run: Run) -> str | None:
     """See ``provision_manager.way_to_undo``."""
     own, now = run.definition.template_ref, runs.active(run.definition.type)
-    if run.definition.type == DISPOSE:
+    if run.definition.type == DISPOSE or run.phase > 1:
         return None
     if any(
         one.definition.template_ref == own

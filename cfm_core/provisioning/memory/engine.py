@@ -10,6 +10,7 @@ from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncemen
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import ValidationError
+from cfm_core.provisioning.calls.model import LOOKED_AFTER_EVERY, Call
 from cfm_core.provisioning.engine.checks import (
     INVALID_INPUT,
     INVALID_OUTPUT,
@@ -27,6 +28,7 @@ from cfm_core.provisioning.engine.model import (
 )
 from cfm_core.provisioning.memory.admission import admit
 from cfm_core.provisioning.memory.advancing import advance, undo_runs
+from cfm_core.provisioning.memory.announcing import announce_keys
 from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
@@ -112,6 +114,11 @@ class MemoryEngine:
                 for place, node in run.nodes.items()
                 if node.due_at is not None and node.due_at <= now
             )
+            called = [(id_, place) for _, id_, place in overdue if self._runs.runs[id_].nodes[place].compiled.calls]
+            for id_, place in called:
+                self._runs.runs[id_].nodes[place].due_at = now + LOOKED_AFTER_EVERY
+            rows = announce_keys(self._runs, [Call(id_, self._runs.runs[id_].phase, place) for id_, place in called])
+            overdue = [one for one in overdue if one[1:] not in called]
             moves = [overdue_move(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
             failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
             moves = [
@@ -120,7 +127,7 @@ class MemoryEngine:
                 else move
                 for move in moves
             ]
-            rows = advance(self._runs, moves)
+            rows += advance(self._runs, moves)
             rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight}, now)
             late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
             for run in late:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.keys import check_after
 from cfm_core.provisioning.memory.advancing import advance, changes_live, way_to_undo
 from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
@@ -13,7 +14,7 @@ from cfm_core.provisioning.memory.runs import Delayed, Run, Runs
 from cfm_core.provisioning.memory.starting import definition_for, start_orchestrations
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration, activities_of
 from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
 from cfm_core.provisioning.storable import check_storable, copy
 from cfm_core.query import JsonPage, Page, Predicate
@@ -44,22 +45,24 @@ class MemoryOrchestrations:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
                 return self._get_delayed(orchestration_id)
+            graph = [
+                status_of(self._runs, run, phase, place)
+                for phase, nodes in sorted(run.phases.items())
+                for place in sorted(nodes)
+            ]
             return Orchestration(
                 id=run.manifest.id,
                 version=run.version,
                 correlation_id=run.manifest.correlation_id,
-                tenant_id=run.manifest.tenant_id,
+                tenant_id=run.tenant_id,
                 type=run.definition.type,
                 state=run.state,
                 state_at=run.state_at,
                 created_at=run.created_at,
                 error_detail=run.error_detail,
-                activities=run.definition.activities,
-                graph=tuple(
-                    status_of(self._runs, run, phase, place)
-                    for phase, nodes in enumerate(run.phases)
-                    for place in sorted(nodes)
-                ),
+                activities=activities_of(run.definition.activities, graph),
+                graph=tuple(graph),
+                parent=run.parent.orchestration_id if run.parent else "",
                 paused=run.paused,
                 erased=run.is_erased,
                 compensable=way_to_undo(self._runs, run) is not None,
@@ -113,7 +116,7 @@ class MemoryOrchestrations:
                 Attempt(
                     activity_id=run.phases[told.phase][told.ord].id,
                     activity_type=run.phases[told.phase][told.ord].type,
-                    compensates=told.phase == 1,
+                    compensates=told.phase % 2 == 1,
                     dispatch=told.dispatch,
                     attempt=told.attempt,
                     outcome=told.kind,
@@ -123,9 +126,7 @@ class MemoryOrchestrations:
                     next_at=told.next_at,
                 )
                 for told in self._runs.history
-                if told.orchestration_id == orchestration_id
-                and told.phase < len(run.phases)
-                and told.ord in run.phases[told.phase]
+                if told.orchestration_id == orchestration_id and told.ord in run.phases.get(told.phase, {})
             ]
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
@@ -147,6 +148,11 @@ class MemoryHistory:
 
     def tidy(self) -> int:
         return 0
+
+
+def _children(runs: Runs, call: Call) -> tuple[int, int]:
+    found = [run for run in runs.runs.values() if run.parent == call]
+    return len(found), sum(run.remaining == 0 for run in found)
 
 
 def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
@@ -176,5 +182,6 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         due_at=node.due_at,
         ended_at=told.at if told else None,
         outcome=told.kind if told else "",
+        children=_children(runs, Call(run.manifest.id, phase, place)) if node.compiled.calls else None,
         reason=told.reason if told else "",
     )

@@ -112,6 +112,6 @@ def overdue_move(runs: Runs, run: Run, place: int) -> Move:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: wait timed out")
     if node.state is ActivityState.DISPATCHED and node.unanswered >= MOST_UNANSWERED:
         return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: {no_agent_answered(node.type)}")
-    if run.paused or runs.is_gated(node.type):
+    if run.paused or runs.is_gated(node):
         return Move(run, place, ActivityState.READY, kind)
     return Move(run, place, ActivityState.DISPATCHED, kind, runs.policy(node.type).timeout + LEASE_SLACK)

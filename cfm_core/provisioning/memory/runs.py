@@ -14,6 +14,7 @@ from cfm_core.clock import Clock
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledDefinition
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
@@ -81,10 +82,14 @@ class Run:
     manifest: OrchestrationManifest
     definition: OrchestrationDefinition
     made: CompiledDefinition
-    phases: list[dict[int, Node]]
-    """By their places: the activities that it has; then, once it is being undone by its own activities, what undoes them."""
+    phases: dict[int, dict[int, Node]]
+    """By phase and place: the activities that it has; and, once it is being undone by its own activities, what undoes them."""
     created_at: datetime
     state_at: datetime
+    tenant_id: str
+    parent: Call | None = None
+    """The activity that it was started for."""
+    element: int | None = None
     state: OrchestrationState = OrchestrationState.RUNNING
     version: int = 0
     error_detail: str = ""
@@ -98,16 +103,21 @@ class Run:
     @property
     def nodes(self) -> dict[int, Node]:
         """The activities of its phase."""
-        return self.phases[-1]
+        return self.phases[self.phase]
 
     @property
     def phase(self) -> int:
-        return len(self.phases) - 1
+        return max(self.phases)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether its activities are being undone, or have been."""
+        return self.phase == 1
 
     @property
     def goes_on(self) -> bool:
         """Whether activities of its phase are sent."""
-        wanted = OrchestrationState.COMPENSATING if self.phase else OrchestrationState.RUNNING
+        wanted = OrchestrationState.COMPENSATING if self.is_undone else OrchestrationState.RUNNING
         return self.state is wanted
 
     @property
@@ -206,6 +216,7 @@ class Runs:
     delayed: dict[str, Delayed] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
+    fan_outs: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
     dead_letters: dict[int, DeadLetter] = field(default_factory=dict)
     buried: int = 0
     outbox: list[OutboxRow] = field(default_factory=list)
@@ -239,8 +250,12 @@ class Runs:
         defined = self.activity_definitions.get(activity_type)
         return defined.limits if defined else Limits()
 
-    def is_gated(self, activity_type: str) -> bool:
-        """Whether its activities have to be admitted."""
+    def is_gated(self, node: Node) -> bool:
+        """Whether an activity has to be admitted."""
+        return not node.compiled.calls and self.is_gated_type(node.type)
+
+    def is_gated_type(self, activity_type: str) -> bool:
+        """Whether activities of a type have to be admitted."""
         limits, gate = self.limits(activity_type), self.gates.get(activity_type, Gate())
         limited = (limits.concurrency, limits.concurrency_per_tenant) != (None, None)
         return limited or gate.paused or gate.probe_at is not None

@@ -42,15 +42,12 @@ class PostgresOperations:
 
     @contextlib.contextmanager
     def held(self, id_: str) -> Iterator[None]:
-        while True:
-            with self._database.joined() as transaction:
-                if "\0" not in id_:
-                    # In this order, as whoever starts it takes them.
-                    transaction.rows(SQL["lock_delayed"], id=id_)
-                    if not transaction.value(SQL["hold"], id=id_):
-                        continue
-                yield
-                return
+        with self._database.joined() as transaction:
+            if "\0" not in id_:
+                # In this order, as whoever starts it takes them.
+                transaction.rows(SQL["lock_delayed"], id=id_)
+                transaction.rows(SQL["hold"], id=id_)
+            yield
 
     def get(self, id_: str) -> Orchestration:
         return self._orchestrations.get(id_)
@@ -61,6 +58,7 @@ class PostgresOperations:
     def resume(self, id_: str) -> None:
         self._database.rows(SQL["resume"], id=id_)
         self._step("release", id=id_)
+        self._step("call", id=id_)
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         if not self._delayed_starts.cancel(id_, reason):

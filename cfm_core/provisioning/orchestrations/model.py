@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +41,8 @@ class ActivityStatus:
     outcome: str = ""
     """How the last attempt has ended, as in its history."""
     reason: str = ""
+    children: tuple[int, int] | None = None
+    """How many orchestrations were started for it, and how many of these have ended; None where an agent carries it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,29 +71,43 @@ class Orchestration:
     """Whether it changes a live participant, whom a compensation would dispose."""
     processing_data: dict[str, Any] = field(default_factory=dict)
     output_data: dict[str, Any] = field(default_factory=dict)
+    parent: str = ""
+    """The id of the orchestration for one of whose activities it was started."""
     start_at: datetime | None = None
     """When one that has not started is to start, or was to; None for one that has."""
 
     @property
     def completed(self) -> tuple[str, ...]:
         """The ids of the activities that are done, in the order of the definition."""
-        return tuple(one.id for one in self.graph if one.state is ActivityState.DONE and one.phase == 0)
+        return tuple(one.id for one in self.graph if one.state is ActivityState.DONE and one.phase != 1)
 
     @property
     def phase(self) -> int:
-        """1 once its activities are being undone one by one."""
+        """1 once its activities are being undone one by one; greater for one activity of an element."""
         return max((one.phase for one in self.graph), default=0)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether its activities are being undone, or have been."""
+        return self.phase == 1
 
     @property
     def goes_on(self) -> bool:
         """Whether activities of its phase are sent."""
-        wanted = OrchestrationState.COMPENSATING if self.phase else OrchestrationState.RUNNING
+        wanted = OrchestrationState.COMPENSATING if self.is_undone else OrchestrationState.RUNNING
         return self.state is wanted
 
     @property
     def current(self) -> tuple[ActivityStatus, ...]:
         """The activities of its phase."""
         return tuple(one for one in self.graph if one.phase == self.phase)
+
+
+def activities_of(activities: Sequence[Activity], graph: Sequence[ActivityStatus]) -> tuple[Activity, ...]:
+    """The activities of a run, where those of its definition are ``activities``: of one for an element, one of them."""
+    if graph and graph[0].phase > 1:
+        return tuple(replace(one, depends_on=()) for one in activities if one.id == graph[0].id)
+    return tuple(activities)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,15 @@ SELECT id, subject
 -- One orchestration with its definition, its data, and how far its activities are. Gives 0 or 1 row.
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
-       o.paused, o.is_erased, provision_manager.way_to_undo(o.type, o.def_id) IS NOT NULL, provision_manager.changes_live(o.type, d.input),
+       o.paused, o.is_erased, provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL,
+       provision_manager.changes_live(o.type, d.input), coalesce(o.parent, ''),
        (SELECT jsonb_agg(jsonb_build_object(
                  'phase', a.phase, 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
                  'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
+                 'children', CASE WHEN n.calls THEN (
+                    SELECT jsonb_build_array(count(*), count(*) FILTER (WHERE c.remaining = 0))
+                      FROM provision_manager.run c
+                     WHERE c.parent = a.orch_id AND c.parent_phase = a.phase AND c.parent_ord = a.ord) END,
                  'max_attempts', n.max_attempts, 'has_agent', n.has_agent, 'dispatched_at', a.dispatched_at,
                  'due_at', a.due_at, 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
                ORDER BY a.phase, a.ord)

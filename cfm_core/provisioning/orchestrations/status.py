@@ -27,7 +27,7 @@ def status_of(run: Orchestration, now: datetime) -> Status:
             return "paused", f"{_named(held)} held back" if held else "nothing is sent until it is resumed"
         case OrchestrationState.RUNNING:
             return _of_running(run.graph, now)
-        case OrchestrationState.COMPENSATING if run.phase:
+        case OrchestrationState.COMPENSATING if run.is_undone:
             status, reason = _of_running(run.current, now)
             return "compensating", f"{status}: {reason}" if reason else f"its activities are undone: {run.error_detail}"
         case OrchestrationState.COMPENSATING:
@@ -65,6 +65,8 @@ def _status_of_activity(one: ActivityStatus) -> str | None:
 
 
 def _waiting(one: ActivityStatus, now: datetime) -> str:
+    if one.children is not None:
+        return f"{one.id}: of {one.children[0]} orchestrations that carry it out {one.children[1]} have ended"
     what = "looks again" if one.state is ActivityState.BACKOFF else "waits to be ended from outside, which fails"
     return f"{one.id} {what} {_in(one, now)}{_because(one)}"
 

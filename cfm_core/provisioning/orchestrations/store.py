@@ -16,7 +16,7 @@ from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row, taken_in
 from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration, activities_of
 from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
@@ -91,7 +91,7 @@ class PostgresOrchestrations:
             Attempt(
                 activity_id=activity_id,
                 activity_type=activity_type,
-                compensates=phase == 1,
+                compensates=phase % 2 == 1,
                 dispatch=dispatch,
                 attempt=attempt,
                 outcome=kind,
@@ -125,7 +125,8 @@ class PostgresOrchestrations:
         if row is None:
             return None
         (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, processing_data, output_data, paused, erased, compensable, changes_live, graph = row[9:]
+        activities, processing_data, output_data, paused, erased, compensable, changes_live, parent, graph = row[9:]
+        shown = tuple(_STATUS.validate_python(one) for one in graph)
         return Orchestration(
             id=id_,
             version=version,
@@ -136,8 +137,9 @@ class PostgresOrchestrations:
             state_at=state_at,
             created_at=created_at,
             error_detail=error_detail,
-            activities=tuple(activity_from_json(activity) for activity in activities),
-            graph=tuple(_STATUS.validate_python(one) for one in graph),
+            activities=activities_of([activity_from_json(activity) for activity in activities], shown),
+            graph=shown,
+            parent=parent,
             paused=paused,
             erased=erased,
             compensable=compensable,

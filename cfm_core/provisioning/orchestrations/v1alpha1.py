@@ -83,6 +83,8 @@ class OrchestrationEntryDocument(Document):
 class _WholeOrchestrationDocument(OrchestrationEntryDocument):
     """What both forms of a single orchestration have; ``errorDetail`` is left out where nothing has failed."""
 
+    parent_id: str | None = None
+    """The orchestration for one of whose activities it was started; left out where there is none."""
     start_at: Instant | None = None
     """When it is to start, or was to; left out for one that has started."""
 
@@ -103,6 +105,13 @@ class StepDocument(Document):
     """The activities of one tier."""
 
     activities: list[ActivityDocument]
+
+
+class ChildrenDocument(Document):
+    """How many orchestrations were started for an activity, and how many of these have ended."""
+
+    started: int
+    ended: int
 
 
 class ActivityStatusDocument(Document):
@@ -127,6 +136,8 @@ class ActivityStatusDocument(Document):
     outcome: str = ""
     """How, as in the history."""
     reason: str = ""
+    orchestrations: ChildrenDocument | None = None
+    """Where orchestrations carry it out, not an agent."""
     allowed_actions: list[str]
     compensation: ActivityStatusDocument | None = None
     """What undoes it, once that has begun."""
@@ -187,7 +198,7 @@ class EndedActivityDocument(Document):
 def to_json(orchestration: Orchestration, now: datetime) -> dict[str, Any]:
     """The form in which a single orchestration is read; its status is that of ``now``."""
     parents = {activity.id: activity.depends_on for activity in orchestration.activities}
-    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph if one.phase == 0]
+    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph if one.phase != 1]
     undoing = {one.id: _status_to_json(orchestration, one, ()) for one in orchestration.graph if one.phase == 1}
     for document in graph:
         if document["id"] in undoing:
@@ -224,6 +235,7 @@ def fields_of(orchestration: Orchestration) -> dict[str, Any]:
         "createdTimestamp": orchestration.created_at,
         "orchestrationType": orchestration.type,
         "definitionId": orchestration.type,
+        "parentId": orchestration.parent,
         "tenantId": orchestration.tenant_id,
     }
 
@@ -274,6 +286,7 @@ def _document(
 ) -> dict[str, Any]:
     status, reason = status_of(orchestration, now)
     return entry_to_json(orchestration) | {
+        **({"parentId": orchestration.parent} if orchestration.parent else {}),
         **({"startAt": instant(orchestration.start_at)} if orchestration.start_at else {}),
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
         "processingData": orchestration.processing_data,
@@ -300,6 +313,7 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,
         "reason": one.reason or None,
+        "orchestrations": one.children and {"started": one.children[0], "ended": one.children[1]},
         "allowedActions": list(allowed_activity_actions(orchestration, one)),
     }
     return {name: value for name, value in document.items() if value is not None}

@@ -100,7 +100,8 @@ $$;
 -- when the definition was made; null: nothing is asked.
 CREATE TABLE provision_manager.def_node (
   def_id        bigint NOT NULL REFERENCES provision_manager.definition ON DELETE CASCADE,
-  phase         smallint NOT NULL DEFAULT 0,      -- 0: what the run does; 1: what undoes it
+  phase         smallint NOT NULL DEFAULT 0,      -- 0: what the run does; 1: what undoes it; others: the one activity of a run
+                                                  -- for one element, if even, or of one that undoes that
   ord           smallint NOT NULL,
   activity_id   text NOT NULL,
   type          text COLLATE "C" NOT NULL,
@@ -109,6 +110,9 @@ CREATE TABLE provision_manager.def_node (
   input_schema  jsonb,
   output_schema jsonb,
   condition     jsonb,                            -- of the processing data, as query.holds takes it; null: none
+  calls         boolean NOT NULL DEFAULT false,   -- it is carried out by runs of its own
+  for_each      jsonb,                            -- {"source": an input, "name", "concurrency"}: one run for each element
+  child_phase   smallint,                         -- of these runs; null: they are of another definition
   PRIMARY KEY (def_id, phase, ord)
 );
 
@@ -125,12 +129,13 @@ CREATE TABLE provision_manager.def_edge (
 -- A node with the policy in force: the definition's word, else the agent's, else the default.
 CREATE VIEW provision_manager.node AS
 SELECT n.def_id, n.phase, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition,
-       coalesce(d.timeout_seconds, p.timeout_seconds, 30) AS timeout_seconds,
+       n.calls, CASE WHEN n.calls THEN 15 ELSE coalesce(d.timeout_seconds, p.timeout_seconds, 30) END AS timeout_seconds,
        coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
        coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds,
        p.type IS NOT NULL AS has_agent,
-       d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL OR g.paused IS TRUE OR g.probe_at IS NOT NULL AS gated
+       NOT n.calls AND (d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL
+                        OR g.paused IS TRUE OR g.probe_at IS NOT NULL) AS gated
   FROM provision_manager.def_node n
   LEFT JOIN provision_manager.activity_definition d ON d.type = n.type
   LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type
@@ -159,7 +164,11 @@ CREATE TABLE provision_manager.orchestration (
   error_detail   text NOT NULL DEFAULT '',
   resend_at      timestamptz,                     -- when its compensation is asked for, first or again; null: it is not
   state_at       timestamptz NOT NULL,
-  created_at     timestamptz NOT NULL
+  created_at     timestamptz NOT NULL,
+  parent         text COLLATE "C",                -- the run for one of whose activities it was started; null: for none
+  parent_phase   smallint,
+  parent_ord     smallint,
+  element        integer                          -- the place in the list of elements; null: there is none
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX orchestration_correlation ON provision_manager.orchestration USING hash (correlation_id);
@@ -170,6 +179,7 @@ CREATE INDEX orchestration_state ON provision_manager.orchestration (state_numbe
 CREATE INDEX orchestration_type ON provision_manager.orchestration (type, def_id); -- with whose help definitions are forgotten
 CREATE INDEX orchestration_created ON provision_manager.orchestration USING brin (created_at)
   WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX orchestration_parent ON provision_manager.orchestration (parent, parent_phase, parent_ord) WHERE parent IS NOT NULL;
 CREATE INDEX orchestration_resend ON provision_manager.orchestration (resend_at) WHERE resend_at IS NOT NULL;
 CREATE INDEX orchestration_ended ON provision_manager.orchestration (state_at) WHERE state_number <> 1; -- to be archived
 
@@ -216,6 +226,14 @@ CREATE TABLE provision_manager.activity_output (
   deleted jsonb,
   outputs jsonb,
   PRIMARY KEY (orch_id, phase, ord)
+);
+
+-- The elements that an activity is carried out for, as they were when that began.
+CREATE TABLE provision_manager.fan_out (
+  orch_id  text COLLATE "C" NOT NULL,
+  ord      smallint NOT NULL,
+  elements jsonb NOT NULL,
+  PRIMARY KEY (orch_id, ord)
 );
 
 -- How each dispatch ended; only ever added to, and dropped by the day.
@@ -380,7 +398,7 @@ RETURN CASE WHEN id LIKE '%.compensate' THEN left(id, -11) END;
 -- Whether activities of a run are sent: those of what it does, or those that undo it.
 CREATE FUNCTION provision_manager.goes_on(state text, phase smallint) RETURNS boolean
 LANGUAGE sql IMMUTABLE
-RETURN state = CASE phase WHEN 0 THEN 'RUNNING' ELSE 'COMPENSATING' END;
+RETURN state = CASE phase WHEN 1 THEN 'COMPENSATING' ELSE 'RUNNING' END;
 
 -- Locks these runs, and those that they compensate. Always in the order of ids, so that no two batches wait for each other.
 CREATE FUNCTION provision_manager.lock_runs(ids text[]) RETURNS void
@@ -424,6 +442,16 @@ BEGIN
 END
 $$;
 
+-- What an activity gets of the processing data ``data``; what undoes another one gets what that one has recorded, too.
+CREATE FUNCTION provision_manager.values_for(run text, phase smallint, place smallint, inputs jsonb, data jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN CASE WHEN inputs IS NULL THEN data ELSE provision_manager.mapped_inputs(inputs, run, data) END
+         || CASE phase WHEN 1 THEN provision_manager.recorded(run, place) ELSE '{}' END;
+END
+$$;
+
 -- Whether an activity's condition holds for the processing data as they are.
 CREATE FUNCTION provision_manager.condition_holds(condition jsonb, run text) RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -445,10 +473,13 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH sent AS (
-    SELECT CASE WHEN n.input_schema IS NULL THEN 'event.cfm.activity.' || n.type ELSE 'event.cfm.inputs' END AS subject,
+    SELECT CASE WHEN n.calls THEN 'event.cfm.calls'
+                WHEN n.input_schema IS NULL THEN 'event.cfm.activity.' || n.type
+                ELSE 'event.cfm.inputs' END AS subject,
            jsonb_agg(provision_manager.cloud_event(
-             concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches), 'cfm.activity.dispatch', a.orch_id,
-             CASE WHEN n.input_schema IS NULL THEN e.data
+             concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches),
+             CASE WHEN n.calls THEN 'cfm.activity.call' ELSE 'cfm.activity.dispatch' END, a.orch_id,
+             CASE WHEN n.calls OR n.input_schema IS NULL THEN e.data
                   ELSE e.data || jsonb_build_object('inputSchema', n.input_schema) END)) AS events
       FROM unnest(keys) k
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
@@ -456,19 +487,18 @@ BEGIN
       JOIN provision_manager.orchestration_data d ON d.orch_id = a.orch_id
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
       CROSS JOIN LATERAL (
-        SELECT CASE WHEN n.inputs IS NULL THEN coalesce(d.values, d.input)
-                    ELSE provision_manager.mapped_inputs(n.inputs, a.orch_id, coalesce(d.values, d.input))
-               END
-               -- What undoes an activity gets what that one has recorded, too.
-               || CASE a.phase WHEN 0 THEN '{}' ELSE provision_manager.recorded(a.orch_id, a.ord) END AS values) v
+        SELECT CASE WHEN n.calls THEN '{}'
+                    ELSE provision_manager.values_for(a.orch_id, a.phase, a.ord, n.inputs, coalesce(d.values, d.input))
+               END AS values) v
       CROSS JOIN LATERAL (
-        SELECT jsonb_build_object(
+        SELECT CASE WHEN n.calls THEN jsonb_build_object('orchestrationId', a.orch_id, 'phase', a.phase, 'ord', a.ord)
+               ELSE jsonb_build_object(
                  'orchestrationId', a.orch_id, 'phase', a.phase, 'ord', a.ord, 'token', a.token,
                  'activityId', n.activity_id, 'activityType', n.type,
-                 'discriminator', CASE a.phase WHEN 0 THEN o.type ELSE 'cfm.orchestration.vpa.dispose' END,
+                 'discriminator', CASE a.phase % 2 WHEN 0 THEN o.type ELSE 'cfm.orchestration.vpa.dispose' END,
                  'correlationId', o.correlation_id, 'attempt', a.failures + 1,
                  'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
-                 'values', v.values, 'outputs', d.outputs) AS data
+                 'values', v.values, 'outputs', d.outputs) END AS data
         OFFSET 0) e -- made once
      GROUP BY 1)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
@@ -505,12 +535,12 @@ BEGIN
         SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
           FROM provision_manager.orchestration o
           JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
-         WHERE o.id = x.id
+         WHERE o.id = x.id AND o.parent IS NULL
          UNION ALL
         SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
           FROM provision_manager.archived_orchestration o
           JOIN provision_manager.archived_orchestration_data d ON d.orch_id = o.id
-         WHERE archived AND o.id = x.id) o
+         WHERE archived AND o.id = x.id AND o.parent IS NULL) o
       CROSS JOIN LATERAL (
         SELECT CASE WHEN x.undone THEN o.id || '.compensate' ELSE o.id END AS manifest_id,
                CASE WHEN x.undone THEN 'cfm.orchestration.vpa.dispose' ELSE o.type END AS type,
@@ -520,6 +550,62 @@ BEGIN
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT 'event.cfm-orchestration-response', events, clock_timestamp() + lease FROM ended WHERE events IS NOT NULL
   RETURNING written.id, written.subject, written.events;
+  RETURN QUERY SELECT * FROM provision_manager.announce_to_parents(ids || undone, lease);
+END
+$$;
+
+-- Has somebody look after activities that are carried out by runs of their own; one outbox row.
+CREATE FUNCTION provision_manager.announce_keys(keys provision_manager.activity_key[], lease interval)
+RETURNS SETOF provision_manager.written
+LANGUAGE sql
+AS $$
+  INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
+  SELECT 'event.cfm.calls',
+         jsonb_agg(provision_manager.cloud_event(
+           gen_random_uuid()::text, 'cfm.activity.call', k.orch_id,
+           jsonb_build_object('orchestrationId', k.orch_id, 'phase', k.phase, 'ord', k.ord))),
+         clock_timestamp() + lease
+    FROM unnest(keys) k
+  HAVING count(*) > 0
+  RETURNING written.id, written.subject, written.events;
+$$;
+
+-- Tells those for whose activities ended runs were started, or runs that these have undone.
+CREATE FUNCTION provision_manager.announce_to_parents(ids text[], lease interval) RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  keys provision_manager.activity_key[];
+BEGIN
+  SELECT array_agg(DISTINCT (o.parent, o.parent_phase, o.parent_ord)::provision_manager.activity_key)
+    INTO keys
+    FROM provision_manager.orchestration o
+   WHERE o.id = ANY (ids || ARRAY(SELECT provision_manager.compensated_by(i.id) FROM unnest(ids) i (id)))
+     AND o.parent IS NOT NULL;
+  IF keys IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_keys(keys, lease);
+  END IF;
+END
+$$;
+
+-- Has the runs ended that were started for activities of runs that have failed.
+CREATE FUNCTION provision_manager.announce_calls(ids text[], lease interval) RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  keys provision_manager.activity_key[];
+BEGIN
+  SELECT array_agg((a.orch_id, a.phase, a.ord)::provision_manager.activity_key)
+    INTO keys
+    FROM provision_manager.orchestration o
+    JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.state IN ('DISPATCHED', 'WAITING')
+    JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0 AND n.calls
+   WHERE o.id = ANY (ids);
+  IF keys IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_keys(keys, lease);
+  END IF;
 END
 $$;
 
@@ -568,10 +654,10 @@ $$;
 
 -- How a run can be undone: 'manifest' if the template that it came from, or that its type is started with now, has a dispose
 -- definition; 'activities' if its activities say what undoes each; null if it cannot.
-CREATE FUNCTION provision_manager.way_to_undo(run_type text, run_def_id bigint) RETURNS text
+CREATE FUNCTION provision_manager.way_to_undo(run_type text, run_def_id bigint, run_phase smallint) RETURNS text
 LANGUAGE sql STABLE
 RETURN CASE
-  WHEN run_type = 'cfm.orchestration.vpa.dispose' THEN NULL
+  WHEN run_type = 'cfm.orchestration.vpa.dispose' OR run_phase > 1 THEN NULL
   WHEN EXISTS (
     SELECT FROM provision_manager.definition x
      WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
@@ -602,7 +688,12 @@ AS $$
 BEGIN
   UPDATE provision_manager.activity a
      SET state = 'CANCELLED', due_at = NULL
-   WHERE a.orch_id = ANY (ids) AND a.state IN ('BLOCKED', 'READY', 'BACKOFF', 'WAITING');
+   WHERE a.orch_id = ANY (ids) AND a.state IN ('BLOCKED', 'READY', 'BACKOFF', 'WAITING')
+     -- What is carried out by runs of its own ends when those have ended.
+     AND NOT (a.state = 'WAITING' AND EXISTS (
+           SELECT FROM provision_manager.orchestration o
+             JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
+            WHERE o.id = a.orch_id AND n.calls));
   DELETE FROM provision_manager.admission s WHERE s.orch_id = ANY (ids) AND NOT s.in_flight;
 
   RETURN QUERY
@@ -613,13 +704,13 @@ BEGIN
       JOIN provision_manager.orchestration o ON o.id = f.id
       JOIN provision_manager.definition d ON d.id = o.def_id
       CROSS JOIN LATERAL (
-        SELECT o.phase = 0 AND provision_manager.way_to_undo(o.type, o.def_id) IS NOT NULL
+        SELECT o.phase = 0 AND provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL
                  AND NOT provision_manager.changes_live(o.type, (
                    SELECT i.input FROM provision_manager.orchestration_data i WHERE i.orch_id = o.id)) AS compensable) way
       CROSS JOIN LATERAL (
         SELECT count(*)::integer AS n
           FROM provision_manager.activity a
-         WHERE a.orch_id = f.id AND a.phase = o.phase AND a.state = 'DISPATCHED') out_there
+         WHERE a.orch_id = f.id AND a.phase = o.phase AND a.state IN ('DISPATCHED', 'WAITING')) out_there
   )
   UPDATE provision_manager.orchestration o
      SET state = CASE WHEN o.phase = 1 THEN 'COMPENSATION_FAILED'
@@ -627,7 +718,7 @@ BEGIN
                       WHEN final = 'CANCELLED' AND f.n > 0 THEN 'CANCELLING'
                       ELSE final END,
          state_at = instant, version = o.version + 1, remaining = f.n, paused = false,
-         error_detail = CASE o.phase WHEN 0 THEN f.reason ELSE format('%s; not undone: %s', o.error_detail, f.reason) END,
+         error_detail = CASE o.phase WHEN 1 THEN format('%s; not undone: %s', o.error_detail, f.reason) ELSE f.reason END,
          resend_at = CASE WHEN f.undone AND f.n = 0 THEN instant + interval '1 min' ELSE instant + f.later END
     FROM out_now f
    WHERE o.id = f.id
@@ -687,7 +778,7 @@ BEGIN
   SELECT array_agg(o.id) FILTER (WHERE NOT own.ones), array_agg(o.id) FILTER (WHERE own.ones)
     INTO by_manifest, by_activities
     FROM provision_manager.orchestration o
-    CROSS JOIN LATERAL (SELECT provision_manager.way_to_undo(o.type, o.def_id) IS NOT DISTINCT FROM 'activities' AS ones) own
+    CROSS JOIN LATERAL (SELECT provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT DISTINCT FROM 'activities' AS ones) own
    WHERE o.id = ANY (ids);
   IF by_manifest IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.announce_compensations(by_manifest, lease);
@@ -806,6 +897,7 @@ DECLARE
   ended   text[];
   undoing text[];
   undone  text[];
+  stopped text[];
 BEGIN
   -- The processing data first, so that what is dispatched below carries it. The last word on each key counts.
   IF EXISTS (SELECT FROM unnest(moves) m
@@ -933,10 +1025,10 @@ BEGIN
            version = o.version + 1
       FROM ends e
      WHERE o.id = e.orch_id
-    RETURNING o.id, o.state, o.phase, o.remaining, e.open)
-  SELECT array_agg(id) FILTER (WHERE open AND phase = 0), array_agg(id) FILTER (WHERE open AND phase = 1),
-         array_agg(id) FILTER (WHERE state = 'COMPENSATING')
-    INTO ended, undone, undoing
+    RETURNING o.id, o.state, o.phase, o.remaining, o.parent, e.open)
+  SELECT array_agg(id) FILTER (WHERE open AND phase <> 1), array_agg(id) FILTER (WHERE open AND phase = 1),
+         array_agg(id) FILTER (WHERE state = 'COMPENSATING'), array_agg(id) FILTER (WHERE NOT open AND parent IS NOT NULL)
+    INTO ended, undone, undoing, stopped
     FROM counted
    WHERE remaining = 0;
 
@@ -948,10 +1040,11 @@ BEGIN
            WHERE m.running AND m.state = 'FAILED'
            ORDER BY m.orch_id, m.pos, m.ord) f;
   IF failing IS NOT NULL THEN
-    SELECT ended || array_agg(f.orch_id) FILTER (WHERE f.phase = 0), undone || array_agg(f.orch_id) FILTER (WHERE f.phase = 1),
+    SELECT ended || array_agg(f.orch_id) FILTER (WHERE f.phase <> 1), undone || array_agg(f.orch_id) FILTER (WHERE f.phase = 1),
            undoing || array_agg(f.orch_id) FILTER (WHERE f.undo)
       INTO ended, undone, undoing
       FROM provision_manager.fail_runs(failing, reasons, 'ERRORED', NULL, instant) f;
+    RETURN QUERY SELECT * FROM provision_manager.announce_calls(failing, lease);
   END IF;
 
   IF sent IS NOT NULL OR kids IS NOT NULL THEN
@@ -963,6 +1056,9 @@ BEGIN
   END IF;
   IF undoing IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.undo_runs(undoing, instant, lease);
+  END IF;
+  IF stopped IS NOT NULL THEN
+    RETURN QUERY SELECT * FROM provision_manager.announce_to_parents(stopped, lease);
   END IF;
   IF crossed IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
@@ -993,7 +1089,8 @@ $$;
 
 -- Starts a run for each manifest [{"id", "correlationId", "type", "templateRef", "tenantId", "payload"}], no id twice, with the
 -- newest active definition of its type, in the template if one is named; what undoes a run, with that run's own template if it
--- has one. A known id starts nothing; if ``answers``, its response is given again where it has ended, and an unknown type is
+-- has one; a run for an activity ("parent", "parentPhase", "parentOrd", "element") perhaps with that of its parent ("defId",
+-- "phase"). A known id starts nothing; if ``answers``, its response is given again where it has ended, and an unknown type is
 -- answered with a failure.
 CREATE FUNCTION provision_manager.start_orchestrations(manifests jsonb, lease interval, answers boolean)
 RETURNS SETOF provision_manager.written
@@ -1019,20 +1116,25 @@ DECLARE
 BEGIN
   WITH begun AS (
     INSERT INTO provision_manager.orchestration
-      (id, def_id, type, correlation_id, tenant_id, remaining, state_at, created_at)
-    SELECT m.id, d.id, m.type, m."correlationId", m."tenantId", d.n_nodes, instant, instant
+      (id, def_id, type, correlation_id, tenant_id, remaining, state_at, created_at, phase,
+       parent, parent_phase, parent_ord, element)
+    SELECT m.id, d.id, m.type, m."correlationId", m."tenantId", d.n_nodes, instant, instant, coalesce(m.phase, 0),
+           m.parent, m."parentPhase", m."parentOrd", m.element
       FROM jsonb_to_recordset(manifests)
-        AS m (id text, "correlationId" text, type text, "templateRef" text, "tenantId" text)
+        AS m (id text, "correlationId" text, type text, "templateRef" text, "tenantId" text, parent text,
+              "parentPhase" smallint, "parentOrd" smallint, element integer, "defId" bigint, phase smallint)
       LEFT JOIN provision_manager.run undone ON undone.id = provision_manager.compensated_by(m.id)
       LEFT JOIN provision_manager.definition own ON own.id = undone.def_id
      CROSS JOIN LATERAL (
-       SELECT x.id, x.n_nodes
+       SELECT m."defId" AS id, 1 AS n_nodes WHERE m."defId" IS NOT NULL
+        UNION ALL
+       (SELECT x.id, x.n_nodes
          FROM provision_manager.definition x
-        WHERE x.type = m.type AND x.is_current
+        WHERE m."defId" IS NULL AND x.type = m.type AND x.is_current
           AND (x.template_ref = own.template_ref
                OR x.is_active AND x.template_ref = coalesce(nullif(m."templateRef", ''), x.template_ref))
         ORDER BY (x.template_ref = own.template_ref) IS TRUE DESC, x.posted DESC
-        LIMIT 1) d
+        LIMIT 1)) d
      -- What is moved to the archive and back is in one of the two for this statement.
      WHERE NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.id = m.id)
      ORDER BY m.id COLLATE "C"
@@ -1269,6 +1371,7 @@ DECLARE
   ids     text[];
   parents text[];
   held    text[];
+  called  provision_manager.activity_key[];
   moves   provision_manager.move[];
   late    text[];
 BEGIN
@@ -1294,6 +1397,20 @@ BEGIN
          WHERE provision_manager.compensated_by(i.id) = ANY (held)
             OR NOT EXISTS (SELECT FROM provision_manager.orchestration o
                             WHERE o.id = provision_manager.compensated_by(i.id)));
+    END IF;
+
+    -- What is carried out by runs of its own has no time to be over; somebody looks after it again.
+    WITH called AS (
+      UPDATE provision_manager.activity a
+         SET due_at = instant + interval '1 min'
+        FROM unnest(ids) i (id)
+        JOIN provision_manager.orchestration o ON o.id = i.id
+        JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = o.phase AND n.calls
+       WHERE a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord AND a.due_at <= instant
+      RETURNING a.orch_id, a.phase, a.ord)
+    SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) INTO called FROM called;
+    IF called IS NOT NULL THEN
+      RETURN QUERY SELECT * FROM provision_manager.announce_keys(called, lease);
     END IF;
 
     WITH decided AS (
@@ -1370,6 +1487,7 @@ BEGIN
   SELECT array_agg(f.orch_id) FILTER (WHERE f.undo)
     INTO undone
     FROM provision_manager.fail_runs(ARRAY[run], ARRAY[reason], 'CANCELLED', undoes, instant) f;
+  RETURN QUERY SELECT * FROM provision_manager.announce_calls(ARRAY[run], lease);
   PERFORM provision_manager.settle_compensated(ARRAY[run]);
   RETURN QUERY SELECT * FROM provision_manager.announce_endings(ARRAY[run], NULL, lease);
   IF undone IS NOT NULL THEN
@@ -1414,9 +1532,9 @@ BEGIN
 
   WITH counted AS (
     UPDATE provision_manager.orchestration o
-       SET state = CASE WHEN l.n > 0 THEN CASE o.phase WHEN 0 THEN 'RUNNING' ELSE 'COMPENSATING' END
-                        ELSE CASE o.phase WHEN 0 THEN 'COMPLETED' ELSE 'COMPENSATED' END END,
-           error_detail = CASE o.phase WHEN 0 THEN '' ELSE split_part(o.error_detail, '; not undone: ', 1) END,
+       SET state = CASE WHEN l.n > 0 THEN CASE o.phase WHEN 1 THEN 'COMPENSATING' ELSE 'RUNNING' END
+                        ELSE CASE o.phase WHEN 1 THEN 'COMPENSATED' ELSE 'COMPLETED' END END,
+           error_detail = CASE o.phase WHEN 1 THEN split_part(o.error_detail, '; not undone: ', 1) ELSE '' END,
            remaining = l.n, retries = o.retries + 1, paused = false, resend_at = NULL, state_at = instant,
            version = o.version + 1
       FROM (SELECT count(*)::integer AS n
@@ -1523,15 +1641,10 @@ AS $$
 DECLARE
   ids text[];
 BEGIN
-  LOOP
-    PERFORM provision_manager.restore_runs(ARRAY(
-      SELECT a.id FROM provision_manager.archived_orchestration a WHERE a.correlation_id = correlation));
-    SELECT array_agg(o.id), array_agg(o.id) FILTER (WHERE o.remaining > 0 OR o.resend_at IS NOT NULL)
-      INTO ids, going
-      FROM (SELECT o.* FROM provision_manager.orchestration o WHERE o.correlation_id = correlation ORDER BY o.id FOR UPDATE) o;
-    -- One may just have been archived.
-    EXIT WHEN NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.correlation_id = correlation AND r.id = ANY (ids) IS NOT TRUE);
-  END LOOP;
+  PERFORM provision_manager.hold_runs(ARRAY(SELECT r.id FROM provision_manager.run r WHERE r.correlation_id = correlation));
+  SELECT array_agg(o.id), array_agg(o.id) FILTER (WHERE o.remaining > 0 OR o.resend_at IS NOT NULL)
+    INTO ids, going
+    FROM (SELECT o.* FROM provision_manager.orchestration o WHERE o.correlation_id = correlation ORDER BY o.id FOR UPDATE) o;
   erased := 0;
   IF ids IS NULL OR going IS NOT NULL THEN
     going := going[1:10];
@@ -1539,6 +1652,7 @@ BEGIN
   END IF;
   UPDATE provision_manager.orchestration_data d SET input = '{}', values = NULL, outputs = '{}' WHERE d.orch_id = ANY (ids);
   DELETE FROM provision_manager.activity_output a WHERE a.orch_id = ANY (ids);
+  DELETE FROM provision_manager.fan_out f WHERE f.orch_id = ANY (ids);
   UPDATE provision_manager.history h SET reason = '' WHERE h.orch_id = ANY (ids) AND h.reason <> '';
   UPDATE provision_manager.orchestration o
      SET is_erased = true, error_detail = '', version = o.version + 1

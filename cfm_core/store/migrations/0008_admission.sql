@@ -178,7 +178,7 @@ BEGIN
     SELECT n.type, sum(m.failed)::integer AS failures, bool_or(m.kind = 'complete') AS good
       FROM unnest(moves) m
       JOIN provision_manager.def_node n ON n.def_id = m.def_id AND n.phase = m.phase AND n.ord = m.ord + 0
-     WHERE m.kind IN ('complete', 'retry')
+     WHERE m.kind IN ('complete', 'retry') AND NOT n.calls
      GROUP BY n.type)
   SELECT array_agg(t.type) FILTER (WHERE t.good), array_agg(t.type ORDER BY t.type) FILTER (WHERE NOT t.good),
          array_agg(t.failures ORDER BY t.type) FILTER (WHERE NOT t.good)

@@ -10,6 +10,8 @@ CREATE INDEX archived_orchestration_correlation ON provision_manager.archived_or
 CREATE INDEX archived_orchestration_state ON provision_manager.archived_orchestration (state_number, id) WHERE state_number <> 2;
 CREATE INDEX archived_orchestration_type ON provision_manager.archived_orchestration (type, def_id);
 CREATE INDEX archived_orchestration_created ON provision_manager.archived_orchestration (created_at);
+CREATE INDEX archived_orchestration_parent ON provision_manager.archived_orchestration (parent, parent_phase, parent_ord)
+  WHERE parent IS NOT NULL;
 CREATE INDEX archived_orchestration_ended ON provision_manager.archived_orchestration (state_at);
 
 CREATE TABLE provision_manager.archived_orchestration_data (
@@ -25,6 +27,11 @@ CREATE TABLE provision_manager.archived_activity (
 CREATE TABLE provision_manager.archived_activity_output (
   LIKE provision_manager.activity_output,
   PRIMARY KEY (orch_id, phase, ord)
+);
+
+CREATE TABLE provision_manager.archived_fan_out (
+  LIKE provision_manager.fan_out,
+  PRIMARY KEY (orch_id, ord)
 );
 
 -- What can be asked about: a run is in the one or in the other place whenever one looks.
@@ -52,33 +59,53 @@ LANGUAGE sql STABLE
 RETURN o.state IN ('COMPLETED', 'ERRORED', 'CANCELLED', 'COMPENSATED', 'COMPENSATION_FAILED')
    AND o.remaining = 0 AND o.resend_at IS NULL;
 
--- A run, what it undoes, and what undoes it: where one is, the others are.
-CREATE FUNCTION provision_manager.with_partners(ids text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE
-RETURN ARRAY(SELECT DISTINCT p.id COLLATE "C"
-               FROM unnest(ids) i (id), unnest(ARRAY[i.id, i.id || '.compensate', provision_manager.compensated_by(i.id)]) p (id)
-              WHERE p.id IS NOT NULL);
-
--- Moves rows with these keys from one table to another, with whatever columns they have.
-CREATE FUNCTION provision_manager.move_rows(source text, target text, key text, keys text[]) RETURNS void
-LANGUAGE plpgsql
+-- These runs, and all that have to do with them: what was started for their activities and what for, what they undo and what
+-- undoes them. They are archived, brought back and forgotten together.
+CREATE FUNCTION provision_manager.family(ids text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE
 AS $$
-DECLARE
-  columns text;
 BEGIN
-  SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
-    INTO columns
-    FROM pg_attribute a
-   WHERE a.attrelid = ('provision_manager.' || source)::regclass
-     AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
-  EXECUTE format('WITH gone AS (DELETE FROM provision_manager.%I WHERE %I = ANY ($1) RETURNING %s)
-                  INSERT INTO provision_manager.%I (%s) SELECT %s FROM gone ORDER BY %I',
-                 source, key, columns, target, columns, columns, key) USING keys;
+  RETURN ARRAY(
+    WITH RECURSIVE kin AS (
+      SELECT r.id, r.parent FROM provision_manager.run r WHERE r.id = ANY (ids)
+       UNION
+      SELECT n.id, n.parent
+        FROM kin
+        CROSS JOIN LATERAL (
+          SELECT r.id, r.parent FROM provision_manager.run r WHERE r.parent = kin.id
+           UNION ALL
+          SELECT r.id, r.parent
+            FROM provision_manager.run r
+           WHERE r.id = ANY (ARRAY[kin.parent, kin.id || '.compensate', provision_manager.compensated_by(kin.id)])) n)
+    SELECT kin.id FROM kin);
 END
 $$;
 
--- Archives up to about ``most`` runs that ended longer ago than ``after``, each with what it has undone or what has undone it.
--- Gives how many. What somebody else holds is left to the next time: this waits for nobody, and two at once share the work.
+-- Moves all that is stored of these runs from the tables of the engine to the archive, or back, with whatever columns they have.
+CREATE FUNCTION provision_manager.move_runs(ids text[], from_prefix text, to_prefix text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name    text;
+  key     text;
+  columns text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['orchestration', 'orchestration_data', 'activity', 'activity_output', 'fan_out'] LOOP
+    key := CASE name WHEN 'orchestration' THEN 'id' ELSE 'orch_id' END;
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+      INTO columns
+      FROM pg_attribute a
+     WHERE a.attrelid = ('provision_manager.' || name)::regclass
+       AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';
+    EXECUTE format('WITH gone AS (DELETE FROM provision_manager.%I WHERE %I = ANY ($1) RETURNING %s)
+                    INSERT INTO provision_manager.%I (%s) SELECT %s FROM gone ORDER BY %I',
+                   from_prefix || name, key, columns, to_prefix || name, columns, columns, key) USING ids;
+  END LOOP;
+END
+$$;
+
+-- Archives families of which the last one ended longer ago than ``after``, until these are ``most`` runs or a few more. Gives how
+-- many. What somebody else holds is left to the next time: this waits for nobody, and two at once share the work.
 CREATE FUNCTION provision_manager.archive_runs(after interval, most integer) RETURNS integer
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
@@ -89,106 +116,107 @@ SET enable_mergejoin = off
 AS $$
 DECLARE
   before timestamptz := now() - after;
-  found  text[];
+  kin    text[];
+  held   text[];
+  found  text[] := '{}';
 BEGIN
-  WITH ended AS (
-    SELECT o.id
+  FOR kin IN
+    SELECT f.kin
       FROM provision_manager.orchestration o
+      CROSS JOIN LATERAL (SELECT provision_manager.family(ARRAY[o.id]) AS kin OFFSET 0) f
      WHERE o.state_number <> 1 AND o.state_at < before AND provision_manager.is_over(o)
+       -- Of each family one is looked at, the first ancestor.
+       AND o.parent IS NULL
+       AND NOT EXISTS (SELECT FROM provision_manager.orchestration u WHERE u.id = provision_manager.compensated_by(o.id))
        AND NOT EXISTS (
-         SELECT FROM provision_manager.orchestration p
-          WHERE p.id IN (o.id || '.compensate', provision_manager.compensated_by(o.id))
-            AND NOT (p.state_at < before AND provision_manager.is_over(p)))
+         SELECT FROM provision_manager.orchestration k
+          WHERE k.id = ANY (f.kin) AND NOT (k.state_at < before AND provision_manager.is_over(k)))
      ORDER BY o.state_at
      LIMIT most
-       FOR UPDATE OF o SKIP LOCKED)
-  SELECT array_agg(id) INTO found FROM ended;
-  IF found IS NULL THEN
-    RETURN 0;
-  END IF;
-  WITH partners AS (
-    SELECT o.id
-      FROM provision_manager.orchestration o
-     WHERE o.id = ANY (provision_manager.with_partners(found)) AND o.id <> ALL (found)
-       AND o.state_at < before AND provision_manager.is_over(o)
-       FOR UPDATE SKIP LOCKED)
-  SELECT found || array_agg(id) INTO found FROM partners;
-  found := ARRAY(
-    SELECT f.id
-      FROM unnest(found) f (id)
-     WHERE NOT EXISTS (SELECT FROM provision_manager.orchestration o
-                        WHERE o.id = ANY (provision_manager.with_partners(ARRAY[f.id])) AND o.id <> ALL (found)));
-
-  PERFORM provision_manager.move_rows('orchestration', 'archived_orchestration', 'id', found);
-  PERFORM provision_manager.move_rows('orchestration_data', 'archived_orchestration_data', 'orch_id', found);
-  PERFORM provision_manager.move_rows('activity', 'archived_activity', 'orch_id', found);
-  PERFORM provision_manager.move_rows('activity_output', 'archived_activity_output', 'orch_id', found);
+  LOOP
+    held := ARRAY(
+      SELECT k.id
+        FROM provision_manager.orchestration k
+       WHERE k.id = ANY (kin) AND k.state_at < before AND provision_manager.is_over(k)
+         FOR UPDATE SKIP LOCKED);
+    IF provision_manager.family(held) <@ held THEN
+      found := found || held;
+    END IF;
+    EXIT WHEN cardinality(found) >= most;
+  END LOOP;
+  PERFORM provision_manager.move_runs(found, '', 'archived_');
   RETURN cardinality(found);
 END
 $$;
 
--- Brings those of these runs back that are archived, with their partners. The caller holds no run yet: archived rows are always
--- locked before the others. Nobody else can change what was brought back before the commit.
-CREATE FUNCTION provision_manager.restore_runs(ids text[]) RETURNS void
+-- Locks these runs, what they undo, and what undoes them, and brings those back before that are archived. Archived rows are
+-- always locked before others, and each in the order of their ids. The caller holds no run yet.
+CREATE FUNCTION provision_manager.hold_runs(ids text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  found text[];
+  wanted text[] := ARRAY(
+    SELECT DISTINCT w.id
+      FROM unnest(ids) i (id), unnest(ARRAY[i.id, i.id || '.compensate', provision_manager.compensated_by(i.id)]) w (id)
+     WHERE w.id IS NOT NULL);
+  found  text[];
+  held   text[];
 BEGIN
-  SELECT array_agg(a.id)
-    INTO found
-    FROM (SELECT a.id
+  LOOP
+    BEGIN
+      IF EXISTS (SELECT FROM provision_manager.archived_orchestration a WHERE a.id = ANY (wanted)) THEN
+        found := ARRAY(
+          SELECT a.id
             FROM provision_manager.archived_orchestration a
-           WHERE a.id = ANY (provision_manager.with_partners(ids))
+           WHERE a.id = ANY (provision_manager.family(wanted))
            ORDER BY a.id
-             FOR UPDATE) a;
-  IF found IS NOT NULL THEN
-    PERFORM provision_manager.move_rows('archived_orchestration', 'orchestration', 'id', found);
-    PERFORM provision_manager.move_rows('archived_orchestration_data', 'orchestration_data', 'orch_id', found);
-    PERFORM provision_manager.move_rows('archived_activity', 'activity', 'orch_id', found);
-    PERFORM provision_manager.move_rows('archived_activity_output', 'activity_output', 'orch_id', found);
-  END IF;
+             FOR UPDATE);
+        PERFORM provision_manager.move_runs(found, 'archived_', '');
+      END IF;
+      held := ARRAY(SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (wanted) ORDER BY o.id FOR UPDATE);
+      EXIT WHEN NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.id = ANY (wanted) AND r.id <> ALL (held));
+      -- One has just been archived, or brought back: again, without holding any.
+      RAISE SQLSTATE 'CFM01';
+    EXCEPTION WHEN SQLSTATE 'CFM01' THEN
+      NULL;
+    END;
+  END LOOP;
 END
 $$;
 
--- Brings a run back if it is archived, and locks it, what it undoes, and what undoes it. False: it has just been archived, and
--- the caller begins a new transaction, so that it holds nothing when it tries again.
-CREATE FUNCTION provision_manager.hold_run(run text) RETURNS boolean
-LANGUAGE plpgsql
-AS $$
-DECLARE
-  ids  text[] := provision_manager.with_partners(ARRAY[run]);
-  held text[];
-BEGIN
-  PERFORM provision_manager.restore_runs(ARRAY[run]);
-  held := ARRAY(SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (ids) ORDER BY o.id FOR UPDATE);
-  RETURN NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.id = ANY (ids) AND r.id <> ALL (held));
-END
-$$;
-
--- Forgets up to ``most`` archived runs that ended longer ago than ``kept``, but for those with a partner that did not. Gives how
--- many. It waits for nobody.
+-- Forgets archived families of which the last one ended longer ago than ``kept``, until these are ``most`` runs or a few more.
+-- Gives how many. It waits for nobody.
 CREATE FUNCTION provision_manager.forget_archived(kept interval, most integer) RETURNS integer
 LANGUAGE plpgsql
 AS $$
 DECLARE
   before timestamptz := now() - kept;
-  found  text[];
+  kin    text[];
+  held   text[];
+  found  text[] := '{}';
 BEGIN
-  WITH old AS (
-    SELECT a.id
+  FOR kin IN
+    SELECT f.kin
       FROM provision_manager.archived_orchestration a
-     WHERE a.state_at < before
-       AND NOT EXISTS (SELECT FROM provision_manager.run p
-                        WHERE p.id IN (a.id || '.compensate', provision_manager.compensated_by(a.id)) AND p.state_at >= before)
+      CROSS JOIN LATERAL (SELECT provision_manager.family(ARRAY[a.id]) AS kin OFFSET 0) f
+     WHERE a.state_at < before AND a.parent IS NULL
+       AND NOT EXISTS (SELECT FROM provision_manager.run u WHERE u.id = provision_manager.compensated_by(a.id))
+       AND NOT EXISTS (SELECT FROM provision_manager.run k WHERE k.id = ANY (f.kin) AND k.state_at >= before)
      ORDER BY a.state_at
      LIMIT most
-       FOR UPDATE OF a SKIP LOCKED)
-  SELECT array_agg(id) INTO found FROM old;
+  LOOP
+    held := ARRAY(
+      SELECT k.id FROM provision_manager.archived_orchestration k WHERE k.id = ANY (kin) FOR UPDATE SKIP LOCKED);
+    IF kin <@ held THEN
+      found := found || held;
+    END IF;
+    EXIT WHEN cardinality(found) >= most;
+  END LOOP;
+  DELETE FROM provision_manager.archived_fan_out WHERE orch_id = ANY (found);
   DELETE FROM provision_manager.archived_activity_output WHERE orch_id = ANY (found);
   DELETE FROM provision_manager.archived_activity WHERE orch_id = ANY (found);
   DELETE FROM provision_manager.archived_orchestration_data WHERE orch_id = ANY (found);
   DELETE FROM provision_manager.archived_orchestration WHERE id = ANY (found);
-  RETURN coalesce(cardinality(found), 0);
+  RETURN cardinality(found);
 END
 $$;

@@ -11,7 +11,7 @@ import pytest
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.errors import ConflictError
-from cfm_core.provisioning.definitions.model import Activity
+from cfm_core.provisioning.definitions.model import Activity, ForEach
 from cfm_core.provisioning.operations.model import Order, Resolution
 from cfm_core.provisioning.orchestrations.model import Ending
 from cfm_core.query import Page, parse
@@ -220,3 +220,23 @@ def test_a_definition_stays_as_long_as_an_archived_run_has_it(world: World, driv
     define(world, one=DIAMOND)
     world.definitions.forget(unused_for=timedelta(0))
     assert world.orchestrations.get("o") == before
+
+
+def test_a_run_goes_with_those_that_carry_out_its_activities(world: World, driver: Driver) -> None:
+    each = Activity("e", "t", for_each=ForEach("list"))
+    define(world, one=[each, Activity("z", "t", ("e",))])
+    driver.start(manifest("o", "one", list=["x", "y"]))
+    driver.complete("o.e.0", "e", values={"made": 1})
+    world.archive()
+    driver.complete("o.e.1", "e", values={"made": 2})
+    driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
+    before = [world.orchestrations.get(id_) for id_ in ("o", "o.e.0", "o.e.1")]
+    world.archive()
+    assert [world.orchestrations.get(id_) for id_ in ("o", "o.e.0", "o.e.1")] == before
+    assert before[0].graph[0].children == (2, 2)
+    assert listed(world, "parentId = 'o'") == ["o.e.0", "o.e.1"]
+    assert world.operations.retry("o", ORDER).state == "RUNNING"
+    world.archive()
+    driver.hear()
+    driver.complete("o", "z")
+    assert world.state("o") == "COMPLETED"

@@ -578,6 +578,50 @@ def test_what_somebody_outside_records_must_fit() -> None:
     assert call("POST", path, {"token": sent.token, "values": {"k": "v"}}).status == 200
 
 
+def test_conditions_lists_and_what_undoes_are_shown_as_they_were_posted() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    activities = [
+        {"id": "a", "type": "t", "condition": "size > 5", "compensation": "t"},
+        {"id": "e", "type": "t", "dependsOn": ["a"], "forEach": {"source": "list", "name": "item", "concurrency": 3}},
+        {"id": "s", "type": "orchestration:sub", "dependsOn": ["e"]},
+    ]
+    template = {
+        "id": "x",
+        "activities": {"one": activities, "sub": [{"id": "b", "type": "t"}]},
+        "compensation": "after:PT1H",
+    }
+    assert call("POST", "/orchestration-definitions", template).status == 201
+    shown = {one["activities"].popitem()[0]: one for one in call("GET", "/orchestration-definitions").json}
+    assert shown["one"]["compensation"] == "after:PT1H"
+    assert call("GET", "/orchestration-definitions/x").json[0]["activities"] == {"one": activities}
+    assert len(call("GET", "/orchestration-definitions?q=compensation STARTS_WITH 'after'").json) == 2
+    for wrong in ("sometimes", "after:", "after:PT0S", "after:P2Y", "after:soon"):
+        refused = call("POST", "/orchestration-definitions", template | {"compensation": wrong})
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/compensation")
+
+
+def test_orchestrations_for_an_activity_are_shown_with_it_and_found_by_it() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    each = {"id": "e", "type": "t", "forEach": {"source": "list"}, "compensation": "t"}
+    failing = {"id": "z", "type": "t", "dependsOn": ["e"]}
+    call("POST", "/orchestration-definitions", {"activities": {"x": [each, failing]}})
+    (asked,) = deliver("start_orchestrations", manifest(id="o", orchestrationType="x", payload={"list": [1, 2]})).outbox
+    assert asked.subject == subjects.CALLS
+    sent = all_dispatches(deliver("look_after_calls", *(event["data"] for event in asked.events)).outbox)
+    assert [one.orchestration_id for one in sent] == ["o.e.0", "o.e.1"]
+    shown = call("GET", "/orchestrations/o").json
+    assert shown["activities"][0]["orchestrations"] == {"started": 2, "ended": 0}
+    assert (shown["status"], shown["statusReason"]) == (
+        "waiting",
+        "e: of 2 orchestrations that carry it out 0 have ended",
+    )
+    children = call("POST", "/orchestrations/query", {"predicate": "parentId = 'o'"}).json
+    assert [one["id"] for one in children] == ["o.e.0", "o.e.1"]
+    child = call("GET", "/orchestrations/o.e.0").json
+    assert (child["parentId"], child["steps"][0]["activities"][0]["id"]) == ("o", "e")
+    assert child["processingData"]["element"] == 1
+
+
 def test_an_archived_orchestration_is_answered_as_before(emptied: Database) -> None:
     define()
     deliver("start_orchestrations", manifest())

@@ -26,7 +26,7 @@ from tests.contract.provisioning.world import DIAMOND, Driver, PostgresWorld, de
 from tests.integration.provisioning.test_concurrency import THREADS, at_once, wait_until_somebody_waits
 
 ORDER = Order(actor="ann", reason="because", request_id="r")
-TABLES = {"orchestration": "id", "orchestration_data": "orch_id", "activity": "orch_id", "activity_output": "orch_id"}
+TABLES = ("orchestration", "orchestration_data", "activity", "activity_output")
 WEEK = timedelta(days=7)
 
 
@@ -76,7 +76,7 @@ def test_a_run_is_archived_a_while_after_its_end_and_leaves_nothing_behind(
     assert archived(world.database) == ["old"]
     assert all(len(found) == 1 for found in rows(world.database).values())
     assert archive.tidy() == 0
-    world.database.rows("SELECT provision_manager.restore_runs(ARRAY['old'])")
+    world.database.rows("SELECT provision_manager.hold_runs(ARRAY['old'])")
     assert rows(world.database) == before, "every column of every table"
     assert not any(rows(world.database, "archived_").values())
 
@@ -160,9 +160,7 @@ def test_a_reader_sees_a_run_once_while_it_is_moved_to_and_fro(
                 case 0:
                     pool.rows("SELECT provision_manager.archive_runs('-1 s', 3)")
                 case 1:
-                    with pool.transaction() as tx:
-                        tx.rows("SELECT provision_manager.lock_runs(:ids)", ids=ids[:3])
-                        tx.rows("SELECT provision_manager.restore_runs(:ids)", ids=ids[:3])
+                    pool.rows("SELECT provision_manager.hold_runs(:ids)", ids=ids[:3])
                 case _:
                     assert [reader.get(id_) for id_ in ids] == before
                     page = reader.select(Everything(), Page())

@@ -36,8 +36,8 @@ def full(postgres: EmbeddedPostgres, template: str) -> Iterator[Database]:
             runs=RUNS,
         )
         database.rows(
-            "SELECT provision_manager.move_rows('orchestration', 'archived_orchestration', 'id', ARRAY("
-            "  SELECT id FROM provision_manager.orchestration ORDER BY created_at LIMIT :runs::integer / 2))",
+            "SELECT provision_manager.move_runs(ARRAY("
+            "  SELECT id FROM provision_manager.orchestration ORDER BY created_at LIMIT :runs::integer / 2), '', 'archived_')",
             runs=RUNS,
         )
         database.rows("ANALYZE provision_manager.orchestration")
