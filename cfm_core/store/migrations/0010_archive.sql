@@ -116,30 +116,27 @@ SET enable_mergejoin = off
 AS $$
 DECLARE
   before timestamptz := now() - after;
+  root   text;
   kin    text[];
   held   text[];
   found  text[] := '{}';
 BEGIN
-  FOR kin IN
-    SELECT f.kin
+  FOR root IN
+    SELECT o.id
       FROM provision_manager.orchestration o
-      CROSS JOIN LATERAL (SELECT provision_manager.family(ARRAY[o.id]) AS kin OFFSET 0) f
      WHERE o.state_number <> 1 AND o.state_at < before AND provision_manager.is_over(o)
        -- Of each family one is looked at, the first ancestor.
        AND o.parent IS NULL
-       AND NOT EXISTS (SELECT FROM provision_manager.orchestration u WHERE u.id = provision_manager.compensated_by(o.id))
-       AND NOT EXISTS (
-         SELECT FROM provision_manager.orchestration k
-          WHERE k.id = ANY (f.kin) AND NOT (k.state_at < before AND provision_manager.is_over(k)))
+       AND NOT EXISTS (SELECT FROM provision_manager.run u WHERE u.id = provision_manager.compensated_by(o.id))
      ORDER BY o.state_at
-     LIMIT most
   LOOP
+    kin := provision_manager.family(ARRAY[root]);
     held := ARRAY(
       SELECT k.id
         FROM provision_manager.orchestration k
        WHERE k.id = ANY (kin) AND k.state_at < before AND provision_manager.is_over(k)
          FOR UPDATE SKIP LOCKED);
-    IF provision_manager.family(held) <@ held THEN
+    IF NOT EXISTS (SELECT FROM provision_manager.orchestration k WHERE k.id = ANY (kin) AND k.id <> ALL (held)) THEN
       found := found || held;
     END IF;
     EXIT WHEN cardinality(found) >= most;
@@ -153,6 +150,11 @@ $$;
 -- always locked before others, and each in the order of their ids. The caller holds no run yet.
 CREATE FUNCTION provision_manager.hold_runs(ids text[]) RETURNS void
 LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $$
 DECLARE
   wanted text[] := ARRAY(
@@ -188,25 +190,32 @@ $$;
 -- Gives how many. It waits for nobody.
 CREATE FUNCTION provision_manager.forget_archived(kept interval, most integer) RETURNS integer
 LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan
+SET jit = off
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
 AS $$
 DECLARE
   before timestamptz := now() - kept;
+  root   text;
   kin    text[];
   held   text[];
   found  text[] := '{}';
 BEGIN
-  FOR kin IN
-    SELECT f.kin
+  FOR root IN
+    SELECT a.id
       FROM provision_manager.archived_orchestration a
-      CROSS JOIN LATERAL (SELECT provision_manager.family(ARRAY[a.id]) AS kin OFFSET 0) f
      WHERE a.state_at < before AND a.parent IS NULL
        AND NOT EXISTS (SELECT FROM provision_manager.run u WHERE u.id = provision_manager.compensated_by(a.id))
-       AND NOT EXISTS (SELECT FROM provision_manager.run k WHERE k.id = ANY (f.kin) AND k.state_at >= before)
      ORDER BY a.state_at
-     LIMIT most
   LOOP
+    kin := provision_manager.family(ARRAY[root]);
     held := ARRAY(
-      SELECT k.id FROM provision_manager.archived_orchestration k WHERE k.id = ANY (kin) FOR UPDATE SKIP LOCKED);
+      SELECT k.id
+        FROM provision_manager.archived_orchestration k
+       WHERE k.id = ANY (kin) AND k.state_at < before
+         FOR UPDATE SKIP LOCKED);
     IF kin <@ held THEN
       found := found || held;
     END IF;
