@@ -41,8 +41,12 @@ def rows(database: Database) -> int:
 
 def dispatch(name: str, activity_type: str) -> EventDict:
     data = {
-        "orchestrationId": "o-1", "phase": 0, "ord": 0, "token": f"t-{name}",
-        "activityId": "a", "activityType": activity_type,
+        "orchestrationId": "o-1",
+        "phase": 0,
+        "ord": 0,
+        "token": f"t-{name}",
+        "activityId": "a",
+        "activityType": activity_type,
     }
     return event(type=DISPATCH_EVENT, source="/engine", subject=subjects.activity(activity_type), data=data, id=name)
 

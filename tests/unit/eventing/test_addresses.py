@@ -25,8 +25,15 @@ API = "https://cfm/api/v1alpha1/"
 
 def dispatch(**changed: Any) -> EventDict:
     data = {
-        "orchestrationId": "o/1", "phase": 0, "ord": 3, "token": "t-1", "activityId": "a b",
-        "activityType": "dns", "discriminator": "x", "correlationId": "c", "attempt": 1,
+        "orchestrationId": "o/1",
+        "phase": 0,
+        "ord": 3,
+        "token": "t-1",
+        "activityId": "a b",
+        "activityType": "dns",
+        "discriminator": "x",
+        "correlationId": "c",
+        "attempt": 1,
     }
     return event(type="d", source="/engine", subject=subjects.activity("dns"), data=data | changed, id="d-1")
 
