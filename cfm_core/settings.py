@@ -60,6 +60,12 @@ class Settings:
     key those that have been given away are worth nothing any more."""
     history_days: int = 90
     """How long the history of orchestrations is kept, in days."""
+    archive_after_days: int = 7
+    """How long after its end an orchestration is archived, in days; at least one."""
+    archive_days: int = 0
+    """How long after its end an archived orchestration is forgotten, in days; 0: never."""
+    dead_letter_days: int = 90
+    """How long dead letters are kept, in days."""
     log_level: str = "info"
 
     @classmethod
@@ -77,8 +83,10 @@ class Settings:
                 continue
             try:
                 match name:
-                    case "database_pool_size" | "history_days":
+                    case "database_pool_size":
                         values[name] = int(raw)
+                    case "history_days" | "archive_after_days" | "archive_days" | "dead_letter_days":
+                        values[name] = _days(name, raw, least=0 if name == "archive_days" else 1)
                     case "supervised":
                         values[name] = raw not in {"", "0", "false"}
                     case "request_timeout":
@@ -88,3 +96,10 @@ class Settings:
             except ValueError:
                 raise FatalError(f"CFM_{name.upper()} is {raw!r}, which is not a number") from None
         return cls(**values)  # type: ignore[arg-type]  # each value was converted for its field just above
+
+
+def _days(name: str, raw: str, least: int) -> int:
+    days = int(raw)
+    if days < least:
+        raise FatalError(f"CFM_{name.upper()} is {raw!r}; it must be at least {least}")
+    return days

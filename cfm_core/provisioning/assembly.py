@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cfm_core.provisioning.definitions.service import Definitions
     from cfm_core.provisioning.engine.service import Engine
     from cfm_core.provisioning.operations.service import Operations
-    from cfm_core.provisioning.orchestrations.service import History, Orchestrations
+    from cfm_core.provisioning.orchestrations.service import Archive, History, Orchestrations
     from cfm_core.provisioning.schedules.service import Schedules
     from cfm_core.provisioning.schedules.sweep import DueStarts
 
@@ -27,6 +27,7 @@ ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
 ACTIVITY_TYPES: ServiceType[ActivityTypes] = ServiceType("activity-types")
 OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 HISTORY: ServiceType[History] = ServiceType("history")
+ARCHIVE: ServiceType[Archive] = ServiceType("archive")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
 CALLS: ServiceType[Calls] = ServiceType("calls")
 SCHEDULES: ServiceType[Schedules] = ServiceType("schedules")
@@ -35,7 +36,7 @@ DEAD_LETTERS: ServiceType[DeadLetters] = ServiceType("dead letters")
 
 
 _KEYS = (
-    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ENGINE, CALLS),
+    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ARCHIVE, ENGINE, CALLS),
     *(SCHEDULES, DUE_STARTS, DEAD_LETTERS),
 )
 
@@ -59,7 +60,11 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.engine.store import PostgresEngine
         from cfm_core.provisioning.operations.service import Operations
         from cfm_core.provisioning.operations.store import PostgresOperations
-        from cfm_core.provisioning.orchestrations.store import PostgresHistory, PostgresOrchestrations
+        from cfm_core.provisioning.orchestrations.store import (
+            PostgresArchive,
+            PostgresHistory,
+            PostgresOrchestrations,
+        )
         from cfm_core.provisioning.schedules.service import Schedules
         from cfm_core.provisioning.schedules.store import PostgresSchedules
         from cfm_core.provisioning.schedules.sweep import DueStarts
@@ -70,7 +75,10 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database, key))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
-        context.registry.register(HISTORY, PostgresHistory(database, timedelta(days=context.settings.history_days)))
+        settings = context.settings
+        context.registry.register(HISTORY, PostgresHistory(database, timedelta(days=settings.history_days)))
+        kept = timedelta(days=settings.archive_days) if settings.archive_days else None
+        context.registry.register(ARCHIVE, PostgresArchive(database, timedelta(days=settings.archive_after_days), kept))
         context.registry.register(ENGINE, PostgresEngine(database))
         context.registry.register(CALLS, Calls(PostgresCalls(database)))
         schedules = PostgresSchedules(database)
@@ -96,7 +104,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.definitions.memory import MemoryDefinitions
         from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
         from cfm_core.provisioning.memory.engine import MemoryEngine
-        from cfm_core.provisioning.memory.orchestrations import MemoryHistory, MemoryOrchestrations
+        from cfm_core.provisioning.memory.orchestrations import MemoryArchive, MemoryHistory, MemoryOrchestrations
         from cfm_core.provisioning.memory.runs import Runs
         from cfm_core.provisioning.operations.memory import MemoryOperations
         from cfm_core.provisioning.operations.service import Operations
@@ -111,6 +119,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))
         context.registry.register(HISTORY, MemoryHistory())
+        context.registry.register(ARCHIVE, MemoryArchive())
         context.registry.register(ENGINE, MemoryEngine(runs))
         context.registry.register(CALLS, Calls(MemoryCalls(runs)))
         schedules = MemorySchedules(runs)

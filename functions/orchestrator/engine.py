@@ -11,11 +11,11 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
-from cfm_core.provisioning.assembly import CALLS, ENGINE, HISTORY
+from cfm_core.provisioning.assembly import ARCHIVE, CALLS, ENGINE, HISTORY
 from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.calls.service import Calls
 from cfm_core.provisioning.engine.service import Engine
-from cfm_core.provisioning.orchestrations.service import History
+from cfm_core.provisioning.orchestrations.service import Archive, History
 
 
 @event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, slots=2, requires=[ENGINE])
@@ -53,6 +53,13 @@ def sweep_orchestrations(events: Sequence[CloudEvent[None]], engine: Engine) -> 
 def tidy_history(events: Sequence[CloudEvent[None]], history: History) -> Reply:
     """Forget the history of days long ago, and make room for those to come. Safe at any time, at several places."""
     history.tidy()
+    return Reply()
+
+
+@event_function(every=timedelta(minutes=1), slots=1, requires=[ARCHIVE])
+def archive_orchestrations(events: Sequence[CloudEvent[None]], archive: Archive) -> Reply:
+    """Archive the orchestrations that ended a while ago. Two at a time share the work; a crash loses one batch of it."""
+    archive.tidy()
     return Reply()
 
 

@@ -161,7 +161,7 @@ WITH unused AS (
     FROM provision_manager.definition d
    WHERE NOT d.is_current AND d.retired_at < now() - :unused_for::interval
      AND EXISTS (SELECT FROM provision_manager.definition x WHERE x.type = d.type AND x.version > d.version)
-     AND NOT EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.type = d.type AND o.def_id = d.id)
+     AND NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.type = d.type AND r.def_id = d.id)
    ORDER BY d.retired_at
    LIMIT :most
      FOR UPDATE SKIP LOCKED)

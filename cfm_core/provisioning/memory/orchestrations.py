@@ -184,6 +184,13 @@ class MemoryOrchestrations:
         return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
 
 
+class MemoryArchive:
+    """See ``Archive``; in memory, runs stay where they are."""
+
+    def tidy(self) -> int:
+        return 0
+
+
 class MemoryHistory:
     """See ``History``; a process that forgets everything at its end keeps it until then."""
 

@@ -113,7 +113,10 @@ def erase(runs: Runs, correlation_id: str) -> tuple[int, list[str]]:
     for run in fresh:
         run.manifest = run.manifest.model_copy(update={"payload": {}})
         run.values, run.outputs, run.error_detail, run.is_erased = None, {}, "", True
+        for node in (node for nodes in run.phases.values() for node in nodes.values()):
+            node.progress = node.ending = None
         run.version += 1
     ids = {run.manifest.id for run in fresh}
+    runs.fan_outs = {key: kept for key, kept in runs.fan_outs.items() if key[0] not in ids}
     runs.history = [replace(told, reason="") if told.orchestration_id in ids else told for told in runs.history]
     return len(fresh), []

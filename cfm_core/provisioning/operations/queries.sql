@@ -1,6 +1,6 @@
--- name: lock
--- Keeps everybody else from changing a run, and the one that it undoes or that undoes it, until commit.
-SELECT provision_manager.lock_runs(ARRAY[:id, :compensation]);
+-- name: hold
+-- Keeps everybody else from changing a run, and the one that it undoes or that undoes it, until commit; archived ones come back.
+SELECT provision_manager.hold_runs(ARRAY[:id]);
 
 -- name: lock_delayed
 -- Keeps an orchestration that has not started from starting.

@@ -86,6 +86,17 @@ class History(Protocol):
         ...
 
 
+class Archive(Protocol):
+    """Where runs go that ended a while ago; whoever reads does not notice."""
+
+    def tidy(self) -> int:
+        """Archive what ended long enough ago, and forget what is archived longer than it is kept; gives how many runs.
+
+        Each batch is a transaction of its own. Two at once share the work.
+        """
+        ...
+
+
 def can_end(orchestration_id: str, activity_id: str, found: Endable, ending: Ending, key: CompletionKey) -> bool:
     """Whether an activity can be ended; False where that has happened already.
 

@@ -44,7 +44,7 @@ from cfm_core.store.sql import Queries
 SQL = Queries("cfm_core.provisioning.orchestrations")
 
 LISTING = Listing(
-    "provision_manager.orchestration",
+    "provision_manager.run",
     "provision_manager.entry_json(t)",
     "256 + octet_length((t).id) + octet_length((t).correlation_id) + 2 * octet_length((t).type)",
     key_type="text",
@@ -52,6 +52,11 @@ LISTING = Listing(
 
 
 _STATUS = TypeAdapter(ActivityStatus)
+
+BATCH = 500
+"""So many runs are archived, or forgotten, in one transaction."""
+MOST_BATCHES = 60
+"""So many batches one after the other: they take some seconds, and the next ones wait for the next time."""
 
 
 class PostgresOrchestrations:
@@ -185,6 +190,34 @@ class PostgresOrchestrations:
             processing_data=processing_data,
             output_data=output_data,
         )
+
+
+class PostgresArchive:
+    """See ``Archive``."""
+
+    def __init__(self, database: Database, after: timedelta, kept: timedelta | None) -> None:
+        """Args:
+        after: how long after its end a run is archived.
+        kept: how long after its end it is forgotten; None: never.
+        """
+        self._database = database
+        self._after = after
+        self._kept = kept
+
+    def tidy(self) -> int:
+        done = self._in_batches("archive", after=self._after)
+        if self._kept is not None:
+            done += self._in_batches("forget_archived", kept=self._kept)
+        return done
+
+    def _in_batches(self, name: str, **params: timedelta) -> int:
+        done = 0
+        for _ in range(MOST_BATCHES):
+            some = int(self._database.value(SQL[name], most=BATCH, **params))
+            done += some
+            if some < BATCH:
+                break
+        return done
 
 
 class PostgresHistory:

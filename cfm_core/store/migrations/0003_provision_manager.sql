@@ -198,20 +198,12 @@ CREATE INDEX orchestration_created ON provision_manager.orchestration USING brin
   WITH (pages_per_range = 32, autosummarize = on);
 CREATE INDEX orchestration_parent ON provision_manager.orchestration (parent, parent_phase, parent_ord) WHERE parent IS NOT NULL;
 CREATE INDEX orchestration_resend ON provision_manager.orchestration (resend_at) WHERE resend_at IS NOT NULL;
+CREATE INDEX orchestration_ended ON provision_manager.orchestration (state_at) WHERE state_number <> 1; -- to be archived
 
 -- RFC 3339 in UTC, without trailing zeros.
 CREATE FUNCTION provision_manager.instant(at timestamptz) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE STRICT
 RETURN rtrim(rtrim(to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z';
-
--- An orchestration as it is listed.
-CREATE FUNCTION provision_manager.entry_json(o provision_manager.orchestration) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN '{"id":' || to_json(o.id)::text || ',"correlationId":' || to_json(o.correlation_id)::text
-    || ',"state":' || o.state_number
-    || ',"stateTimestamp":"' || provision_manager.instant(o.state_at)
-    || '","createdTimestamp":"' || provision_manager.instant(o.created_at)
-    || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text || '}';
 
 CREATE TABLE provision_manager.orchestration_data (
   orch_id text COLLATE "C" PRIMARY KEY,
@@ -522,6 +514,7 @@ BEGIN
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
       CROSS JOIN LATERAL (
         SELECT CASE WHEN n.calls THEN '{}'
+                    WHEN n.inputs IS NULL AND a.phase <> 1 THEN coalesce(d.values, d.input)
                     ELSE provision_manager.values_for(a.orch_id, a.phase, a.ord, n.inputs, coalesce(d.values, d.input))
                END AS values) v
       CROSS JOIN LATERAL (
@@ -546,8 +539,9 @@ END
 $$;
 
 -- Tells whoever started them how these runs have ended, and how those in ``undone`` have been undone by their own activities;
--- one outbox row. The response to one end always has the same id.
-CREATE FUNCTION provision_manager.announce_endings(ids text[], undone text[], lease interval)
+-- one outbox row. The response to one end always has the same id. Archived ones are told of only if ``archived``.
+CREATE FUNCTION provision_manager.announce_endings(
+  ids text[], undone text[], lease interval, archived boolean DEFAULT false)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
 AS $$
@@ -560,20 +554,29 @@ BEGIN
              jsonb_build_object(
                'id', md5(concat('response to ', r.manifest_id, '#' || nullif(o.retries, 0)))::uuid,
                'manifestId', r.manifest_id, 'correlationId', coalesce(nullif(o.correlation_id, ''), o.id),
-               'orchestrationType', r.type, 'success', o.state = r.good, 'properties', d.outputs)
+               'orchestrationType', r.type, 'success', o.state = r.good, 'properties', o.outputs)
              || CASE WHEN o.error_detail = '' OR o.state = r.good THEN '{}'
                      ELSE jsonb_build_object('errorDetail', o.error_detail) END
              || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
              ORDER BY r.manifest_id) AS events
-      FROM (SELECT i.id, false AS undone FROM unnest(ids) i (id)
-             UNION ALL
-            SELECT u.id, true FROM unnest(undone) u (id)) x
-      JOIN provision_manager.orchestration o ON o.id = x.id AND o.parent IS NULL
-      JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
+      FROM unnest(ids || undone) WITH ORDINALITY e (id, n)
+      CROSS JOIN LATERAL (SELECT e.n > coalesce(cardinality(ids), 0) AS undone) x
+      CROSS JOIN LATERAL (
+        SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
+          FROM provision_manager.orchestration o
+          JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
+         WHERE o.id = e.id AND o.parent IS NULL
+         UNION ALL
+        SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
+          FROM provision_manager.archived_orchestration o
+          JOIN provision_manager.archived_orchestration_data d ON d.orch_id = o.id
+         WHERE archived AND o.id = e.id AND o.parent IS NULL) o
       CROSS JOIN LATERAL (
         SELECT CASE WHEN x.undone THEN o.id || '.compensate' ELSE o.id END AS manifest_id,
                CASE WHEN x.undone THEN 'cfm.orchestration.vpa.dispose' ELSE o.type END AS type,
-               CASE WHEN x.undone THEN 'COMPENSATED' ELSE 'COMPLETED' END AS good) r)
+               CASE WHEN x.undone THEN 'COMPENSATED' ELSE 'COMPLETED' END AS good) r
+     -- One that has been brought back from the archive just now, and goes on, tells its end when it comes.
+     WHERE o.state <> CASE WHEN x.undone THEN 'COMPENSATING' ELSE 'RUNNING' END)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT 'event.cfm-orchestration-response', events, clock_timestamp() + lease FROM ended WHERE events IS NOT NULL
   RETURNING written.id, written.subject, written.events;
@@ -681,28 +684,27 @@ $$;
 
 -- How a run can be undone: 'manifest' if the template that it came from, or that its type is started with now, has a dispose
 -- definition; 'activities' if its activities say what undoes each; null if it cannot.
-CREATE FUNCTION provision_manager.way_to_undo(o provision_manager.orchestration) RETURNS text
+CREATE FUNCTION provision_manager.way_to_undo(run_type text, run_def_id bigint, run_phase smallint) RETURNS text
 LANGUAGE sql STABLE
 RETURN CASE
-  WHEN o.type = 'cfm.orchestration.vpa.dispose' OR o.phase > 1 THEN NULL
+  WHEN run_type = 'cfm.orchestration.vpa.dispose' OR run_phase > 1 THEN NULL
   WHEN EXISTS (
     SELECT FROM provision_manager.definition x
      WHERE x.type = 'cfm.orchestration.vpa.dispose' AND x.is_current
-       AND (x.template_ref = (SELECT d.template_ref FROM provision_manager.definition d WHERE d.id = o.def_id)
+       AND (x.template_ref = (SELECT d.template_ref FROM provision_manager.definition d WHERE d.id = run_def_id)
             OR x.is_active AND x.template_ref = (
                  SELECT d.template_ref
                    FROM provision_manager.definition d
-                  WHERE d.type = o.type AND d.is_current AND d.is_active
+                  WHERE d.type = run_type AND d.is_current AND d.is_active
                   ORDER BY d.posted DESC
                   LIMIT 1))) THEN 'manifest'
-  WHEN EXISTS (SELECT FROM provision_manager.def_node n WHERE n.def_id = o.def_id AND n.phase = 1) THEN 'activities'
+  WHEN EXISTS (SELECT FROM provision_manager.def_node n WHERE n.def_id = run_def_id AND n.phase = 1) THEN 'activities'
 END;
 
 -- Whether a run changes a live participant, whose state goes along: such a one must not end because the change has failed.
-CREATE FUNCTION provision_manager.changes_live(o provision_manager.orchestration) RETURNS boolean
+CREATE FUNCTION provision_manager.changes_live(run_type text, input jsonb) RETURNS boolean
 LANGUAGE sql STABLE
-RETURN o.type = 'cfm.orchestration.vpa.deploy' AND EXISTS (
-  SELECT FROM provision_manager.orchestration_data i WHERE i.orch_id = o.id AND i.input ? 'cfm.vpa.state');
+RETURN run_type = 'cfm.orchestration.vpa.deploy' AND input ? 'cfm.vpa.state';
 
 -- Ends runs early, each for its reason: what was not sent is cancelled, what was sent may still report, and then the run is
 -- undone if it can be, and ``undoes``, or, where that is null, its definition says so. ``final`` is its state otherwise. One that
@@ -732,8 +734,9 @@ BEGIN
       JOIN provision_manager.orchestration o ON o.id = f.id
       JOIN provision_manager.definition d ON d.id = o.def_id
       CROSS JOIN LATERAL (
-        SELECT o.phase = 0 AND provision_manager.way_to_undo(o) IS NOT NULL AND NOT provision_manager.changes_live(o)
-                 AS compensable) way
+        SELECT o.phase = 0 AND provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL
+                 AND NOT provision_manager.changes_live(o.type, (
+                   SELECT i.input FROM provision_manager.orchestration_data i WHERE i.orch_id = o.id)) AS compensable) way
       CROSS JOIN LATERAL (
         SELECT count(*)::integer AS n
           FROM provision_manager.activity a
@@ -805,7 +808,7 @@ BEGIN
   SELECT array_agg(o.id) FILTER (WHERE NOT own.ones), array_agg(o.id) FILTER (WHERE own.ones)
     INTO by_manifest, by_activities
     FROM provision_manager.orchestration o
-    CROSS JOIN LATERAL (SELECT provision_manager.way_to_undo(o) IS NOT DISTINCT FROM 'activities' AS ones) own
+    CROSS JOIN LATERAL (SELECT provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT DISTINCT FROM 'activities' AS ones) own
    WHERE o.id = ANY (ids);
   IF by_manifest IS NOT NULL THEN
     RETURN QUERY SELECT * FROM provision_manager.announce_compensations(by_manifest, lease);
@@ -1158,7 +1161,7 @@ BEGIN
       FROM jsonb_to_recordset(manifests)
         AS m (id text, "correlationId" text, type text, "templateRef" text, "tenantId" text, parent text,
               "parentPhase" smallint, "parentOrd" smallint, element integer, "defId" bigint, phase smallint)
-      LEFT JOIN provision_manager.orchestration undone ON undone.id = provision_manager.compensated_by(m.id)
+      LEFT JOIN provision_manager.run undone ON undone.id = provision_manager.compensated_by(m.id)
       LEFT JOIN provision_manager.definition own ON own.id = undone.def_id
      CROSS JOIN LATERAL (
        SELECT m."defId" AS id, 1 AS n_nodes WHERE m."defId" IS NOT NULL
@@ -1170,6 +1173,8 @@ BEGIN
                OR x.is_active AND x.template_ref = coalesce(nullif(m."templateRef", ''), x.template_ref))
         ORDER BY (x.template_ref = own.template_ref) IS TRUE DESC, x.posted DESC
         LIMIT 1)) d
+     -- What is moved to the archive and back is in one of the two for this statement.
+     WHERE NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.id = m.id)
      ORDER BY m.id COLLATE "C"
         ON CONFLICT (id) DO NOTHING
     RETURNING id)
@@ -1255,20 +1260,20 @@ DECLARE
   ended text[];
 BEGIN
   ended := ARRAY(
-    SELECT o.id FROM provision_manager.orchestration o
+    SELECT o.id FROM provision_manager.run o
      WHERE o.id = ANY (ids || ARRAY(SELECT i.id || '.compensate' FROM unnest(ids) i (id))) AND o.state <> 'RUNNING');
   PERFORM provision_manager.settle_compensated(ended);
   RETURN QUERY SELECT * FROM provision_manager.announce_endings(
     ended,
-    ARRAY(SELECT o.id FROM provision_manager.orchestration o
-           WHERE o.id = ANY (ids) AND o.phase = 1 AND o.state <> 'COMPENSATING'), lease);
+    ARRAY(SELECT o.id FROM provision_manager.run o
+           WHERE o.id = ANY (ids) AND o.phase = 1 AND o.state <> 'COMPENSATING'), lease, true);
 
   RETURN QUERY
   WITH unknown AS (
     SELECT m.*
       FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text, "templateRef" text)
      WHERE m.id = ANY (ids)
-       AND NOT EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.id = m.id)
+       AND NOT EXISTS (SELECT FROM provision_manager.run o WHERE o.id = m.id)
   ), never_undone AS (
     UPDATE provision_manager.orchestration o
        SET state = 'COMPENSATION_FAILED', state_at = clock_timestamp(), version = o.version + 1, resend_at = NULL
@@ -1781,6 +1786,7 @@ AS $$
 DECLARE
   ids text[];
 BEGIN
+  PERFORM provision_manager.hold_runs(ARRAY(SELECT r.id FROM provision_manager.run r WHERE r.correlation_id = correlation));
   SELECT array_agg(o.id), array_agg(o.id) FILTER (WHERE o.remaining > 0 OR o.resend_at IS NOT NULL)
     INTO ids, going
     FROM (SELECT o.* FROM provision_manager.orchestration o WHERE o.correlation_id = correlation ORDER BY o.id FOR UPDATE) o;
@@ -1791,6 +1797,10 @@ BEGIN
   END IF;
   UPDATE provision_manager.orchestration_data d SET input = '{}', values = NULL, outputs = '{}' WHERE d.orch_id = ANY (ids);
   DELETE FROM provision_manager.activity_output a WHERE a.orch_id = ANY (ids);
+  UPDATE provision_manager.activity a
+     SET progress = NULL, ending = NULL
+   WHERE a.orch_id = ANY (ids) AND (a.progress IS NOT NULL OR a.ending IS NOT NULL);
+  DELETE FROM provision_manager.fan_out f WHERE f.orch_id = ANY (ids);
   UPDATE provision_manager.history h SET reason = '' WHERE h.orch_id = ANY (ids) AND h.reason <> '';
   UPDATE provision_manager.orchestration o
      SET is_erased = true, error_detail = '', version = o.version + 1

@@ -112,6 +112,10 @@ class World(Protocol):
         """The same, and what activities have for all their attempts is over."""
         ...
 
+    def archive(self) -> None:
+        """Archive what has ended, however short a time ago."""
+        ...
+
     def set_next(self, schedule_id: str, at: datetime) -> None:
         """Make ``at`` the next time of a schedule."""
         ...
@@ -150,7 +154,7 @@ class PostgresWorld:
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
             "SELECT n.activity_id, a.state, a.deps_left, a.dispatches, a.failures"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "  FROM provision_manager.run_activity a JOIN provision_manager.run o"
             "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id ORDER BY a.ord",
@@ -159,12 +163,10 @@ class PostgresWorld:
         return {id_: NodeView(*rest) for id_, *rest in rows}
 
     def runs(self) -> list[str]:
-        return [id_ for (id_,) in self.database.rows("SELECT id FROM provision_manager.orchestration ORDER BY id")]
+        return [id_ for (id_,) in self.database.rows("SELECT id FROM provision_manager.run ORDER BY id")]
 
     def state(self, orchestration_id: str) -> str:
-        return str(
-            self.database.value("SELECT state FROM provision_manager.orchestration WHERE id = :id", id=orchestration_id)
-        )
+        return str(self.database.value("SELECT state FROM provision_manager.run WHERE id = :id", id=orchestration_id))
 
     def history(self, orchestration_id: str) -> list[str]:
         rows = self.database.rows(
@@ -175,7 +177,7 @@ class PostgresWorld:
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
         rows = self.database.rows(
             "SELECT n.activity_id, extract(epoch FROM a.due_at - now())::double precision"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "  FROM provision_manager.run_activity a JOIN provision_manager.run o"
             "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id AND a.due_at IS NOT NULL",
@@ -193,6 +195,9 @@ class PostgresWorld:
     def let_all_time_pass(self) -> None:
         self.database.rows("UPDATE provision_manager.activity SET close_by = now() WHERE close_by IS NOT NULL")
         self.let_time_pass()
+
+    def archive(self) -> None:
+        self.database.rows("SELECT provision_manager.archive_runs(interval '-1 s', 1000)")
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
         self.database.rows(
@@ -273,6 +278,9 @@ class MemoryWorld:
                 node.close_by = node.close_by and system_clock()
         self.let_time_pass()
 
+    def archive(self) -> None:
+        """In memory, runs stay where they are."""
+
     def set_next(self, schedule_id: str, at: datetime) -> None:
         self.memory.schedules[schedule_id] = replace(self.memory.schedules[schedule_id], next_at=at)
 
@@ -301,11 +309,15 @@ def shared_database(postgres: EmbeddedPostgres, template: str, name: str) -> Ite
     connection.close()
 
 
+ARCHIVED = ("orchestration", "orchestration_data", "activity", "activity_output", "fan_out")
+
+
 def empty(database: Database) -> None:
     """Delete all that the Provision Manager has stored."""
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
+            *(f"archived_{table}" for table in ARCHIVED),
             *("history", "operation", "admission", "gate", "dead_letter"),
             *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start", "fan_out"),

@@ -666,3 +666,34 @@ def test_an_activity_that_is_ended_early_says_so_until_its_agent_has_been_heard(
     assert (run["completed"], run["processingData"]) == ({"a": {}}, {"k": 1, "by": "outside", "request": 7})
     assert call("POST", path, {"token": shown}).status == 200
     assert call("POST", path, {"token": shown, "error": "no"}).status == 409
+
+
+def test_an_archived_orchestration_is_answered_as_before(emptied: Database) -> None:
+    define()
+    deliver("start_orchestrations", manifest())
+    for activity in ("a", "b"):
+        (event,) = dispatched(emptied, activity)
+        deliver("record_activity_results", {**event, "kind": "complete", "values": {activity: 1}})
+    path = "/orchestrations/o"
+    shown = [call("GET", each) for each in (path, f"{path}/history", "/orchestrations")]
+    emptied.rows("UPDATE provision_manager.orchestration SET state_at = state_at - interval '8 days'")
+    before = call("GET", path)
+    deliver("archive_orchestrations", None)
+    deliver("archive_orchestrations", None)
+    assert emptied.value("SELECT count(*) FROM provision_manager.orchestration") == 0
+    assert (call("GET", path).text, call("GET", f"{path}/history").text) == (before.text, shown[1].text)
+    assert call("GET", path, headers={"If-None-Match": shown[0].headers["ETag"]}).status == 304
+    assert [one["id"] for one in call("GET", "/orchestrations?q=state%20%3D%202").json] == ["o"]
+    assert call("GET", "/orchestrations").headers["X-Total-Count"] == "1"
+    again = call("POST", "/orchestrations", manifest(payload={"other": 1}))
+    assert (again.status, again.json["state"], again.json["processingData"]) == (202, 2, before.json["processingData"])
+    refused = call("POST", f"{path}/cancel", {"reason": "r"})
+    assert (refused.status, refused.json["allowedActions"]) == (409, ["rerun"])
+    assert call("GET", path).text == before.text
+
+
+def dispatched(database: Database, activity: str) -> list[dict[str, Any]]:
+    """What names the dispatches of an activity."""
+    rows = database.rows("SELECT events FROM eventing.outbox WHERE subject = 'event.cfm.activity.t' ORDER BY id")
+    sent = [event["data"] for (events,) in rows for event in events if event["data"]["activityId"] == activity]
+    return [{key: one[key] for key in ("orchestrationId", "phase", "ord", "token")} for one in sent]

@@ -274,7 +274,7 @@ def test_postgres_does_what_the_model_does(
     superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
     for _ in range(data.draw(st.integers(1, 14), label="steps")):
         kinds_of_steps = ["record", "record", "record", "time", "stale", *([] if orderly else ["order", "order"])]
-        kinds_of_steps += ["beat", "end", "all time"]
+        kinds_of_steps += ["beat", "end", "all time", "archive"]
         match data.draw(st.sampled_from(kinds_of_steps), label="step"):
             case "order":
                 act = data.draw(st.sampled_from(ACTS), label="order")
@@ -308,6 +308,10 @@ def test_postgres_does_what_the_model_does(
                 ]
                 superseded += zip(*batches, strict=True)
                 progress = both([real.record(*batches[0]), model.record(*batches[1])])
+            case "archive":
+                for driver in (real, model):
+                    driver.world.archive()
+                progress = both([Progress(), Progress()])
             case "time" | "all time" as much:
                 for driver in (real, model):
                     if much == "time":
