@@ -58,6 +58,23 @@ INVARIANTS = {
           JOIN provision_manager.admission s ON s.type = d.type AND s.in_flight
          GROUP BY GROUPING SETS ((d.type), (d.type, s.tenant_id))
         HAVING count(*) > CASE GROUPING(s.tenant_id) WHEN 1 THEN d.max_in_flight ELSE d.max_per_tenant END""",
+    "no more is sent in a period than the rates allow": """
+        WITH sent AS (
+               SELECT n.type, o.tenant_id, s.at
+                 FROM (SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.history WHERE dispatch > 0
+                        UNION
+                       SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.activity WHERE dispatches > 0
+                      ) s (orch_id, phase, ord, at)
+                 JOIN provision_manager.orchestration o ON o.id = s.orch_id
+                 JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = s.ord)
+        SELECT l.type, l.tenant_id, l.at FROM (
+               SELECT s.*, s.at - lag(s.at, d.rate_count) OVER (PARTITION BY s.type ORDER BY s.at)
+                           < make_interval(secs => d.rate_seconds)
+                        OR s.at - lag(s.at, d.tenant_rate_count) OVER (PARTITION BY s.type, s.tenant_id ORDER BY s.at)
+                           < make_interval(secs => d.tenant_rate_seconds) AS is_early
+                 FROM sent s JOIN provision_manager.activity_definition d ON d.type = s.type
+                WHERE d.rate_count IS NOT NULL OR d.tenant_rate_count IS NOT NULL) l
+         WHERE l.is_early""",
     "a compensation is under way, asked for, or waits for the last activity": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATING' AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (

@@ -86,7 +86,7 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             run.resend_at = now + RESEND_COMPENSATION
             undone.append(run)
     rows = announce_dispatches(runs, sent) + announce_endings(runs, ended) + announce_compensations(runs, undone)
-    return rows + admit(runs, crossed, now)
+    return rows + admit(runs, crossed)
 
 
 def _has_data(outcome: ActivityOutcome | None) -> bool:

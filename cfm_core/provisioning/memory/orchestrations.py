@@ -6,7 +6,9 @@ from datetime import datetime
 
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.keys import check_after
+from cfm_core.provisioning.memory.admission import rate_opens_at
 from cfm_core.provisioning.memory.advancing import advance, changes_live, is_compensable
 from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
 from cfm_core.provisioning.memory.runs import Delayed, Run, Runs
@@ -145,6 +147,7 @@ def status_of(runs: Runs, run: Run, place: int) -> ActivityStatus:
         ),
         None,
     )
+    held_back = node.state is ActivityState.READY and not run.paused
     return ActivityStatus(
         ord=place,
         id=node.id,
@@ -158,6 +161,7 @@ def status_of(runs: Runs, run: Run, place: int) -> ActivityStatus:
         has_agent=node.type in runs.announced,
         dispatched_at=node.dispatched_at,
         due_at=node.due_at,
+        rate_opens_at=rate_opens_at(runs, node.type, run.manifest.tenant_id, runs.clock()) if held_back else None,
         ended_at=told.at if told else None,
         outcome=told.kind if told else "",
         reason=told.reason if told else "",

@@ -43,7 +43,7 @@ def start_orchestrations(runs: Runs, manifests: Iterable[OrchestrationManifest])
         failed = compensated_by(runs, manifest.id)
         if failed is not None:
             failed.resend_at = None
-    return announce_dispatches(runs, sent) + admit(runs, crossed, now)
+    return announce_dispatches(runs, sent) + admit(runs, crossed)
 
 
 def definition_for(runs: Runs, manifest: OrchestrationManifest) -> Defined | None:

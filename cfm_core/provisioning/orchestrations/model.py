@@ -33,6 +33,8 @@ class ActivityStatus:
     dispatched_at: datetime | None = None
     due_at: datetime | None = None
     """When something happens with it by itself."""
+    rate_opens_at: datetime | None = None
+    """Where it is held back by a rate of its type: when that lets the next one through."""
     ended_at: datetime | None = None
     """When the last attempt has ended."""
     outcome: str = ""

@@ -15,7 +15,10 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
                  'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
                  'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
                  'max_attempts', n.max_attempts, 'has_agent', n.has_agent, 'dispatched_at', a.dispatched_at,
-                 'due_at', a.due_at, 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
+                 'due_at', a.due_at,
+                 'rate_opens_at', CASE WHEN a.state = 'READY' AND NOT o.paused
+                                       THEN provision_manager.rate_opens_at(n.type, o.tenant_id, now()) END,
+                 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
                ORDER BY a.ord)
           FROM provision_manager.activity a
           JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord

@@ -63,7 +63,13 @@ def _status_of_activity(one: ActivityStatus) -> str | None:
 
 def _waiting(one: ActivityStatus, now: datetime) -> str:
     what = "looks again" if one.state is ActivityState.BACKOFF else "waits to be ended from outside, which fails"
-    return f"{one.id} {what} {_in(one, now)}{_because(one)}"
+    return f"{one.id} {what} {_in(one.due_at, now)}{_because(one)}"
+
+
+def _queued(one: ActivityStatus, now: datetime) -> str:
+    if one.rate_opens_at is None:
+        return f"{one.id} is held back"
+    return f"{one.id} is held back by the rate of {one.type}, which lets the next one through {_in(one.rate_opens_at, now)}"
 
 
 _REASONS: dict[str, Callable[[ActivityStatus, datetime], str]] = {
@@ -71,10 +77,10 @@ _REASONS: dict[str, Callable[[ActivityStatus, datetime], str]] = {
     "no-agent": lambda one, _: f"{one.id}: no agent has announced itself for {one.type}; sent {one.dispatches} times",
     "overdue": lambda one, _: f"{one.id}: the agent for {one.type} has not answered; sent {one.unanswered} times since",
     "retrying": lambda one, now: (
-        f"{one.id}: try {one.failures + 1} of {one.max_attempts} {_in(one, now)}{_because(one)}"
+        f"{one.id}: try {one.failures + 1} of {one.max_attempts} {_in(one.due_at, now)}{_because(one)}"
     ),
     "waiting": _waiting,
-    "queued": lambda one, _: f"{one.id} is held back",
+    "queued": _queued,
 }
 """By status, the liveliest first: one activity that moves makes the run one that does."""
 
@@ -89,8 +95,8 @@ def _named(activities: Iterable[ActivityStatus]) -> str:
     return f"{', '.join(ids)} {'is' if len(ids) == 1 else 'are'}"
 
 
-def _in(one: ActivityStatus, now: datetime) -> str:
-    return f"in {max(0, round((one.due_at - now).total_seconds()))} s" if one.due_at else "soon"
+def _in(at: datetime | None, now: datetime) -> str:
+    return f"in {max(0, round((at - now).total_seconds()))} s" if at else "soon"
 
 
 def _because(one: ActivityStatus) -> str:

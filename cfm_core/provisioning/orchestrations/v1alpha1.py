@@ -121,6 +121,8 @@ class ActivityStatusDocument(Document):
     dispatched_at: Instant | None = None
     due_at: Instant | None = None
     """When something happens with it by itself."""
+    rate_opens_at: Instant | None = None
+    """Where it is held back by a rate of its type: when that lets the next one through."""
     ended_at: Instant | None = None
     """When its last attempt has ended."""
     outcome: str = ""
@@ -287,6 +289,7 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "dispatches": one.dispatches,
         "dispatchedAt": one.dispatched_at and instant(one.dispatched_at),
         "dueAt": one.due_at and instant(one.due_at),
+        "rateOpensAt": one.rate_opens_at and instant(one.rate_opens_at),
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,
         "reason": one.reason or None,

@@ -14,6 +14,10 @@ CREATE TABLE provision_manager.activity_definition (
   backoff_limit_seconds double precision,
   max_in_flight         integer,                  -- how many may be with agents at a time; null: any number
   max_per_tenant        integer,                  -- of these, of one tenant
+  rate_count            integer,                  -- how many may be sent within rate_seconds; null: any number
+  rate_seconds          double precision,
+  tenant_rate_count     integer,                  -- the same of one tenant
+  tenant_rate_seconds   double precision,
   max_failures          integer                   -- so many in a row close the gate for a while; 0: never, null: 20
 );
 
@@ -124,7 +128,8 @@ SELECT n.def_id, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.input_schem
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
        coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds,
        p.type IS NOT NULL AS has_agent,
-       d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL OR g.paused IS TRUE OR g.probe_at IS NOT NULL AS gated
+       d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL OR d.rate_count IS NOT NULL
+         OR d.tenant_rate_count IS NOT NULL OR g.paused IS TRUE OR g.probe_at IS NOT NULL AS gated
   FROM provision_manager.def_node n
   LEFT JOIN provision_manager.activity_definition d ON d.type = n.type
   LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type
@@ -602,7 +607,7 @@ BEGIN
    WHERE o.id = ANY (ids) AND a.state = 'READY';
   IF held IS NOT NULL THEN
     crossed := provision_manager.enqueue(held, instant);
-    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, lease);
   END IF;
 END
 $$;
@@ -802,7 +807,7 @@ BEGIN
     RETURN QUERY SELECT * FROM provision_manager.announce_compensations(undone, lease);
   END IF;
   IF crossed IS NOT NULL THEN
-    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, lease);
   END IF;
 END
 $$;
@@ -893,7 +898,7 @@ BEGIN
     END IF;
     IF held IS NOT NULL THEN
       crossed := provision_manager.enqueue(held, instant);
-      RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+      RETURN QUERY SELECT * FROM provision_manager.admit(crossed, lease);
     END IF;
   END IF;
 
@@ -1075,6 +1080,8 @@ BEGIN
   SELECT array_agg(DISTINCT id) INTO ids FROM locked;
 
   IF ids IS NOT NULL THEN
+    -- Whatever has happened to these runs was before this.
+    instant := clock_timestamp();
     parents := ARRAY(SELECT provision_manager.compensated_by(id) FROM unnest(ids) id WHERE id LIKE '%.compensate');
     IF parents <> '{}' THEN
       WITH locked AS (

@@ -92,7 +92,7 @@ class World(Protocol):
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]: ...
 
     def let_time_pass(self) -> None:
-        """Make overdue whatever waits for time."""
+        """Make overdue whatever waits for time; an hour passes for rates."""
         ...
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
@@ -166,6 +166,10 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
+            tx.rows("UPDATE provision_manager.activity SET dispatched_at = dispatched_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.history SET dispatched_at = dispatched_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.admission SET ready_at = ready_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.admitted SET at = at - interval '1 h'")
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
         self.database.rows(
@@ -231,6 +235,9 @@ class MemoryWorld:
         now = system_clock()
         for gate in self.runs.gates.values():
             gate.probe_at = gate.probe_at and now
+        for slot in self.runs.admission.values():
+            slot.ready_at -= timedelta(hours=1)
+        self.runs.admitted = [replace(one, at=one.at - timedelta(hours=1)) for one in self.runs.admitted]
         for run in self.runs.runs.values():
             run.resend_at = run.resend_at and now
             for node in run.nodes:
@@ -269,7 +276,7 @@ def empty(database: Database) -> None:
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
-            *("history", "operation", "admission", "gate", "dead_letter"),
+            *("history", "operation", "admission", "admitted", "gate", "dead_letter"),
             *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start"),
         ]
