@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 from cfm_core.store.database import Database
 
 INVARIANTS = {
@@ -113,21 +116,34 @@ INVARIANTS = {
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
           JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
          WHERE a.failures > n.max_attempts""",
+    "the history ends as the activity has": """
+        SELECT a.orch_id, a.ord, a.state, h.kind, h.dispatch, a.dispatches FROM provision_manager.activity a
+          JOIN LATERAL (
+               SELECT l.kind, l.dispatch FROM provision_manager.history l
+                WHERE l.orch_id = a.orch_id AND l.phase = a.phase AND l.ord = a.ord AND l.kind NOT LIKE 'fenced: %'
+                ORDER BY l.at DESC, l.dispatch DESC LIMIT 1) h ON true
+         WHERE a.state IN ('DONE', 'FAILED')
+           AND ((a.state = 'DONE') <> (h.kind IN ('complete', 'resolved')) OR h.dispatch <> a.dispatches)""",
     "every run has its data": """
         SELECT o.id FROM provision_manager.orchestration o
           LEFT JOIN provision_manager.orchestration_data d ON d.orch_id = o.id WHERE d.orch_id IS NULL""",
 }
 
 
-_ALL = " UNION ALL ".join(
-    f"SELECT '{rule}', to_jsonb(found)::text FROM ({query}) found"  # noqa: S608
-    for rule, query in INVARIANTS.items()
-)
+_MOST_SHOWN = 10
 
 
-def broken(database: Database) -> dict[str, list[str]]:
-    """The rules that do not hold, with what breaks them."""
+def broken(database: Database, rules: Mapping[str, str] = INVARIANTS) -> dict[str, list[str]]:
+    """The rules that do not hold, with some of what breaks them; all are looked at in the same instant."""
     found: dict[str, list[str]] = {}
-    for rule, what in database.rows(_ALL):
+    for rule, what in database.rows(_all_of(tuple(rules.items()))):
         found.setdefault(rule, []).append(what)
     return found
+
+
+@cache
+def _all_of(rules: tuple[tuple[str, str], ...]) -> str:
+    return " UNION ALL ".join(
+        f"(SELECT '{rule}', to_jsonb(found)::text FROM ({query}) found LIMIT {_MOST_SHOWN})"  # noqa: S608
+        for rule, query in rules
+    )
