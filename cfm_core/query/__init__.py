@@ -3,6 +3,7 @@
 Source: CFM wire contract, section 10.
 """
 
+from cfm_core.query.conditions import holds, to_condition
 from cfm_core.query.declared import DeclaredPath, IndexKind, index_expression
 from cfm_core.query.fields import Column, Fields, Json, JsonArray, Kind
 from cfm_core.query.memory import to_test
@@ -24,9 +25,11 @@ __all__ = [
     "Page",
     "Path",
     "Predicate",
+    "holds",
     "index_expression",
     "parse",
     "parse_path",
+    "to_condition",
     "to_sql",
     "to_test",
 ]

@@ -25,7 +25,8 @@ INVARIANTS = {
                SELECT count(*)
                  FROM provision_manager.def_edge e
                  JOIN provision_manager.activity p ON p.orch_id = a.orch_id AND p.phase = a.phase AND p.ord = e.from_ord
-                WHERE e.def_id = o.def_id AND e.to_ord = a.ord AND p.state <> 'DONE')""",
+                WHERE e.def_id = o.def_id AND e.phase = a.phase AND e.to_ord = a.ord
+                  AND p.state NOT IN ('DONE', 'SKIPPED'))""",
     "no activity is sent before its parents are done": """
         SELECT orch_id, ord FROM provision_manager.activity WHERE dispatches > 0 AND deps_left > 0""",
     "remaining is the number of activities that have not ended": """
@@ -33,16 +34,17 @@ INVARIANTS = {
           FROM provision_manager.orchestration o
          WHERE o.remaining <> (SELECT count(*) FROM provision_manager.activity a
                                 WHERE a.orch_id = o.id AND a.phase = o.phase
-                                  AND a.state NOT IN ('DONE', 'FAILED', 'CANCELLED'))""",
+                                  AND a.state NOT IN ('DONE', 'FAILED', 'CANCELLED', 'SKIPPED'))""",
     "a completed run has no activity that is not done": """
         SELECT o.id FROM provision_manager.orchestration o
           JOIN provision_manager.activity a ON a.orch_id = o.id
-         WHERE o.state = 'COMPLETED' AND a.state <> 'DONE'""",
+         WHERE o.state = 'COMPLETED' AND a.state NOT IN ('DONE', 'SKIPPED')""",
     "a run goes on only with something to wait for": """
         SELECT o.id FROM provision_manager.orchestration o
-         WHERE o.state IN ('RUNNING', 'CANCELLING') AND NOT o.paused AND NOT EXISTS (
+         WHERE (o.state IN ('RUNNING', 'CANCELLING') OR o.state = 'COMPENSATING' AND o.phase = 1)
+           AND NOT o.paused AND NOT EXISTS (
                SELECT FROM provision_manager.activity a
-                WHERE a.orch_id = o.id AND (a.due_at IS NOT NULL OR a.state = 'READY'))""",
+                WHERE a.orch_id = o.id AND a.phase = o.phase AND (a.due_at IS NOT NULL OR a.state = 'READY'))""",
     "what is held back of a run that is not paused is queued": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
@@ -69,7 +71,7 @@ INVARIANTS = {
                        SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.activity WHERE dispatches > 0
                       ) s (orch_id, phase, ord, at)
                  JOIN provision_manager.orchestration o ON o.id = s.orch_id
-                 JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = s.ord)
+                 JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = s.phase AND n.ord = s.ord AND NOT n.calls)
         SELECT l.type, l.tenant_id, l.at FROM (
                SELECT s.*, s.at - lag(s.at, d.rate_count) OVER (PARTITION BY s.type ORDER BY s.at)
                            < make_interval(secs => d.rate_seconds)
@@ -80,18 +82,25 @@ INVARIANTS = {
          WHERE l.is_early""",
     "a compensation is under way, asked for, or waits for the last activity": """
         SELECT o.id FROM provision_manager.orchestration o
-         WHERE o.state = 'COMPENSATING' AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (
+         WHERE o.state = 'COMPENSATING' AND o.phase = 0 AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (
                SELECT FROM provision_manager.orchestration c
                 WHERE c.id = o.id || '.compensate' AND c.state IN ('RUNNING', 'COMPENSATING'))""",
     "what lives has a time, what is blocked or has ended has none": """
         SELECT orch_id, ord FROM provision_manager.activity
-         WHERE (due_at IS NOT NULL) <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF'))""",
+         WHERE (due_at IS NOT NULL)
+               <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF') OR state = 'READY' AND close_by IS NOT NULL)
+            OR due_at > close_by""",
+    "what somebody outside has said is kept only until it counts": """
+        SELECT orch_id, ord FROM provision_manager.activity
+         WHERE ending IS NOT NULL AND state IN ('WAITING', 'DONE', 'FAILED', 'SKIPPED')""",
     "nothing is sent once the run has failed": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
-         WHERE o.state NOT IN ('RUNNING', 'COMPLETED')
-           AND (a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING', 'CANCELLING', 'CANCELLED')
-                OR a.state IN ('BLOCKED', 'READY', 'WAITING', 'BACKOFF'))""",
+         WHERE o.state NOT IN ('RUNNING', 'COMPLETED') AND NOT (o.state = 'COMPENSATING' AND a.phase = 1)
+           AND (a.phase = 0 AND a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING', 'CANCELLING', 'CANCELLED')
+                OR a.state IN ('BLOCKED', 'READY', 'BACKOFF') OR a.state = 'WAITING' AND NOT EXISTS (
+                     SELECT FROM provision_manager.def_node n
+                      WHERE n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord AND n.calls))""",
     "what is with an agent, or waits for somebody, has a token": """
         SELECT orch_id, ord FROM provision_manager.activity
          WHERE state IN ('DISPATCHED', 'WAITING') AND (token IS NULL OR dispatched_at IS NULL OR dispatches = 0)""",
@@ -99,22 +108,31 @@ INVARIANTS = {
         SELECT a.orch_id, a.ord, a.failures FROM provision_manager.activity a
          WHERE a.failures > (
                SELECT count(*) FROM provision_manager.history h
-                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind = 'retry')""",
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind IN ('retry', 'heartbeat over'))""",
     "a failed activity is in the history": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
          WHERE a.state = 'FAILED' AND NOT EXISTS (
                SELECT FROM provision_manager.history h
                 WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord
-                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output', 'wait over', 'lease over'))""",
+                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output',
+                                 'wait over', 'lease over', 'heartbeat over', 'time over'))""",
     "a compensated run has a compensation that is completed": """
         SELECT o.id FROM provision_manager.orchestration o
-         WHERE o.state = 'COMPENSATED' AND NOT EXISTS (
+         WHERE o.state = 'COMPENSATED' AND o.phase = 0 AND NOT EXISTS (
                SELECT FROM provision_manager.orchestration c
                 WHERE c.id = o.id || '.compensate' AND c.state = 'COMPLETED')""",
+    "what was sent, and can be undone, is undone with the run": """
+        SELECT o.id, a.ord FROM provision_manager.orchestration o
+          JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = 0
+          JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = 1 AND n.ord = a.ord
+          LEFT JOIN provision_manager.activity u ON u.orch_id = o.id AND u.phase = 1 AND u.ord = a.ord
+         WHERE o.phase = 1
+           AND ((a.dispatches > 0 OR a.state = 'DONE') <> (u.ord IS NOT NULL)
+                OR o.state = 'COMPENSATED' AND u.state <> 'DONE')""",
     "no activity has failed more often than it may": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
-          JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = a.ord
+          JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
          WHERE a.failures > n.max_attempts""",
     "the history ends as the activity has": """
         SELECT a.orch_id, a.ord, a.state, h.kind, h.dispatch, a.dispatches FROM provision_manager.activity a

@@ -22,7 +22,7 @@ _ENDS = frozenset({"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSA
 _STATES = """
 SELECT o.id, o.state, (
          SELECT n.activity_id FROM provision_manager.activity a
-           JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+           JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
           WHERE a.orch_id = o.id AND a.state = 'BACKOFF' LIMIT 1)
   FROM provision_manager.orchestration o WHERE o.id = ANY (:ids)
  UNION ALL

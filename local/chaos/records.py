@@ -92,7 +92,7 @@ RULES: Mapping[str, str] = {
         WITH completed AS MATERIALIZED ({_COMPLETED})
         SELECT a.orch_id, n.activity_id FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
-          JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+          JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
           LEFT JOIN completed c ON c.run = a.orch_id AND c.phase = a.phase AND c.activity = n.activity_id
          WHERE a.state = 'DONE' AND c.run IS NULL""",  # noqa: S608
     "what counts was said": """

@@ -51,10 +51,15 @@ class MemoryActivityTypes:
         now = self._runs.clock()
         counts: dict[str, dict[ActivityState, int]] = {}
         for run in self._runs.runs.values():
-            for node in run.nodes:
+            for node in run.nodes.values():
                 held_back = node.state is ActivityState.READY and run.paused
-                if node.type == type_ and node.state not in {*ENDED, ActivityState.BLOCKED} and not held_back:
-                    of_tenant = counts.setdefault(run.manifest.tenant_id, {})
+                if (
+                    node.type == type_
+                    and not node.compiled.calls
+                    and node.state not in {*ENDED, ActivityState.BLOCKED}
+                    and not held_back
+                ):
+                    of_tenant = counts.setdefault(run.tenant_id, {})
                     of_tenant[node.state] = of_tenant.get(node.state, 0) + 1
         return ActivityType(
             type=type_,

@@ -23,7 +23,7 @@ SELECT t.type, coalesce(g.version, 0), p.type IS NOT NULL, coalesce(g.paused, fa
 SELECT n.type, o.tenant_id, a.state, count(*)
   FROM provision_manager.activity a
   JOIN provision_manager.orchestration o ON o.id = a.orch_id AND o.phase = a.phase
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = a.ord
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord AND NOT n.calls
  WHERE a.due_at IS NOT NULL AND (:type::text IS NULL OR n.type = :type)
  GROUP BY n.type, o.tenant_id, a.state
  UNION ALL

@@ -15,6 +15,7 @@ ACTIVITY_DEFINITION = Fields(
         "inputSchema": Json("coalesce(t.document->'inputSchema', '{}')::jsonb"),
         "outputSchema": Json("coalesce(t.document->'outputSchema', '{}')::jsonb"),
         "timeout": Column("(t.document->>'timeout')"),
+        "timeouts": Json("coalesce(t.document->'timeouts', '{}')::jsonb"),
         "retry": Json("coalesce(t.document->'retry', '{}')::jsonb"),
         "limits": Json("coalesce(t.document->'limits', '{}')::jsonb"),
     }
@@ -28,6 +29,7 @@ ORCHESTRATION_DEFINITION = Fields(
         "active": Column("t.is_active", Kind.BOOLEAN),
         "description": Column("coalesce(t.document->>'description', '')"),
         "schema": Json("coalesce(t.document->'schema', '{}')::jsonb"),
+        "compensation": Column("coalesce(t.document->>'compensation', 'auto')"),
         "activities": JsonArray("(t.document->'activities'->t.type)::jsonb"),
     }
 )

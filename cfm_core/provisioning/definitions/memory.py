@@ -80,7 +80,7 @@ class MemoryDefinitions:
             if before is not None:
                 self._renew(before, after)
             self._runs.activity_definitions[definition.type] = after
-            if self._runs.is_gated(definition.type):
+            if self._runs.is_gated_type(definition.type):
                 count_in_flight(self._runs, definition.type)
         return before is None, _entity(after)
 
@@ -93,7 +93,7 @@ class MemoryDefinitions:
             users = {one.definition.type for one in self._users(activity_type) if one.definition.active}
             if users:
                 raise activity_type_in_use(activity_type, users)
-            runs = [run for run in self._live_runs() if any(node.type == activity_type for node in run.nodes)]
+            runs = [run for run in self._live_runs() if any(node.type == activity_type for node in run.nodes.values())]
             if runs:
                 raise activity_type_runs(activity_type, _ids(runs))
             del self._runs.activity_definitions[activity_type]
@@ -158,7 +158,7 @@ class MemoryDefinitions:
         return 0  # What is out of force is kept by runs only.
 
     def _users(self, activity_type: str) -> list[Defined]:
-        return [one for one in self._runs.definitions if any(node.type == activity_type for node in one.activities)]
+        return [one for one in self._runs.definitions if any(node.type == activity_type for *_, node in one.made.nodes)]
 
     def _live_runs(self) -> list[Run]:
         return [run for run in self._runs.runs.values() if run.remaining or run.resend_at]
@@ -171,7 +171,7 @@ class MemoryDefinitions:
         check_replacement(before, after, [one.definition for one in users if one.definition.active], known)
         for one in users:
             one.definition = replace(one.definition, version=self._next_version(one.definition.type))
-            one.activities = compiled(one.definition.activities, known)
+            one.made = compiled(one.definition.activities, known)
 
     def _of_template(self, template_ref: str) -> list[Defined]:
         found = [one for one in self._runs.definitions if one.definition.template_ref == template_ref]
@@ -189,7 +189,11 @@ class MemoryDefinitions:
         check_storable([template.id, template.description, template.schema, list(template.activities)])
         check_storable(
             [
-                [activity.id, *(name for one in activity.inputs for name in (one.source, one.target))]
+                [
+                    activity.id,
+                    activity.condition,
+                    *(name for one in activity.inputs for name in (one.source, one.target)),
+                ]
                 for activities in template.activities.values()
                 for activity in activities
             ]
@@ -214,7 +218,7 @@ class MemoryDefinitions:
             self._runs.definitions.append(
                 Defined(
                     definition=replace(definition, version=self._next_version(definition.type)),
-                    activities=compiled(definition.activities, self._runs.activity_definitions),
+                    made=compiled(definition.activities, self._runs.activity_definitions),
                     posted=posted,
                     beside=beside,
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from cfm_core.dag import Graph
@@ -20,6 +21,7 @@ LONGEST_POLICY = timedelta(days=366)
 MOST_IN_FLIGHT = 1_000_000
 MOST_IN_PERIOD = 10_000
 """How many dispatches a rate may allow in its period: so many rows are counted at most to see whether there is room."""
+MOST_ELEMENTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,20 @@ class Rate:
 
     count: int
     per: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long what may take, beside a single attempt."""
+
+    schedule_to_start: timedelta | None = None
+    """How long a sent activity may be without a sign that an agent has it; None: as long as an attempt."""
+    schedule_to_close: timedelta | None = None
+    """All attempts and the pauses between them, from when it could first be sent; None: any time."""
+    heartbeat: timedelta | None = None
+    """How long an agent that has given a sign of life may give none; None: until the attempt's timeout."""
+    wait: timedelta | None = None
+    """How long it waits to be ended from outside where the agent does not say; None: a day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +88,7 @@ class ActivityDefinition:
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
+    timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     limits: Limits = Limits()
 
@@ -86,14 +103,58 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class ForEach:
+    """An activity is carried out once for each element of a list, each time by an orchestration of its own."""
+
+    source: str
+    """Where the list is, as for an input."""
+    name: str = "element"
+    """The key under which each finds its element; ``<name>.index`` holds the place, from 0 on."""
+    concurrency: int = 10
+    """How many go on at a time."""
+
+
+_ORCHESTRATION = "orchestration:"
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
     """One node of an orchestration's graph."""
 
     id: str
     type: str
+    """An activity type, or ``orchestration:`` and an orchestration type."""
     depends_on: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
     """All that it gets of the processing data; where none are named, it gets everything."""
+    condition: str = ""
+    """A predicate about the processing data; if it does not hold when all is done that it depends on, it is skipped."""
+    compensation: str = ""
+    """The type that undoes it; empty: nothing does."""
+    for_each: ForEach | None = None
+
+
+def orchestration_in(type_: str) -> str:
+    """The orchestration type by which activities of ``type_`` are carried out; empty where an agent does."""
+    return type_.removeprefix(_ORCHESTRATION) if type_.startswith(_ORCHESTRATION) else ""
+
+
+class UndoMode(StrEnum):
+    AUTO = "auto"
+    """At once."""
+    AFTER = "after"
+    """A while later, unless an operator has retried it by then."""
+    MANUAL = "manual"
+    """When an operator says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """When a run that has failed is undone, if it can be."""
+
+    mode: UndoMode = UndoMode.AUTO
+    after: timedelta | None = None
+    """How much later; None but for that mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +170,7 @@ class OrchestrationDefinition:
     activities: tuple[Activity, ...]
     active: bool = True
     """Whether orchestrations may start with it."""
+    undo: Undo = Undo()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +183,7 @@ class OrchestrationTemplate:
     activities: Mapping[str, Sequence[Activity]]
     active: bool = True
     """Whether orchestrations may start with its definitions."""
+    undo: Undo = Undo()
 
     def definitions(self) -> list[OrchestrationDefinition]:
         """One definition for each orchestration type."""
@@ -132,6 +195,7 @@ class OrchestrationTemplate:
                 schema=self.schema,
                 activities=tuple(activities),
                 active=self.active,
+                undo=self.undo,
             )
             for type_, activities in self.activities.items()
         ]

@@ -32,7 +32,7 @@ from cfm_core.provisioning.definitions.service import (
     template_in_use,
 )
 from cfm_core.provisioning.keys import check_after, check_known
-from cfm_core.query import JsonPage, Page, Predicate, to_sql
+from cfm_core.query import JsonPage, Page, Predicate, to_condition, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.paging import Listing
@@ -89,6 +89,10 @@ class PostgresDefinitions:
                 type=definition.type,
                 document=json_of(v1alpha1.activity_definition_to_json(definition)),
                 timeout=_seconds(definition.timeout),
+                start=_seconds(definition.timeouts.schedule_to_start),
+                close=_seconds(definition.timeouts.schedule_to_close),
+                heartbeat=_seconds(definition.timeouts.heartbeat),
+                wait=_seconds(definition.timeouts.wait),
                 max_attempts=definition.retry.max_attempts,
                 backoff=_seconds(definition.retry.backoff),
                 backoff_limit=_seconds(definition.retry.backoff_limit),
@@ -224,9 +228,10 @@ def _retire(tx: Transaction, template_ref: str, kept: list[str]) -> None:
 
 
 def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known, *, posted: int, beside: bool) -> None:
-    activities = compiled(definition.activities, known)
+    made = compiled(definition.activities, known)
     nodes: list[dict[str, Any]] = [
         {
+            "phase": phase,
             "ord": ord_,
             "id": one.id,
             "type": one.type,
@@ -234,10 +239,18 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
             "inputs": [asdict(each) for each in one.inputs] or None,
             "input_schema": one.input_schema,
             "output_schema": one.output_schema,
+            "condition": to_condition(one.condition) if one.condition else None,
+            "calls": one.calls,
+            "for_each": asdict(one.for_each) if one.for_each else None,
+            "child_phase": one.child_phase,
         }
-        for ord_, one in enumerate(activities)
+        for phase, ord_, one in made.nodes
     ]
-    edges = [{"from_ord": parent, "to_ord": ord_} for ord_, one in enumerate(activities) for parent in one.parents]
+    edges = [
+        {"phase": phase, "from_ord": parent, "to_ord": ord_}
+        for phase, ord_, one in made.nodes
+        for parent in one.parents
+    ]
     tx.rows(SQL["retire_definition"], type=definition.type, template_ref=definition.template_ref)
     tx.rows(
         SQL["add_definition"],
@@ -248,6 +261,8 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
         active=definition.active,
         # The flag is the only thing that can change, and has a column.
         document=json_of(v1alpha1.orchestration_definition_to_json(replace(definition, active=True))),
+        undo=definition.undo.mode,
+        undo_after=definition.undo.after,
         nodes=json.dumps(nodes),
         edges=json.dumps(edges),
     )

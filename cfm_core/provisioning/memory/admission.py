@@ -19,35 +19,40 @@ _MOST_ADMITTED = 1000
 def send(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> list[tuple[Run, int]]:
     """Dispatches an activity that could be sent, or holds it back where its run is paused, or queues it."""
     node = run.nodes[place]
-    if not run.paused and not runs.is_gated(node.type):
+    if not run.paused and not runs.is_gated(node):
         dispatch(runs, node, now)
         return [(run, place)]
-    node.state = ActivityState.READY
+    node.state, node.due_at = ActivityState.READY, node.close_by
     enqueue(runs, run, place, now, crossed)
     return []
 
 
-def release(runs: Runs, run: Run, now: datetime) -> None:
+def release(runs: Runs, run: Run, now: datetime) -> list[OutboxRow]:
     """Sends what is READY of a run, or queues it, as ``provision_manager.release`` does."""
     crossed: set[str] = set()
-    ready = [place for place, node in enumerate(run.nodes) if node.state is ActivityState.READY]
-    announce_dispatches(runs, [one for place in ready for one in send(runs, run, place, now, crossed)])
-    admit(runs, crossed)
+    ready = [place for place, node in run.nodes.items() if node.state is ActivityState.READY]
+    rows = announce_dispatches(runs, [one for place in ready for one in send(runs, run, place, now, crossed)])
+    return rows + admit(runs, crossed)
 
 
 def enqueue(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> None:
     key, type_ = (run.manifest.id, place), run.nodes[place].type
     if not run.paused and key not in runs.admission:
-        runs.admission[key] = Slot(type_, run.manifest.tenant_id, now)
+        runs.admission[key] = Slot(type_, run.tenant_id, now)
         crossed.add(type_)
 
 
 def count_in_flight(runs: Runs, activity_type: str) -> None:
     """Counts what is with agents of a type that has limits from now on."""
     for run in runs.runs.values():
-        for place, node in enumerate(run.nodes):
-            if node.type == activity_type and node.state is ActivityState.DISPATCHED and node.dispatched_at is not None:
-                slot = Slot(node.type, run.manifest.tenant_id, node.dispatched_at, in_flight=True)
+        for place, node in run.nodes.items():
+            if (
+                node.type == activity_type
+                and not node.compiled.calls
+                and node.state is ActivityState.DISPATCHED
+                and node.dispatched_at is not None
+            ):
+                slot = Slot(node.type, run.tenant_id, node.dispatched_at, in_flight=True)
                 runs.admission.setdefault((run.manifest.id, place), slot)
 
 
@@ -57,7 +62,7 @@ def leave(runs: Runs, run: Run, place: int) -> Slot | None:
 
 def leave_queue(runs: Runs, run: Run) -> None:
     """Takes what is not in flight of a run out of the queues."""
-    for place in range(len(run.nodes)):
+    for place in run.nodes:
         slot = runs.admission.get((run.manifest.id, place))
         if slot is not None and not slot.in_flight:
             leave(runs, run, place)
@@ -130,7 +135,8 @@ def count_failures(runs: Runs, moves: Sequence[Move], now: datetime) -> set[str]
     """See ``provision_manager.count_failures``; gives the types whose gates have opened."""
     told: dict[str, list[Move]] = {}
     for move in moves:
-        if move.kind in (OutcomeKind.COMPLETE, OutcomeKind.RETRY):
+        calls = move.run.nodes[move.ord].compiled.calls
+        if move.kind in (OutcomeKind.COMPLETE, OutcomeKind.RETRY) and not calls:
             told.setdefault(move.run.nodes[move.ord].type, []).append(move)
     opened = set()
     for type_, of_type in told.items():

@@ -10,6 +10,7 @@ from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncemen
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import ValidationError
+from cfm_core.provisioning.calls.model import LOOKED_AFTER_EVERY, Call
 from cfm_core.provisioning.engine.checks import (
     INVALID_INPUT,
     INVALID_OUTPUT,
@@ -18,13 +19,20 @@ from cfm_core.provisioning.engine.checks import (
     input_problem,
 )
 from cfm_core.provisioning.engine.events import as_failure, dispatch_event, response_to
-from cfm_core.provisioning.engine.model import RESEND_COMPENSATION, ActivityState, Progress, check_id
+from cfm_core.provisioning.engine.model import (
+    RESEND_COMPENSATION,
+    ActivityState,
+    OrchestrationState,
+    Progress,
+    check_id,
+)
 from cfm_core.provisioning.memory.admission import admit
-from cfm_core.provisioning.memory.advancing import advance
-from cfm_core.provisioning.memory.announcing import announce_compensations
+from cfm_core.provisioning.memory.advancing import advance, undo_runs
+from cfm_core.provisioning.memory.announcing import announce_keys
 from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
+    is_overdue,
     node_of,
     overdue_move,
     recorded_problem,
@@ -104,10 +112,15 @@ class MemoryEngine:
             overdue = sorted(
                 (node.due_at, run.manifest.id, place)
                 for run in self._runs.runs.values()
-                for place, node in enumerate(run.nodes)
-                if node.due_at is not None and node.due_at <= now
+                for place, node in run.nodes.items()
+                if node.due_at is not None and is_overdue(node, now)
             )
-            moves = [overdue_move(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
+            called = [(id_, place) for _, id_, place in overdue if self._runs.runs[id_].nodes[place].compiled.calls]
+            for id_, place in called:
+                self._runs.runs[id_].nodes[place].due_at = now + LOOKED_AFTER_EVERY
+            rows = announce_keys(self._runs, [Call(id_, self._runs.runs[id_].phase, place) for id_, place in called])
+            overdue = [one for one in overdue if one[1:] not in called]
+            moves = [overdue_move(self._runs, self._runs.runs[id_], place, now) for _, id_, place in overdue[:most]]
             failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
             moves = [
                 Move(move.run, move.ord, ActivityState.CANCELLED, move.kind)
@@ -115,12 +128,14 @@ class MemoryEngine:
                 else move
                 for move in moves
             ]
-            rows = advance(self._runs, moves)
+            rows += advance(self._runs, moves)
             rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight})
             late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
             for run in late:
-                run.resend_at = now + RESEND_COMPENSATION
-            return Progress(rows + announce_compensations(self._runs, late))
+                run.resend_at = None if run.remaining else now + RESEND_COMPENSATION
+                if run.state is not OrchestrationState.COMPENSATING:
+                    run.enter(OrchestrationState.COMPENSATING, now)
+            return Progress(rows + undo_runs(self._runs, [run for run in late if not run.remaining], now))
 
     def register_types(self, announcements: Sequence[ActivityTypeAnnouncement]) -> Progress:
         with self._runs.lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,8 +14,9 @@ from cfm_core.clock import Clock
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.provisioning.calls.model import CALL_TIMEOUT, Call
 from cfm_core.provisioning.dead_letters.model import DeadLetter
-from cfm_core.provisioning.definitions.compiled import CompiledActivity
+from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledDefinition
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
 from cfm_core.provisioning.engine.events import refused_event
 from cfm_core.provisioning.engine.model import ENDED, ActivityState, OrchestrationState, Policy
@@ -40,9 +41,32 @@ class Node:
     failures: int = 0
     token: str = ""
     dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    close_by: datetime | None = None
     due_at: datetime | None = None
+    progress: Any = None
+    ending: ActivityOutcome | None = None
+    """How somebody outside has ended it before its agent was heard."""
     recorded: ActivityOutcome | None = None
     """What it has recorded, once it is done."""
+
+    def due(self, at: datetime | None) -> datetime | None:
+        """The time of its timer: ``at``, if any, but not after all its attempts have to be over."""
+        return min((one for one in (at, self.close_by) if one is not None), default=None)
+
+
+def nodes_of(activities: Mapping[int, CompiledActivity]) -> dict[int, Node]:
+    """Activities by their places, each with as many parents to wait for as there are among them."""
+    return {
+        place: Node(
+            id=one.id,
+            type=one.type,
+            compiled=one,
+            children=tuple(child for child, other in activities.items() if place in other.parents),
+            deps_left=len([parent for parent in one.parents if parent in activities]),
+        )
+        for place, one in activities.items()
+    }
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -50,7 +74,7 @@ class Defined:
     """A definition in force, as the engine takes it."""
 
     definition: OrchestrationDefinition
-    activities: tuple[CompiledActivity, ...]
+    made: CompiledDefinition
     posted: int
     """Of those of a type, the one with the greatest number is taken."""
     beside: bool
@@ -66,9 +90,15 @@ class Run:
 
     manifest: OrchestrationManifest
     definition: OrchestrationDefinition
-    nodes: list[Node]
+    made: CompiledDefinition
+    phases: dict[int, dict[int, Node]]
+    """By phase and place: the activities that it has; and, once it is being undone by its own activities, what undoes them."""
     created_at: datetime
     state_at: datetime
+    tenant_id: str
+    parent: Call | None = None
+    """The activity that it was started for."""
+    element: int | None = None
     state: OrchestrationState = OrchestrationState.RUNNING
     version: int = 0
     error_detail: str = ""
@@ -80,8 +110,28 @@ class Run:
     outputs: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def nodes(self) -> dict[int, Node]:
+        """The activities of its phase."""
+        return self.phases[self.phase]
+
+    @property
+    def phase(self) -> int:
+        return max(self.phases)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether its activities are being undone, or have been."""
+        return self.phase == 1
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether activities of its phase are sent."""
+        wanted = OrchestrationState.COMPENSATING if self.is_undone else OrchestrationState.RUNNING
+        return self.state is wanted
+
+    @property
     def remaining(self) -> int:
-        return sum(node.state not in ENDED for node in self.nodes)
+        return sum(node.state not in ENDED for node in self.nodes.values())
 
     @property
     def processing_data(self) -> dict[str, Any]:
@@ -104,6 +154,7 @@ class Told:
     attempt: int | None = None
     dispatched_at: datetime | None = None
     next_at: datetime | None = None
+    phase: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +169,7 @@ class Move:
     failed: bool = False
     reason: str = ""
     outcome: ActivityOutcome | None = None
+    """What is recorded with it."""
 
 
 @dataclass(slots=True)
@@ -184,6 +236,7 @@ class Runs:
     delayed: dict[str, Delayed] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
+    fan_outs: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
     dead_letters: dict[int, DeadLetter] = field(default_factory=dict)
     buried: int = 0
     outbox: list[OutboxRow] = field(default_factory=list)
@@ -217,8 +270,12 @@ class Runs:
         defined = self.activity_definitions.get(activity_type)
         return defined.limits if defined else Limits()
 
-    def is_gated(self, activity_type: str) -> bool:
-        """Whether its activities have to be admitted."""
+    def is_gated(self, node: Node) -> bool:
+        """Whether an activity has to be admitted."""
+        return not node.compiled.calls and self.is_gated_type(node.type)
+
+    def is_gated_type(self, activity_type: str) -> bool:
+        """Whether activities of a type have to be admitted."""
         limits, gate = self.limits(activity_type), self.gates.get(activity_type, Gate())
         return limits.hold_back or gate.paused or gate.probe_at is not None
 
@@ -232,13 +289,20 @@ class Runs:
         event = json.dumps(refused_event(subject, document))
         self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
 
-    def policy(self, activity_type: str) -> Policy:
-        """The definition's word, else the agent's, else the default."""
-        defaults = self.announced.get(activity_type) or Policy()
-        defined = self.activity_definitions.get(activity_type) or ActivityDefinition(type=activity_type)
-        return Policy(
+    def policy(self, node: Node) -> Policy:
+        """The definition's word, else the agent's, else the default; the orchestrations of a call have times of their own."""
+        defaults = self.announced.get(node.type) or Policy()
+        defined = self.activity_definitions.get(node.type) or ActivityDefinition(type=node.type)
+        policy = Policy(
             timeout=defined.timeout or defaults.timeout,
             max_attempts=defined.retry.max_attempts or defaults.max_attempts,
             backoff=defined.retry.backoff or defaults.backoff,
             backoff_limit=defined.retry.backoff_limit or defaults.backoff_limit,
+            schedule_to_start=defined.timeouts.schedule_to_start,
+            schedule_to_close=defined.timeouts.schedule_to_close,
+            heartbeat=defined.timeouts.heartbeat,
+            wait=defined.timeouts.wait or Policy().wait,
         )
+        if node.compiled.calls:
+            return replace(policy, timeout=CALL_TIMEOUT, schedule_to_start=None, schedule_to_close=None)
+        return policy

@@ -10,8 +10,8 @@ from typing import Any
 
 from cfm_core.errors import ConflictError, FieldError, NotFoundError, RefusedError, ValidationError
 from cfm_core.provisioning.definitions.model import graph_of
-from cfm_core.provisioning.engine.model import OrchestrationState
-from cfm_core.provisioning.orchestrations.actions import UNDONE, Action, allowed_actions, allowed_activity_actions
+from cfm_core.provisioning.engine.model import UNDONE, OrchestrationState
+from cfm_core.provisioning.orchestrations.actions import Action, allowed_actions, allowed_activity_actions
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestration
 from cfm_core.query.page import Page
 
@@ -119,7 +119,7 @@ def check_activity_action(run: Orchestration, activity_id: str, action: Action) 
 
 def status_of_activity(run: Orchestration, activity_id: str) -> ActivityStatus:
     """Raises NotFoundError where the run has no such activity."""
-    for one in run.graph:
+    for one in reversed(run.graph):
         if one.id == activity_id:
             return one
     raise NotFoundError("activity", f"{run.id}/{activity_id}")

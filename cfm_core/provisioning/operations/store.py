@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
+from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.fields import FIELDS
@@ -46,7 +46,7 @@ class PostgresOperations:
             if "\0" not in id_:
                 # In this order, as whoever starts it takes them.
                 transaction.rows(SQL["lock_delayed"], id=id_)
-                transaction.rows(SQL["lock"], id=id_, compensation=compensation_id(id_))
+                transaction.rows(SQL["hold"], id=id_)
             yield
 
     def get(self, id_: str) -> Orchestration:
@@ -58,6 +58,7 @@ class PostgresOperations:
     def resume(self, id_: str) -> None:
         self._database.rows(SQL["resume"], id=id_)
         self._step("release", id=id_)
+        self._step("call", id=id_)
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         if not self._delayed_starts.cancel(id_, reason):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
+from cfm_core.provisioning.engine.model import UNDONE, ActivityState, OrchestrationState
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestration
 
 
@@ -28,7 +28,6 @@ _ALLOWED = {
 }
 STOPPED = frozenset({OrchestrationState.ERRORED, OrchestrationState.CANCELLED})
 """A run in one of these can go on."""
-UNDONE = frozenset({ActivityState.FAILED, ActivityState.CANCELLED})
 _LIVE = frozenset({ActivityState.READY, ActivityState.DISPATCHED, ActivityState.WAITING, ActivityState.BACKOFF})
 
 
@@ -41,17 +40,24 @@ def allowed_actions(run: Orchestration) -> tuple[Action, ...]:
     if run.state is OrchestrationState.RUNNING:
         return (Action.RESUME if run.paused else Action.PAUSE, Action.CANCEL)
     actions = _ALLOWED.get(run.state, ())
-    return tuple(one for one in actions if one is not Action.COMPENSATE or run.compensable)
+    left_out = {Action.COMPENSATE} if not run.compensable else set()
+    # One that was started for an activity is started again by that one.
+    left_out |= {Action.RERUN} if run.parent else set()
+    return tuple(one for one in actions if one not in left_out)
 
 
 def allowed_activity_actions(run: Orchestration, activity: ActivityStatus) -> tuple[Action, ...]:
     """What may be done to one activity of the run."""
-    if run.erased:
+    if run.erased or activity.phase != run.phase:
         return ()
-    if run.state is OrchestrationState.RUNNING:
+    if run.goes_on:
         if activity.state is ActivityState.BACKOFF:
             return (Action.RETRY, Action.RESOLVE)
         return (Action.RESOLVE,) if activity.state in _LIVE else ()
-    if run.state in STOPPED and activity.state in UNDONE and activity.deps_left == 0:
-        return (Action.RETRY, Action.RESOLVE)
+    if activity.state in UNDONE and activity.deps_left == 0:
+        if run.state in STOPPED:
+            return (Action.RETRY, Action.RESOLVE)
+        if run.state is OrchestrationState.COMPENSATION_FAILED and run.is_undone:
+            # Those that are left are tried again by compensating the run again.
+            return (Action.RESOLVE,)
     return ()

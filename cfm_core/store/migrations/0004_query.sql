@@ -33,6 +33,70 @@ BEGIN
 END
 $$;
 
+-- Whether a predicate holds for a document. The predicate is an array: an operator, and what it takes.
+--
+--   ["true"]   ["not", p]   ["and", p, ...]   ["or", p, ...]
+--   ["in", path, [value, ...]]   ["not in", path, [value, ...]]   ["like", path, pattern]   ["not like", path, pattern]
+--   ["contains", path, value]   ["present", path]   ["<", path, value]   ["instant <", path, text]  and the other orders
+--
+-- Paths are jsonpaths from the document on. Source: cfm_core.query.conditions, which makes them.
+CREATE FUNCTION query.holds(predicate jsonb, document jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL SAFE STRICT AS $$
+DECLARE
+  operator text := predicate->>0;
+  operand  jsonb := predicate->2;
+  path     jsonpath;
+  part     jsonb;
+BEGIN
+  CASE operator
+    WHEN 'true' THEN
+      RETURN true;
+    WHEN 'not' THEN
+      RETURN NOT query.holds(predicate->1, document);
+    WHEN 'and', 'or' THEN
+      FOR part IN SELECT e.value FROM jsonb_array_elements(predicate - 0) e LOOP
+        IF query.holds(part, document) <> (operator = 'and') THEN
+          RETURN operator = 'or';
+        END IF;
+      END LOOP;
+      RETURN operator = 'and';
+    WHEN 'contains' THEN
+      RETURN EXISTS (
+        SELECT FROM jsonb_path_query(document, (predicate->>1)::jsonpath) v
+         WHERE CASE jsonb_typeof(v)
+                 WHEN 'array' THEN v @> operand
+                 WHEN 'string' THEN jsonb_typeof(operand) = 'string' AND strpos(v #>> '{}', operand #>> '{}') > 0
+                 ELSE false
+               END);
+    WHEN 'present' THEN
+      RETURN EXISTS (SELECT FROM jsonb_path_query(document, (predicate->>1)::jsonpath) v WHERE v <> 'null');
+    ELSE
+      path := ((predicate->>1) || '[*]')::jsonpath;
+  END CASE;
+  RETURN EXISTS (
+    SELECT FROM jsonb_path_query(document, path) v
+     WHERE CASE operator
+             WHEN 'in' THEN v IN (SELECT e.value FROM jsonb_array_elements(operand) e)
+             WHEN 'not in' THEN v <> 'null' AND v NOT IN (SELECT e.value FROM jsonb_array_elements(operand) e)
+             WHEN 'like' THEN jsonb_typeof(v) = 'string' AND v #>> '{}' LIKE operand #>> '{}'
+             WHEN 'not like' THEN v <> 'null' AND NOT (jsonb_typeof(v) = 'string' AND v #>> '{}' LIKE operand #>> '{}')
+             WHEN 'instant <' THEN jsonb_typeof(v) = 'string' AND query.instant_of(v #>> '{}') < (operand #>> '{}')::timestamptz
+             WHEN 'instant <=' THEN jsonb_typeof(v) = 'string' AND query.instant_of(v #>> '{}') <= (operand #>> '{}')::timestamptz
+             WHEN 'instant >' THEN jsonb_typeof(v) = 'string' AND query.instant_of(v #>> '{}') > (operand #>> '{}')::timestamptz
+             WHEN 'instant >=' THEN jsonb_typeof(v) = 'string' AND query.instant_of(v #>> '{}') >= (operand #>> '{}')::timestamptz
+             ELSE jsonb_path_match(
+                    v,
+                    CASE operator
+                      WHEN '<' THEN 'strict $ < $operand'
+                      WHEN '<=' THEN 'strict $ <= $operand'
+                      WHEN '>' THEN 'strict $ > $operand'
+                      WHEN '>=' THEN 'strict $ >= $operand'
+                    END::jsonpath,
+                    jsonb_build_object('operand', operand), true)
+           END);
+END
+$$;
+
 -- What an index of a path holds -----------------------------------------------------------------------------------------
 --
 -- Each function gives the one value at a path, null where there is none of its type, and a mark of its own, which is no value,

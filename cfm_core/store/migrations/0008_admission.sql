@@ -59,7 +59,7 @@ BEGIN
     SELECT o.id, k.phase, k.ord, n.type, o.tenant_id, instant
       FROM unnest(keys) k
       JOIN provision_manager.orchestration o ON o.id = k.orch_id AND NOT o.paused
-      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.ord = k.ord + 0
+      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = k.phase AND n.ord = k.ord + 0
         ON CONFLICT DO NOTHING
     RETURNING type)
   SELECT array_agg(DISTINCT type) INTO types FROM queued;
@@ -91,11 +91,11 @@ BEGIN
   IF cardinality(chosen) > 0 THEN
     UPDATE provision_manager.activity a
        SET state = 'DISPATCHED', dispatches = a.dispatches + 1, unanswered = a.unanswered + 1,
-           token = gen_random_uuid(), dispatched_at = instant,
-           due_at = instant + provision_manager.lease(n.timeout_seconds)
+           token = gen_random_uuid(), dispatched_at = instant, started_at = NULL,
+           due_at = least(instant + n.start_in, a.close_by)
       FROM unnest(chosen) c
       JOIN provision_manager.orchestration o ON o.id = c.orch_id
-      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.ord = c.ord + 0
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = c.phase AND n.ord = c.ord + 0
      WHERE a.orch_id = c.orch_id AND a.phase = c.phase AND a.ord = c.ord;
     RETURN QUERY SELECT * FROM provision_manager.announce_dispatches(chosen, lease);
   END IF;
@@ -240,8 +240,8 @@ BEGIN
   WITH told AS (
     SELECT n.type, sum(m.failed)::integer AS failures, bool_or(m.kind = 'complete') AS good
       FROM unnest(moves) m
-      JOIN provision_manager.def_node n ON n.def_id = m.def_id AND n.ord = m.ord + 0
-     WHERE m.kind IN ('complete', 'retry')
+      JOIN provision_manager.def_node n ON n.def_id = m.def_id AND n.phase = m.phase AND n.ord = m.ord + 0
+     WHERE m.kind IN ('complete', 'retry') AND NOT n.calls
      GROUP BY n.type)
   SELECT array_agg(t.type) FILTER (WHERE t.good), array_agg(t.type ORDER BY t.type) FILTER (WHERE NOT t.good),
          array_agg(t.failures ORDER BY t.type) FILTER (WHERE NOT t.good)

@@ -501,7 +501,7 @@ def test_a_failed_deployment_is_compensated_once_its_last_activity_is_in(world: 
     assert progress.outbox[0].events[0]["id"] == "o.compensate"
     (undo,) = manifests(progress.outbox)
     assert (undo.id, undo.correlation_id, undo.orchestration_type) == ("o.compensate", "of o", DISPOSE)
-    assert undo.payload == {"given": 1, "a": 1, "b": 1}
+    assert undo.payload == {"given": 1, "a": 1, "b": 1, VPA_STATE: {"out": 1}}
 
     driver.start(undo, undo)
     driver.start(undo)

@@ -133,7 +133,7 @@ def test_a_cancelled_run_is_undone_once_what_was_sent_has_reported(world: World,
     assert (response.success, response.error_detail) == (False, "cancelled: the issuer is away")
     assert states(world) == {"a": "DISPATCHED", "b": "CANCELLED"}
     (undo,) = manifests(driver.complete("o", "a", values={"made": 1}).outbox)
-    assert (undo.id, undo.payload) == ("o.compensate", {"given": 1, "made": 1})
+    assert (undo.id, undo.payload) == ("o.compensate", {"given": 1, "made": 1, VPA_STATE: {}})
     driver.start(undo)
     driver.complete("o.compensate", "a")
     assert world.state("o") == "COMPENSATED"

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityDispatch
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from cfm_core.store.database import Database
-from tests.contract.provisioning.world import all_dispatches
+from tests.contract.provisioning.world import all_dispatches, ending
 from tests.integration.provisioning.api import call, deliver
 
 pytestmark = pytest.mark.usefixtures("served")
@@ -280,7 +281,11 @@ def test_every_form_of_an_orchestration_is_as_declared() -> None:
     assert call("POST", "/orchestrations", manifest()).json["status"] == "compensating"
     (attempt,) = call("GET", "/orchestrations/o/history").json
     assert (attempt["outcome"], attempt["activityType"]) == ("fatal", "t")
-    ended = call("POST", "/orchestrations/o/activities/a/complete", {"token": data["token"], "error": "no"})
+    ended = call(
+        "POST",
+        "/orchestrations/o/activities/a/complete",
+        {"token": ending(ActivityDispatch.model_validate(data)).token, "error": "no"},
+    )
     assert ended.json == {"activityId": "a", "state": "failed"}
 
 
@@ -577,10 +582,85 @@ def test_what_somebody_outside_records_must_fit() -> None:
     call("POST", "/activity-definitions", {"type": "t", "outputSchema": schema})
     call("POST", "/orchestration-definitions", {"activities": {"x": [{"id": "a", "type": "t"}]}})
     (sent,) = all_dispatches(deliver("start_orchestrations", manifest(id="o", orchestrationType="x")).outbox)
-    path = "/orchestrations/o/activities/a/complete"
-    refused = call("POST", path, {"token": sent.token, "values": {"k": 1}})
+    path, token = "/orchestrations/o/activities/a/complete", ending(sent).token
+    refused = call("POST", path, {"token": token, "values": {"k": 1}})
     assert (refused.status, refused.json["errors"]) == (
         400,
         [{"pointer": "/values/k", "detail": 'the value is not of type "string"'}],
     )
-    assert call("POST", path, {"token": sent.token, "values": {"k": "v"}}).status == 200
+    assert call("POST", path, {"token": token, "values": {"k": "v"}}).status == 200
+
+
+def test_conditions_lists_and_what_undoes_are_shown_as_they_were_posted() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    activities = [
+        {"id": "a", "type": "t", "condition": "size > 5", "compensation": "t"},
+        {"id": "e", "type": "t", "dependsOn": ["a"], "forEach": {"source": "list", "name": "item", "concurrency": 3}},
+        {"id": "s", "type": "orchestration:sub", "dependsOn": ["e"]},
+    ]
+    template = {
+        "id": "x",
+        "activities": {"one": activities, "sub": [{"id": "b", "type": "t"}]},
+        "compensation": "after:PT1H",
+    }
+    assert call("POST", "/orchestration-definitions", template).status == 201
+    shown = {one["activities"].popitem()[0]: one for one in call("GET", "/orchestration-definitions").json}
+    assert shown["one"]["compensation"] == "after:PT1H"
+    assert call("GET", "/orchestration-definitions/x").json[0]["activities"] == {"one": activities}
+    assert len(call("GET", "/orchestration-definitions?q=compensation STARTS_WITH 'after'").json) == 2
+    for wrong in ("sometimes", "after:", "after:PT0S", "after:P2Y", "after:soon"):
+        refused = call("POST", "/orchestration-definitions", template | {"compensation": wrong})
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/compensation")
+
+
+def test_orchestrations_for_an_activity_are_shown_with_it_and_found_by_it() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    each = {"id": "e", "type": "t", "forEach": {"source": "list"}, "compensation": "t"}
+    failing = {"id": "z", "type": "t", "dependsOn": ["e"]}
+    call("POST", "/orchestration-definitions", {"activities": {"x": [each, failing]}})
+    (asked,) = deliver("start_orchestrations", manifest(id="o", orchestrationType="x", payload={"list": [1, 2]})).outbox
+    assert asked.subject == subjects.CALLS
+    sent = all_dispatches(deliver("look_after_calls", *(event["data"] for event in asked.events)).outbox)
+    assert [one.orchestration_id for one in sent] == ["o.e.0", "o.e.1"]
+    shown = call("GET", "/orchestrations/o").json
+    assert shown["activities"][0]["orchestrations"] == {"started": 2, "ended": 0}
+    assert (shown["status"], shown["statusReason"]) == (
+        "waiting",
+        "e: of 2 orchestrations that carry it out 0 have ended",
+    )
+    children = call("POST", "/orchestrations/query", {"predicate": "parentId = 'o'"}).json
+    assert [one["id"] for one in children] == ["o.e.0", "o.e.1"]
+    child = call("GET", "/orchestrations/o.e.0").json
+    assert (child["parentId"], child["steps"][0]["activities"][0]["id"]) == ("o", "e")
+    assert child["processingData"]["element"] == 1
+
+
+def test_an_archived_orchestration_is_answered_as_before(emptied: Database) -> None:
+    define()
+    deliver("start_orchestrations", manifest())
+    for activity in ("a", "b"):
+        (event,) = dispatched(emptied, activity)
+        deliver("record_activity_results", {**event, "kind": "complete", "values": {activity: 1}})
+    path = "/orchestrations/o"
+    shown = [call("GET", each) for each in (path, f"{path}/history", "/orchestrations")]
+    emptied.rows("UPDATE provision_manager.orchestration SET state_at = state_at - interval '8 days'")
+    before = call("GET", path)
+    deliver("archive_orchestrations", None)
+    deliver("archive_orchestrations", None)
+    assert emptied.value("SELECT count(*) FROM provision_manager.orchestration") == 0
+    assert (call("GET", path).text, call("GET", f"{path}/history").text) == (before.text, shown[1].text)
+    assert call("GET", path, headers={"If-None-Match": shown[0].headers["ETag"]}).status == 304
+    assert [one["id"] for one in call("GET", "/orchestrations?q=state%20%3D%202").json] == ["o"]
+    assert call("GET", "/orchestrations").headers["X-Total-Count"] == "1"
+    again = call("POST", "/orchestrations", manifest(payload={"other": 1}))
+    assert (again.status, again.json["state"], again.json["processingData"]) == (202, 2, before.json["processingData"])
+    refused = call("POST", f"{path}/cancel", {"reason": "r"})
+    assert (refused.status, refused.json["allowedActions"]) == (409, ["rerun"])
+    assert call("GET", path).text == before.text
+
+
+def dispatched(database: Database, activity: str) -> list[dict[str, Any]]:
+    """What names the dispatches of an activity."""
+    rows = database.rows("SELECT events FROM eventing.outbox WHERE subject = 'event.cfm.activity.t' ORDER BY id")
+    sent = [event["data"] for (events,) in rows for event in events if event["data"]["activityId"] == activity]
+    return [{key: one[key] for key in ("orchestrationId", "phase", "ord", "token")} for one in sent]

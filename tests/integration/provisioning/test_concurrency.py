@@ -17,7 +17,17 @@ from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import ClientError, NotFoundError, PreconditionFailedError, ValidationError
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Limits, OrchestrationTemplate, Rate
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.calls.service import Calls
+from cfm_core.provisioning.calls.store import PostgresCalls
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    ForEach,
+    Limits,
+    OrchestrationTemplate,
+    Rate,
+)
 from cfm_core.provisioning.definitions.service import InUseError
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
@@ -339,4 +349,50 @@ def test_orders_and_results_at_once_leave_no_contradiction(world: PostgresWorld,
                         dice.choice(acts)(dice.choice(everything), order)
 
     at_once(disturb)
+    assert broken(world.database) == {}
+
+
+FAN_OUT = [Activity("e", "t", for_each=ForEach("list", concurrency=2)), Activity("z", "t", ("e",))]
+
+
+def tend(pool: Database) -> list[OutboxRow]:
+    return Calls(PostgresCalls(pool)).tend([Call("o", 0, 0)]).outbox
+
+
+def test_an_activity_that_many_look_after_at_once_gets_its_orchestrations_once(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=FAN_OUT)
+    world.engine.start([manifest("o", "one", list=[1, 2, 3])])
+    rows = [row for written in at_once(lambda _: tend(pool)) for row in written]
+    assert sorted(one.orchestration_id for one in all_dispatches(rows)) == ["o.e.0", "o.e.1"]
+    for one in all_dispatches(rows):
+        world.engine.record([answer(one)])
+    rows = [row for written in at_once(lambda _: tend(pool)) for row in written]
+    (last,) = all_dispatches(rows)
+    world.engine.record([answer(last)])
+    rows = [row for written in at_once(lambda _: tend(pool)) for row in written]
+    assert [one.activity_id for one in all_dispatches(rows)] == ["z"]
+    assert broken(world.database) == {}
+
+
+def test_results_cancels_and_looks_at_once_bring_a_fan_out_to_its_end(world: PostgresWorld, pool: Database) -> None:
+    define(world, one=FAN_OUT)
+    driver = Driver(world)
+    driver.start(manifest("o", "one", list=list(range(8))))
+
+    def work(number: int) -> None:
+        engine, calls_ = PostgresEngine(pool), Calls(PostgresCalls(pool))
+        if number == 0:
+            order = Order(actor="ann", reason="enough", request_id="r")
+            Operations(PostgresOperations(pool)).cancel("o", order, compensate=False)
+        for outcome in [answer(one) for one in driver.sent.values()]:
+            engine.record([outcome])
+            calls_.tend([Call("o", 0, 0)])
+
+    at_once(work)
+    driver.take_all()
+    tend(pool)
+    assert {world.state(id_) for id_ in world.runs()} <= {"CANCELLED", "COMPLETED"}
+    assert world.state("o") == "CANCELLED"
     assert broken(world.database) == {}

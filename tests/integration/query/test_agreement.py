@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfm_core.query import DeclaredPath, IndexKind, parse, to_sql, to_test
+from cfm_core.query import DeclaredPath, IndexKind, holds, parse, to_condition, to_sql, to_test
 from cfm_core.query.instants import instant_of
 from cfm_core.store.database import Database, Transaction
 from tests.support.predicates import FIELDS, TIMES, UUIDS, questions, written
@@ -89,6 +89,20 @@ def test_what_indexes_are_told_changes_nothing(
         fill(transaction, documents)
         found = in_postgres(transaction, texts, declared)
     assert dict(zip(texts, found, strict=True)) == {text: in_memory(documents, text) for text in texts}
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(question=questions())
+def test_both_say_the_same_of_a_condition(shared: Database, question: tuple[list[dict[str, Any]], list[str]]) -> None:
+    documents = [{key: value for key, value in one.items() if key != "at"} for one in question[0]]
+    predicates = [parse(text) for text in question[1]]
+    rows = shared.rows(
+        "SELECT query.holds(p.value, d.value) FROM jsonb_array_elements(:predicates::jsonb) WITH ORDINALITY p (value, n),"
+        " jsonb_array_elements(:documents::jsonb) WITH ORDINALITY d (value, n) ORDER BY p.n, d.n",
+        predicates=json.dumps([to_condition(one) for one in predicates]),
+        documents=json.dumps(documents),
+    )
+    assert [held for (held,) in rows] == [holds(one, document) for one in predicates for document in documents]
 
 
 def test_both_compare_every_timestamp_with_every_other(store: Database) -> None:
