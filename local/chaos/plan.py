@@ -226,7 +226,7 @@ def _script(dice: random.Random, type_: str) -> dict[str, tuple[str, ...]]:
     script: dict[str, tuple[str, ...]] = {}
     for activity in SHAPES[type_]:
         words = dice.choices(("schedule", "retry"), k=dice.choices((0, 1, 2), (12, 3, 1))[0])
-        # What another activity gets of one that is ended from outside may be lost, see the README.
+        # Whoever ends one with an output schema from outside has to record what that requires, and these record nothing.
         last = dice.choices(("complete", "wait"), (15, 1))[0] if type_ != DATA else "complete"
         if words or last != "complete":
             script[activity] = (*words, last)
