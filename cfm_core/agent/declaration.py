@@ -200,7 +200,7 @@ class _Host:
     def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch) -> ActivityResult:
         if dispatch.timeout_seconds is not None and not self._heartbeats.send(dispatch.heartbeat, None):
             # The engine has waited for this sign of life, and has sent the activity again meanwhile.
-            return Schedule(after=self._declaration.backoff)
+            return _NotBegun(after=self._declaration.backoff)
         try:
             instance = self._instance_for(services)
         except Exception as error:
@@ -230,7 +230,11 @@ class _Host:
     def _too_late(self, ctx: ActivityContext) -> ActivityResult:
         # No failure of the activity: it asks for another turn, with a deadline that it can meet.
         ctx.log.warning("arrived after its deadline %s: it waited too long, or a clock is wrong", ctx.deadline)
-        return Schedule(after=self._declaration.backoff)
+        return _NotBegun(after=self._declaration.backoff)
+
+
+class _NotBegun(Schedule):
+    """The attempt came too late. It has done nothing, and wants another turn."""
 
 
 def _begin_anew() -> None:
@@ -256,6 +260,7 @@ def _outcome(dispatched: CloudEvent[ActivityDispatch], ctx: ActivityContext, res
         kind=kind,
         after=after,
         reason=_presentable(reason),
+        begun=not isinstance(result, _NotBegun),
         values=ctx.recorded_values.copy(),
         deleted=list(ctx.recorded_deletions.copy()),
         outputs=ctx.recorded_outputs.copy(),

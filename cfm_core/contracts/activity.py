@@ -100,6 +100,8 @@ class ActivityOutcome(Document):
     """``schedule``: when to run again; ``retry``: overrides the backoff; ``wait``: how long to wait."""
     reason: str = ""
     """``retry`` and ``fatal``: what went wrong; ``wait``: what is waited for."""
+    begun: bool = True
+    """Whether the attempt was begun. One that came too late was not: whatever it would record is missing."""
     values: dict[str, Any] = Field(default_factory=dict)
     """Processing data to set, key by key."""
     deleted: list[str] = Field(default_factory=list)

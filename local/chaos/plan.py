@@ -230,9 +230,8 @@ def _script(dice: random.Random, type_: str) -> dict[str, tuple[str, ...]]:
     script: dict[str, tuple[str, ...]] = {}
     for activity in SHAPES[type_]:
         words = dice.choices(("schedule", "retry"), k=dice.choices((0, 1, 2), (12, 3, 1))[0])
-        # Whoever ends one with an output schema from outside has to say what that requires, and these record nothing; and where
-        # each activity is undone, the same script is read once more.
-        last = dice.choices(("complete", "wait"), (15, 1))[0] if type_ not in {DATA, FLOW} else "complete"
+        # Where each activity is undone, the same script is read once more.
+        last = dice.choices(("complete", "wait"), (15, 1))[0] if type_ != FLOW else "complete"
         if words or last != "complete":
             script[activity] = (*words, last)
     return script

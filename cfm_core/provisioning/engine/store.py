@@ -61,6 +61,7 @@ def outcome_row(
         "ord": outcome.ord,
         "token": outcome.token,
         "kind": outcome.kind,
+        "begun": outcome.begun,
         "after": None if after is None else after.total_seconds(),
         "reason": outcome.reason,
         "values": outcome.values or None,

@@ -126,7 +126,7 @@ class MemoryOrchestrations:
                 outcome = outcome_of(orchestration_id, found, ending)
                 check_storable(outcome.model_dump(exclude={"after"}))
                 if wants_a_look(node, outcome):
-                    check_recorded(recorded_problem(run, node, outcome))
+                    check_recorded(recorded_problem(run, node, outcome), node.state)
                 if node.state is ActivityState.DISPATCHED:
                     node.ending = outcome
                 else:

@@ -84,9 +84,9 @@ def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
     failed = outcome.kind is OutcomeKind.RETRY
     exhausted = failed and node.failures + 1 >= policy.max_attempts
     if node.ending is not None and (
-        not failed or exhausted or not run.goes_on or node.ending.kind is OutcomeKind.FATAL
+        not (failed or not outcome.begun) or exhausted or not run.goes_on or node.ending.kind is OutcomeKind.FATAL
     ):
-        # But for one that is to be tried again, whose records may be missing.
+        # But for one that is to be tried again, or was not begun, whose records may be missing.
         return _ended_outside(run, outcome.ord, node.ending, recorded=outcome)
     after = within_reason(outcome.after)
 

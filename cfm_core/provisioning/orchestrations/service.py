@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cfm_core.contracts.activity import LONGEST_PROGRESS, ActivityOutcome
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.errors import ConflictError, FieldError, ForbiddenError, ValidationError
+from cfm_core.errors import ConflictError, FieldError, ForbiddenError, RecoverableError, ValidationError
 from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.orchestrations.model import Attempt, Endable, Ending, Heartbeat, Orchestration
 from cfm_core.provisioning.storable import is_storable
@@ -43,6 +43,7 @@ class Orchestrations(Protocol):
         Raises:
             NotFoundError: the orchestration has no such activity.
             ValidationError: what is recorded does not fit the output schema of its type; the activity goes on waiting.
+        RecoverableError: what its agent has recorded, once that was heard, may make it fit.
             ForbiddenError: the token was not given away with the activity's last dispatch.
             ConflictError: the activity is not waiting any more, and has not been completed.
         """
@@ -150,9 +151,16 @@ def superseded(state: str) -> ConflictError:
     return ConflictError("nobody waits for this attempt any more", {"state": state})
 
 
-def check_recorded(problem: FieldError | None) -> None:
-    """Raises ValidationError for what somebody outside wants to record and must not."""
+def check_recorded(problem: FieldError | None, state: ActivityState) -> None:
+    """Look at what somebody outside wants to record for an activity.
+
+    Raises:
+        ValidationError: it must not be recorded.
+        RecoverableError: something is missing that the activity's agent, which has not been heard yet, may record.
+    """
     if problem is not None:
+        if state is ActivityState.DISPATCHED and not problem.pointer:
+            raise RecoverableError(f"its agent has not been heard yet, and may record more: {problem.detail}", 1.0)
         here = FieldError(f"/values{problem.pointer}", problem.detail)
         raise ValidationError(f"Invalid payload: {here.pointer}: {here.detail}", [here])
 

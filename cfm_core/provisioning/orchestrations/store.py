@@ -91,7 +91,7 @@ class PostgresOrchestrations:
             outcome = outcome_of(orchestration_id, found, ending)
             written, held = taken_in(self._end(outcome_row(outcome, outside=True)), [outcome])
             if held:
-                check_recorded(held[0].problem)
+                check_recorded(held[0].problem, found.state)
                 written = self._end(outcome_row(outcome, checked=True, outside=True))
             if written:
                 self._database.announce()

@@ -1300,7 +1300,7 @@ BEGIN
 END
 $$;
 
--- Takes in outcomes [{"orchestrationId", "phase", "ord", "token", "kind", "after" (seconds), "reason", "values", "deleted",
+-- Takes in outcomes [{"orchestrationId", "phase", "ord", "token", "kind", "begun", "after" (seconds), "reason", "values", "deleted",
 -- "outputs", "told" (what the history calls it, if not by its kind), "checked", "outside" (somebody else than the agent says it)}].
 -- An outcome counts if its token is that of the activity's last dispatch, and nothing has been heard of it. One from outside comes
 -- too early where the agent has not been heard yet: it is kept as the activity's ``ending``. What completes an activity with an output schema is left as it was
@@ -1330,16 +1330,17 @@ BEGIN
     -- Where an agent has said two things about one dispatch, the one that ends it counts.
     SELECT DISTINCT ON (a.orch_id, a.phase, a.ord)
            u.pos, a.orch_id, a.phase, a.ord, o.def_id, provision_manager.goes_on(o.state, o.phase) AS running, u.kind, a.failures, u.after,
-           u.told, u.token, u.reason, u.values, u.deleted, u.outputs, a.ending,
+           u.told, u.token, u.begun, u.reason, u.values, u.deleted, u.outputs, a.ending,
            u.kind = 'complete' AND n.output_schema IS NOT NULL AND u.checked IS NOT TRUE AND a.ending IS NULL AS held,
            u.outside IS TRUE AND a.state = 'DISPATCHED' AS early, n.output_schema,
            n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds, n.wait_seconds,
            n.activity_id, n.type, u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted
       FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
              ("orchestrationId" text, phase smallint, ord smallint, token text, kind text, after double precision,
-              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked boolean, outside boolean))
+              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked boolean, outside boolean,
+              begun boolean))
            WITH ORDINALITY
-             AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, told, checked, outside, pos)
+             AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, told, checked, outside, begun, pos)
       JOIN provision_manager.orchestration o ON o.id = u.orch_id AND o.phase = u.phase
       JOIN provision_manager.activity a
         ON a.orch_id = u.orch_id AND a.phase = u.phase AND a.ord = u.ord AND a.token::text = u.token
@@ -1357,13 +1358,13 @@ BEGIN
     RETURNING h.pos
   ), joined AS (
     -- What somebody outside has said before counts now, over what the agent has recorded; but for one that is to be tried again,
-    -- whose records may be missing.
+    -- or was not begun, whose records may be missing.
     SELECT h.pos, h.orch_id, h.phase, h.ord, h.def_id, h.running, h.failures, h.after, h.deleted, h.activity_id, h.type,
            h.backoff_seconds, h.backoff_limit_seconds, h.wait_seconds, x.*
       FROM heard h
       CROSS JOIN LATERAL (
         SELECT h.ending IS NOT NULL
-               AND (h.kind <> 'retry' OR h.exhausted OR NOT h.running OR h.ending->>'kind' = 'fatal') AS ends) e
+               AND (h.kind <> 'retry' AND h.begun IS NOT FALSE OR h.exhausted OR NOT h.running OR h.ending->>'kind' = 'fatal') AS ends) e
       CROSS JOIN LATERAL (
         SELECT h.kind, h.told, h.reason, h.exhausted, h.values, h.outputs WHERE NOT e.ends
          UNION ALL

@@ -9,7 +9,14 @@ import pytest
 
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.completion import CompletionKey
-from cfm_core.errors import ConflictError, FatalError, ForbiddenError, NotFoundError, ValidationError
+from cfm_core.errors import (
+    ConflictError,
+    FatalError,
+    ForbiddenError,
+    NotFoundError,
+    RecoverableError,
+    ValidationError,
+)
 from cfm_core.provisioning.definitions.model import (
     Activity,
     ActivityDefinition,
@@ -356,6 +363,33 @@ def test_an_attempt_that_failed_is_repeated_so_that_its_records_come(world: Worl
     before = world.orchestrations.get("o")
     world.orchestrations.end_activity("o", "a", made)
     assert world.orchestrations.get("o") == before
+
+
+def test_an_attempt_that_was_not_begun_is_repeated_so_that_its_records_come(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    end(world, driver, values={"v": 1})
+    late = driver.outcome("o", "a", OutcomeKind.SCHEDULE).model_copy(update={"begun": False})
+    driver.record(late)
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("BACKOFF", "complete")
+    world.let_time_pass()
+    driver.sweep()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+
+
+def test_a_completion_that_comes_before_what_it_needs_is_asked_to_come_again(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    schema = {"required": ["request"], "properties": {"v": {"type": "integer"}}}
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema=schema))
+    driver.start(manifest("p", "x"))
+    sent = driver.sent["p", "a"]
+    with pytest.raises(RecoverableError, match="has not been heard yet"):
+        world.orchestrations.end_activity("p", "a", ending(sent, values={"v": 1}))
+    with pytest.raises(ValidationError, match="/values/v"):
+        world.orchestrations.end_activity("p", "a", ending(sent, values={"v": "text", "request": 7}))
+    driver.record(driver.outcome("p", "a", OutcomeKind.WAIT, values={"request": 7}))
+    world.orchestrations.end_activity("p", "a", ending(sent, values={"v": 1}))
+    assert world.nodes("p")["a"].state == "DONE"
 
 
 def test_a_lost_answer_is_asked_for_again_before_an_early_completion_counts(world: World, driver: Driver) -> None:

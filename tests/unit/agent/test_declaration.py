@@ -233,7 +233,7 @@ def test_a_definition_may_give_more_time_than_the_activity_asks_for() -> None:
 
 def test_what_arrives_after_its_deadline_is_not_begun_and_asks_for_another_turn() -> None:
     reply = obey(event(do="raise", deadline=datetime.now(UTC) - timedelta(seconds=1)))
-    assert outcomes(reply) == [{"kind": "schedule", "after": "PT1S"}]
+    assert outcomes(reply) == [{"kind": "schedule", "after": "PT1S", "begun": False}]
 
 
 def test_an_activity_that_cannot_be_made_is_tried_again_with_the_next_event() -> None:
