@@ -377,7 +377,8 @@ RETURN '{"id":' || l.id || ',"version":' || l.version || ',"at":"' || provision_
 
 -- The engine ----------------------------------------------------------------------------------------------------------
 -- Each of the three entry functions takes a batch, is called as a transaction of its own, and gives the outbox rows that
--- it has written. Their plans are nested loops over keys whatever the statistics say: batches are small, tables are not.
+-- it has written. Their plans are nested loops over keys whatever the statistics say: batches are small, tables are not. What they
+-- look up is cheap, and each row that they read is dear, so that a table which was empty when a plan was made is not read as a whole.
 -- Where a node is looked up, "+ 0" keeps the planner from looking up activities by their ord alone, which it takes for cheap
 -- as long as the table is small.
 
@@ -1138,6 +1139,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1310,6 +1313,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1468,6 +1473,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE
