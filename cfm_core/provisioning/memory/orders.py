@@ -61,7 +61,7 @@ def retry(runs: Runs, run: Run, ords: Sequence[int]) -> list[OutboxRow]:
     undone = compensated_by(runs, run.manifest.id)
     if undone is not None and undone.state is OrchestrationState.COMPENSATION_FAILED and undone.phase == 0:
         undone.enter(OrchestrationState.COMPENSATING, now)
-    rows = announce_dispatches(runs, sent) + admit(runs, crossed, now) + release(runs, run, now)
+    rows = announce_dispatches(runs, sent) + admit(runs, crossed) + release(runs, run, now)
     if run.state is done:
         rows += announce_endings(runs, *(([], [run]) if run.is_undone else ([run], [])))
     return rows

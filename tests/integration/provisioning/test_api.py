@@ -455,6 +455,7 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
             "type": "t",
             "version": 0,
             "status": "no-agent",
+            "statusReason": "no agent has announced itself",
             "concurrency": 1,
             "concurrencyPerTenant": 1,
             "failures": 0,
@@ -466,6 +467,13 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
     assert call("POST", "/activity-types/t/resume", {"reason": "r"}, {"If-Match": '"0"'}).status == 412
     assert call("POST", "/activity-types/t/resume", {"reason": "r"}).json["status"] == "no-agent"
     assert call("GET", "/activity-types/nope").status == 404
+    rates = {"rate": {"count": 5, "per": "PT1S"}, "ratePerTenant": {"count": 1, "per": "PT1H"}}
+    assert call("PUT", "/activity-definitions/t", {"limits": rates}).json == {"type": "t", "limits": rates}
+    shown = call("GET", "/activity-types/t").json
+    assert {name: shown[name] for name in rates} == rates
+    bad = call("PUT", "/activity-definitions/t", {"limits": {"rate": {"count": 0}, "ratePerTenant": {"per": "soon"}}})
+    assert bad.status == 400
+    assert {one["pointer"] for one in bad.json["errors"]} >= {"/limits/rate/per", "/limits/ratePerTenant/per"}
     assert call("POST", "/activity-types/nope/pause", {"reason": "r"}).status == 404
     assert [one["action"] for one in call("GET", "/audit?q=activityType+%3D+'t'").json] == ["pause", "resume"]
 

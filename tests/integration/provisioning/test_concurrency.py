@@ -4,21 +4,30 @@ import contextlib
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
-from cfm_core.contracts.orchestration import DEPLOY
+from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import ClientError, ConflictError, NotFoundError, PreconditionFailedError, ValidationError
 from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.calls.service import Calls
 from cfm_core.provisioning.calls.store import PostgresCalls
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, ForEach, Limits, OrchestrationTemplate
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    ForEach,
+    Limits,
+    OrchestrationTemplate,
+    Rate,
+)
 from cfm_core.provisioning.definitions.service import InUseError
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
@@ -293,6 +302,29 @@ def test_an_order_given_by_many_at_once_takes_effect_once(world: PostgresWorld, 
     assert operations.select("true", Page()).total == 1
 
 
+def test_rates_hold_whoever_sends_at_once(world: PostgresWorld, pool: Database) -> None:
+    rate, tenant_rate = Rate(6, timedelta(seconds=0.1)), Rate(4, timedelta(seconds=0.15))
+    define(world, one=DIAMOND)
+    world.definitions.put_activity_definition(
+        ActivityDefinition(type="t.one", limits=Limits(rate=rate, rate_per_tenant=tenant_rate))
+    )
+    engine = PostgresEngine(pool)
+
+    def send(number: int) -> None:
+        driver = Driver(world)
+        batch = [manifest(f"o{number}.{n}", "one", **{TENANT_ID: f"t{n % 2}"}) for n in range(10)]
+        driver.take(engine.start(batch))
+        deadline = time.monotonic() + 60
+        while any(world.state(one.id) != "COMPLETED" for one in batch):
+            assert time.monotonic() < deadline
+            driver.hear()
+            engine.record([answer(one) for one in driver.sent.values()])
+            engine.sweep()
+
+    at_once(send, 3)
+    assert broken(world.database) == {}
+
+
 def test_orders_and_results_at_once_leave_no_contradiction(world: PostgresWorld, pool: Database) -> None:
     define(world, deploy=DIAMOND, dispose=DIAMOND)
     limits = Limits(concurrency=3, consecutive_failures=4)
@@ -363,8 +395,9 @@ def test_results_cancels_and_looks_at_once_bring_a_fan_out_to_its_end(world: Pos
             calls_.tend([Call("o", 0, 0)])
 
     at_once(work)
+    # What was sent meanwhile has not reported yet.
     driver.take_all()
-    tend(pool)
+    driver.record(*(answer(one) for one in driver.sent.values()))
     assert {world.state(id_) for id_ in world.runs()} <= {"CANCELLED", "COMPLETED"}
     assert world.state("o") == "CANCELLED"
     assert broken(world.database) == {}
