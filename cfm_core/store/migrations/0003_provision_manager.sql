@@ -381,7 +381,8 @@ RETURN '{"id":' || l.id || ',"version":' || l.version || ',"at":"' || provision_
 
 -- The engine ----------------------------------------------------------------------------------------------------------
 -- Each of the three entry functions takes a batch, is called as a transaction of its own, and gives the outbox rows that
--- it has written. Their plans are nested loops over keys whatever the statistics say: batches are small, tables are not.
+-- it has written. Their plans are nested loops over keys whatever the statistics say: batches are small, tables are not. What they
+-- look up is cheap, and each row that they read is dear, so that a table which was empty when a plan was made is not read as a whole.
 -- Where a node is looked up, "+ 0" keeps the planner from looking up activities by their ord alone, which it takes for cheap
 -- as long as the table is small.
 
@@ -1142,6 +1143,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1314,6 +1317,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -1473,6 +1478,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE

@@ -206,6 +206,8 @@ SET jit = off
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+SET random_page_cost = 0.1
+SET cpu_tuple_cost = 1
 AS $$
 #variable_conflict use_column
 DECLARE
