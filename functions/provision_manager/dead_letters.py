@@ -34,7 +34,7 @@ def query_dead_letters(request: Request, dead_letters: DeadLetters, asked: Asked
 
 @http_function("GET", LETTER, scope=PM_READ, requires=[DEAD_LETTERS], gives={200: DeadLetterDocument})
 def get_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str) -> Response:
-    """One dead letter with what it holds; tokens are masked."""
+    """One dead letter with what it holds; secrets are masked."""
     return answers.entity(request, to_entity(dead_letters.get(letter_id)))
 
 

@@ -43,7 +43,8 @@ class MemoryDeadLetters:
 
     def find(self, letter_id: int) -> DeadLetter | None:
         with self._runs.lock:
-            return self._runs.dead_letters.get(letter_id)
+            letter = self._runs.dead_letters.get(letter_id)
+            return letter and replace(letter, secret_keys=self._runs.secret_keys)
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         with self._runs.lock:
@@ -58,6 +59,7 @@ class MemoryDeadLetters:
             letter = self._runs.dead_letters.get(letter_id)
             if letter is None:
                 return None
+            letter = replace(letter, secret_keys=self._runs.secret_keys)
             expected.check(f"dead letter {letter_id}", letter.version)
             if letter.replayed_at is not None:
                 return letter

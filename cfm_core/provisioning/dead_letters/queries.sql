@@ -8,13 +8,15 @@ ON CONFLICT (key) DO NOTHING;
 
 -- name: find
 -- One letter, 0 or 1 row.
-SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at
+SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at,
+       provision_manager.secret_keys()
   FROM provision_manager.dead_letter
  WHERE id = :id;
 
 -- name: lock
 -- The same, held until commit.
-SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at
+SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at,
+       provision_manager.secret_keys()
   FROM provision_manager.dead_letter
  WHERE id = :id
    FOR UPDATE;

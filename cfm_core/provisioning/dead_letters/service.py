@@ -10,6 +10,7 @@ from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.errors import NotFoundError, RecoverableError
 from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.keys import check_place
+from cfm_core.provisioning.masking import masked_page
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.versions import ANY, Expected
 
@@ -66,7 +67,7 @@ class DeadLetters:
             ValidationError: the predicate or the page cannot be read.
         """
         check_place(page)
-        return self._store.select(parse(predicate), page)
+        return masked_page(self._store.select(parse(predicate), page))
 
     def replay(self, letter_id: str, expected: Expected = ANY) -> DeadLetter:
         """Put the event on its subject again, once: asked for again, it gives the letter as it is.

@@ -89,4 +89,5 @@ def _letter_from(row: Row) -> DeadLetter:
         event=row[7],
         raw=row[8] or b"",
         replayed_at=row[9],
+        secret_keys=frozenset(row[10]),
     )

@@ -64,6 +64,10 @@ class MemorySchedules:
             del self._runs.schedules[schedule_id]
             return True
 
+    def secret_keys(self) -> frozenset[str]:
+        with self._runs.lock:
+            return self._runs.secret_keys
+
     def defines(self, orchestration_type: str) -> bool:
         with self._runs.lock:
             return self._runs.active(orchestration_type) is not None

@@ -43,6 +43,9 @@ DELETE FROM provision_manager.schedule
  WHERE id = :id AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
 RETURNING id;
 
+-- name: secret_keys
+SELECT provision_manager.secret_keys();
+
 -- name: defines
 -- Whether orchestrations of a type can start.
 SELECT provision_manager.definition_to_start(:type, '') IS NOT NULL;

@@ -21,6 +21,7 @@ from cfm_core.errors import (
 )
 from cfm_core.provisioning.engine.model import unknown_type_detail
 from cfm_core.provisioning.keys import check_after, check_known
+from cfm_core.provisioning.masking import masked_json, masked_page, masked_pointer
 from cfm_core.provisioning.schedules.model import LONGEST_SCHEDULE_ID, Schedule, begun, check_schedule, renewed
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
 from cfm_core.query import JsonPage, Page, Predicate, parse
@@ -51,13 +52,17 @@ class ScheduleStore(Protocol):
         """Whether there was such a schedule in an expected version."""
         ...
 
+    def secret_keys(self) -> frozenset[str]:
+        """The keys whose values are not shown, because an activity type says so."""
+        ...
+
     def defines(self, orchestration_type: str) -> bool:
         """Whether there is such an orchestration type."""
         ...
 
 
 class Schedules:
-    """The use cases of schedules."""
+    """The use cases of schedules. What they give is to be shown, without secrets."""
 
     def __init__(self, store: ScheduleStore, clock: Clock = system_clock) -> None:
         self._store = store
@@ -76,7 +81,7 @@ class Schedules:
         made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now))
         if made is None:
             raise ConflictError(f"a schedule {schedule_id!r} exists already")
-        return schedule_id, made
+        return schedule_id, self._shown(made)
 
     def put(self, schedule_id: str, new: NewSchedule, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
         """Create the schedule, or replace it; tells whether it is new. As long as cron and time zone are the same, so is the
@@ -94,10 +99,10 @@ class Schedules:
             return renewed(before, new.to_model(schedule_id, now), now)
 
         if (after := self._store.change(schedule_id, replaced)) is not None:
-            return False, after
+            return False, self._shown(after)
         expected.check(f"schedule {schedule_id}", None)
         if (made := self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now))) is not None:
-            return True, made
+            return True, self._shown(made)
         raise RecoverableError(f"schedule {schedule_id} is coming just now")
 
     def get(self, schedule_id: str) -> JsonEntity:
@@ -106,7 +111,7 @@ class Schedules:
         found = self._store.find(schedule_id)
         if found is None:
             raise NotFoundError("schedule", schedule_id)
-        return found
+        return self._shown(found)
 
     def select(self, predicate: str, page: Page) -> JsonPage:
         """Those that ``predicate`` holds for, by id.
@@ -115,7 +120,7 @@ class Schedules:
             ValidationError: the predicate or the page cannot be read.
         """
         check_after(page)
-        return self._store.select(parse(predicate), page)
+        return masked_page(self._store.select(parse(predicate), page), self._store.secret_keys())
 
     def change(self, schedule_id: str, diff: ScheduleDiff, expected: Expected = ANY) -> JsonEntity:
         """Pause a schedule, or let it go on.
@@ -133,7 +138,7 @@ class Schedules:
         found = self._store.change(schedule_id, changed)
         if found is None:
             raise NotFoundError("schedule", schedule_id)
-        return found
+        return self._shown(found)
 
     def delete(self, schedule_id: str, expected: Expected = ANY) -> None:
         """Delete a schedule. Runs that it has started go on.
@@ -147,10 +152,16 @@ class Schedules:
             expected.check(f"schedule {schedule_id}", self.get(schedule_id).version)
             raise RecoverableError(f"schedule {schedule_id} is changing just now")
 
+    def _shown(self, schedule: JsonEntity) -> JsonEntity:
+        return JsonEntity(schedule.version, masked_json(schedule.text, self._store.secret_keys()))
+
     def _check(self, new: NewSchedule, schedule_id: str) -> None:
         if not _ID.fullmatch(schedule_id):
             detail = f"must have 1 to {LONGEST_SCHEDULE_ID} characters, no slash and no control characters"
             raise ValidationError(f"Invalid id: {detail}", [FieldError("/id", detail)])
+        if (pointer := masked_pointer(new.payload, self._store.secret_keys())) is not None:
+            detail = "is what is shown in place of a secret; name the secret, or a reference to it"
+            raise ValidationError(f"Invalid payload: {pointer} {detail}", [FieldError(f"/payload{pointer}", detail)])
         now = self._clock()
         check_schedule(new.to_model(schedule_id, now), now)
         if not self._store.defines(new.orchestration_type):

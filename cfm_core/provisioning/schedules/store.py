@@ -72,6 +72,9 @@ class PostgresSchedules:
     def delete(self, schedule_id: str, expected: Expected) -> bool:
         return self._database.row(SQL["delete"], id=schedule_id, versions=expected.as_array) is not None
 
+    def secret_keys(self) -> frozenset[str]:
+        return frozenset(self._database.value(SQL["secret_keys"]))
+
     def defines(self, orchestration_type: str) -> bool:
         return bool(self._database.value(SQL["defines"], type=orchestration_type))
 

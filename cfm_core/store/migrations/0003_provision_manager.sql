@@ -57,6 +57,7 @@ CREATE TABLE provision_manager.definition (
   posted       bigint NOT NULL,                  -- the template's version then: of those in force, the newest one is taken
   document     json NOT NULL CHECK (jsonb_typeof(document::jsonb) = 'object'), -- as the API shows it while it is active
   n_nodes      integer NOT NULL,                 -- of phase 0
+  secret_keys  text[] NOT NULL DEFAULT '{}',     -- what the schemas of its activity types mark: not shown
   undo         text NOT NULL DEFAULT 'auto',     -- when a run that has failed is undone: at once, later, or by hand
   undo_after   interval,                         -- how much later
   is_active    boolean NOT NULL DEFAULT true,    -- runs may start with it
@@ -76,6 +77,15 @@ CREATE UNIQUE INDEX definition_place ON provision_manager.definition (place) WHE
 CREATE INDEX definition_current ON provision_manager.definition (type) WHERE is_current;
 CREATE INDEX definition_template ON provision_manager.definition (template_ref);
 CREATE INDEX definition_retired ON provision_manager.definition (retired_at) WHERE NOT is_current;
+
+CREATE INDEX definition_secret_keys ON provision_manager.definition (id) WHERE secret_keys <> '{}';
+
+-- The keys whose values are not shown, because an activity type says so.
+CREATE FUNCTION provision_manager.secret_keys() RETURNS text[]
+LANGUAGE sql STABLE
+RETURN ARRAY(SELECT DISTINCT k.key
+               FROM provision_manager.definition d, unnest(d.secret_keys) k (key)
+              WHERE d.secret_keys <> '{}');
 
 -- A definition as the API shows it.
 CREATE FUNCTION provision_manager.definition_json(d provision_manager.definition) RETURNS text
