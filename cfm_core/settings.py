@@ -53,7 +53,11 @@ class Settings:
     supervised: bool = False
     """Whether somebody starts this process again when it ends: then one that is beyond help may end itself."""
     completion_url: str = ""
-    """The API's address with its version, ``https://host/api/v1alpha1``: agents tell others there to end a waiting activity."""
+    """The API's address with its version, ``https://host/api/v1alpha1``: the trigger gives agents the addresses there at which
+    others end a waiting activity, and at which they themselves say how far they are."""
+    completion_key: str = ""
+    """A secret of the trigger and the API, from which the tokens are derived that end activities from outside. With another
+    key those that have been given away are worth nothing any more."""
     history_days: int = 90
     """How long the history of orchestrations is kept, in days."""
     archive_after_days: int = 7

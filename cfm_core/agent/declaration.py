@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from cfm_core.agent.context import ActivityContext, SecretSource
 from cfm_core.agent.execution import attempt
+from cfm_core.agent.heartbeats import Heartbeats
 from cfm_core.agent.results import ActivityResult, Complete, Fatal, Retry, Schedule, Wait
 from cfm_core.agent.threads import START_WINDOW, Job, Threads
 from cfm_core.assembly.secrets import SECRETS
@@ -154,7 +155,7 @@ class _Host:
         self._threads = Threads(exhausted=_begin_anew)
         self._lock = threading.Lock()
         self._instance: tuple[tuple[Any, ...], Any] | None = None
-        self._completion_url: str | None = None
+        self._heartbeats = Heartbeats()
 
     def handle(self, events: Sequence[CloudEvent[ActivityDispatch]], services: tuple[Any, ...]) -> Reply:
         """Run the activities of ``events``; the reply holds one outcome for each.
@@ -165,17 +166,22 @@ class _Host:
         if self._declaration.secrets:
             *others, store = services
             services = tuple(others)
-        if self._completion_url is None:
-            self._completion_url = Settings.from_environ().completion_url
         contexts = [
             ActivityContext(
-                one.data, secrets=store, secret_names=self._declaration.secrets, completion_url=self._completion_url
+                one.data,
+                secrets=store,
+                secret_names=self._declaration.secrets,
+                beat=partial(self._heartbeats.send, one.data.heartbeat),
             )
             for one in events
         ]
         jobs = [
-            Job(partial(self._attempt, ctx, services), partial(self._limit, ctx), partial(self._too_late, ctx))
-            for ctx in contexts
+            Job(
+                partial(self._attempt, ctx, services, one.data),
+                partial(self._limit, one.data),
+                partial(self._too_late, ctx),
+            )
+            for one, ctx in zip(events, contexts, strict=True)
         ]
         self._threads.run(jobs)
         reply = Reply()
@@ -191,7 +197,10 @@ class _Host:
                     reply.events.append(_outcome(one, nothing, Fatal(f"its outcome cannot be sent: {error}")))
         return reply
 
-    def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...]) -> ActivityResult:
+    def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch) -> ActivityResult:
+        if dispatch.timeout_seconds is not None and not ctx.heartbeat():
+            # The engine has waited for this sign of life, and has sent the activity again meanwhile.
+            return Schedule(after=self._declaration.backoff)
         try:
             instance = self._instance_for(services)
         except Exception as error:
@@ -210,10 +219,12 @@ class _Host:
                 made = self._instance = (services, self._cls(*services))
             return made[1]
 
-    def _limit(self, ctx: ActivityContext) -> float:
+    def _limit(self, dispatch: ActivityDispatch) -> float:
         timeout = self._declaration.timeout
-        if ctx.deadline is not None:
-            timeout = min(ctx.deadline - datetime.now(UTC), max(timeout, LONGEST_OVERRIDE))
+        if dispatch.deadline is not None:
+            timeout = min(dispatch.deadline - datetime.now(UTC), max(timeout, LONGEST_OVERRIDE))
+        if dispatch.timeout_seconds is not None:
+            timeout = min(timeout, timedelta(seconds=dispatch.timeout_seconds))
         return timeout.total_seconds()
 
     def _too_late(self, ctx: ActivityContext) -> ActivityResult:

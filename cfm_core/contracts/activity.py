@@ -17,6 +17,15 @@ from cfm_core.contracts.documents import Document
 DISPATCH_EVENT = "cfm.activity.dispatch"
 CALL_EVENT = "cfm.activity.call"
 OUTCOME_EVENT = "cfm.activity.outcome"
+LONGEST_PROGRESS = 2000
+"""What an agent says of how far it is, in bytes of JSON."""
+
+
+class Address(Document):
+    """Where to POST something about one dispatch, and the token to show there."""
+
+    url: str
+    token: str = Field(repr=False)
 
 
 class ActivityDispatch(Document):
@@ -37,6 +46,13 @@ class ActivityDispatch(Document):
     """1 for the first; rises with reported failures only, not with repeated deliveries."""
     deadline: datetime | None = None
     """After this instant the engine no longer waits for the outcome."""
+    timeout_seconds: float | None = None
+    """How long the attempt may take from the agent's first sign of life, where the engine waits for one; otherwise the deadline
+    says all."""
+    completion: Address | None = None
+    """With what somebody else ends the activity; this and the next are added on the way to the agent."""
+    heartbeat: Address | None = None
+    """Where the agent says that it is at work, and how far."""
     values: dict[str, Any] = Field(default_factory=dict)
     outputs: dict[str, Any] = Field(default_factory=dict)
 
@@ -61,7 +77,7 @@ class UncheckedDispatch(ActivityDispatch):
 
     def to_agent_json(self) -> dict[str, object]:
         """The same as an agent gets it."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"input_schema"})
+        return self.model_dump(mode="json", by_alias=True, exclude={"input_schema", "completion", "heartbeat"})
 
 
 class OutcomeKind(StrEnum):

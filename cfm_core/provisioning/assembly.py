@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
 from cfm_core.assembly.database import DATABASE
+from cfm_core.contracts.completion import CompletionKey
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
@@ -70,7 +71,8 @@ class PostgresProvisioningAssembly(ServiceAssembly):
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
-        context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database))
+        key = CompletionKey(context.settings.completion_key)
+        context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database, key))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
         settings = context.settings
@@ -112,7 +114,8 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
         runs = Runs(system_clock)
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
-        context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs))
+        key = CompletionKey(context.settings.completion_key)
+        context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs, key))
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))
         context.registry.register(HISTORY, MemoryHistory())

@@ -67,7 +67,12 @@ INVARIANTS = {
                 WHERE c.id = o.id || '.compensate' AND c.state IN ('RUNNING', 'COMPENSATING'))""",
     "what lives has a time, what is blocked or has ended has none": """
         SELECT orch_id, ord FROM provision_manager.activity
-         WHERE (due_at IS NOT NULL) <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF'))""",
+         WHERE (due_at IS NOT NULL)
+               <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF') OR state = 'READY' AND close_by IS NOT NULL)
+            OR due_at > close_by""",
+    "what somebody outside has said is kept only until it counts": """
+        SELECT orch_id, ord FROM provision_manager.activity
+         WHERE ending IS NOT NULL AND state IN ('WAITING', 'DONE', 'FAILED', 'SKIPPED')""",
     "nothing is sent once the run has failed": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
@@ -83,13 +88,14 @@ INVARIANTS = {
         SELECT a.orch_id, a.ord, a.failures FROM provision_manager.activity a
          WHERE a.failures > (
                SELECT count(*) FROM provision_manager.history h
-                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind = 'retry')""",
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind IN ('retry', 'heartbeat over'))""",
     "a failed activity is in the history": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
          WHERE a.state = 'FAILED' AND NOT EXISTS (
                SELECT FROM provision_manager.history h
                 WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord
-                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output', 'wait over', 'lease over'))""",
+                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output',
+                                 'wait over', 'lease over', 'heartbeat over', 'time over'))""",
     "a compensated run has a compensation that is completed": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATED' AND o.phase = 0 AND NOT EXISTS (

@@ -32,6 +32,20 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long what may take, beside a single attempt."""
+
+    schedule_to_start: timedelta | None = None
+    """How long a sent activity may be without a sign that an agent has it; None: as long as an attempt."""
+    schedule_to_close: timedelta | None = None
+    """All attempts and the pauses between them, from when it could first be sent; None: any time."""
+    heartbeat: timedelta | None = None
+    """How long an agent that has given a sign of life may give none; None: until the attempt's timeout."""
+    wait: timedelta | None = None
+    """How long it waits to be ended from outside where the agent does not say; None: a day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What keeps activities of a type from being sent."""
 
@@ -54,6 +68,7 @@ class ActivityDefinition:
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
+    timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     limits: Limits = Limits()
 

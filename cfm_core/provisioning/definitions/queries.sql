@@ -13,12 +13,15 @@ SELECT version, document::text FROM provision_manager.activity_definition WHERE 
 -- name: put_activity_definition
 -- Adds an activity definition, or replaces the one of its type. Gives its version and JSON.
 INSERT INTO provision_manager.activity_definition AS d
-  (type, document, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant,
-   max_failures)
-VALUES (:type, :document::json, :timeout::double precision, :max_attempts::integer, :backoff::double precision,
+  (type, document, timeout_seconds, start_seconds, close_seconds, heartbeat_seconds, wait_seconds, max_attempts,
+   backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant, max_failures)
+VALUES (:type, :document::json, :timeout::double precision, :start::double precision, :close::double precision,
+        :heartbeat::double precision, :wait::double precision, :max_attempts::integer, :backoff::double precision,
         :backoff_limit::double precision, :max_in_flight::integer, :max_per_tenant::integer, :max_failures::integer)
 ON CONFLICT (type) DO UPDATE
    SET version = d.version + 1, document = excluded.document, timeout_seconds = excluded.timeout_seconds,
+       start_seconds = excluded.start_seconds, close_seconds = excluded.close_seconds,
+       heartbeat_seconds = excluded.heartbeat_seconds, wait_seconds = excluded.wait_seconds,
        max_attempts = excluded.max_attempts, backoff_seconds = excluded.backoff_seconds,
        backoff_limit_seconds = excluded.backoff_limit_seconds, max_in_flight = excluded.max_in_flight,
        max_per_tenant = excluded.max_per_tenant, max_failures = excluded.max_failures

@@ -44,11 +44,16 @@ def check_activity_definition(definition: ActivityDefinition) -> None:
             problems.append(FieldError(f"/{name}{problem.pointer}", f"is no JSON Schema: {problem.detail}"))
     for pointer, duration in (
         ("/timeout", definition.timeout),
+        ("/timeouts/scheduleToStart", definition.timeouts.schedule_to_start),
+        ("/timeouts/scheduleToClose", definition.timeouts.schedule_to_close),
+        ("/timeouts/heartbeat", definition.timeouts.heartbeat),
+        ("/timeouts/wait", definition.timeouts.wait),
         ("/retry/backoff", definition.retry.backoff),
         ("/retry/backoffLimit", definition.retry.backoff_limit),
     ):
         if duration is not None and not timedelta(0) < duration <= LONGEST_POLICY:
             problems.append(FieldError(pointer, "must be a positive duration of at most a year"))
+    problems += _contradictions(definition)
     attempts = definition.retry.max_attempts
     if attempts is not None and not 1 <= attempts <= 1000:
         problems.append(FieldError("/retry/maxAttempts", "must be between 1 and 1000"))
@@ -62,6 +67,19 @@ def check_activity_definition(definition: ActivityDefinition) -> None:
     if failures is not None and not 0 <= failures <= MOST_IN_FLIGHT:
         problems.append(FieldError("/limits/consecutiveFailures", f"must be between 0 and {MOST_IN_FLIGHT}"))
     _refuse(problems)
+
+
+def _contradictions(definition: ActivityDefinition) -> Iterator[FieldError]:
+    """Timeouts that could never count beside another one."""
+    timeouts = definition.timeouts
+    if timeouts.heartbeat and definition.timeout and timeouts.heartbeat > definition.timeout:
+        yield FieldError("/timeouts/heartbeat", "must not be longer than the timeout of the attempt")
+    if (
+        timeouts.schedule_to_start
+        and timeouts.schedule_to_close
+        and timeouts.schedule_to_start > timeouts.schedule_to_close
+    ):
+        yield FieldError("/timeouts/scheduleToStart", "must not be longer than scheduleToClose")
 
 
 def check_template(template: OrchestrationTemplate, known: Mapping[str, ActivityDefinition]) -> list[FieldError]:

@@ -29,6 +29,7 @@ from cfm_core.provisioning.definitions.model import (
     OrchestrationDefinition,
     OrchestrationTemplate,
     RetryPolicy,
+    Timeouts,
     Undo,
     UndoMode,
 )
@@ -43,6 +44,20 @@ class RetryDocument(Document):
     max_attempts: int | None = None
     backoff: timedelta | None = None
     backoff_limit: timedelta | None = None
+
+
+class TimeoutsDocument(Document):
+    """Our addition, beside ``timeout``, which one attempt may take; durations are ISO 8601.
+
+    ``scheduleToStart``: until the agent's first sign of life after it was sent. ``scheduleToClose``: all attempts, the pauses
+    between them, and the time that it is held back, from when it could first be sent. ``heartbeat``: from one sign of life to
+    the next. ``wait``: how long it waits to be ended from outside, where the agent does not say.
+    """
+
+    schedule_to_start: timedelta | None = None
+    schedule_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
+    wait: timedelta | None = None
 
 
 class LimitsDocument(Document):
@@ -65,6 +80,7 @@ class ActivityDefinitionDocument(Document):
     input_schema: dict[str, Any] = Field(default_factory=dict)
     output_schema: dict[str, Any] = Field(default_factory=dict)
     timeout: timedelta | None = None
+    timeouts: TimeoutsDocument = TimeoutsDocument()
     retry: RetryDocument = RetryDocument()
     limits: LimitsDocument = LimitsDocument()
 
@@ -75,6 +91,12 @@ class ActivityDefinitionDocument(Document):
             input_schema=self.input_schema,
             output_schema=self.output_schema,
             timeout=self.timeout,
+            timeouts=Timeouts(
+                schedule_to_start=self.timeouts.schedule_to_start,
+                schedule_to_close=self.timeouts.schedule_to_close,
+                heartbeat=self.timeouts.heartbeat,
+                wait=self.timeouts.wait,
+            ),
             retry=RetryPolicy(
                 max_attempts=self.retry.max_attempts,
                 backoff=self.retry.backoff,
@@ -232,6 +254,12 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
         input_schema=definition.input_schema,
         output_schema=definition.output_schema,
         timeout=definition.timeout,
+        timeouts=TimeoutsDocument(
+            schedule_to_start=definition.timeouts.schedule_to_start,
+            schedule_to_close=definition.timeouts.schedule_to_close,
+            heartbeat=definition.timeouts.heartbeat,
+            wait=definition.timeouts.wait,
+        ),
         retry=RetryDocument(
             max_attempts=definition.retry.max_attempts,
             backoff=definition.retry.backoff,
@@ -253,7 +281,7 @@ def activity_definition_from_json(document: Mapping[str, Any]) -> ActivityDefini
 
 def activity_definition_fields(definition: ActivityDefinition) -> dict[str, Any]:
     """What a predicate may name of an activity definition."""
-    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "retry": {}, "limits": {}}
+    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "timeouts": {}, "retry": {}, "limits": {}}
     return empty | activity_definition_to_json(definition) | {"version": definition.version}
 
 

@@ -21,7 +21,7 @@ def send(runs: Runs, run: Run, place: int, now: datetime, crossed: set[str]) -> 
     if not run.paused and not runs.is_gated(node):
         dispatch(runs, node, now)
         return [(run, place)]
-    node.state = ActivityState.READY
+    node.state, node.due_at = ActivityState.READY, node.close_by
     enqueue(runs, run, place, now, crossed)
     return []
 

@@ -17,6 +17,7 @@ from cfm_core.provisioning.memory.announcing import (
     announce_dispatches,
     announce_endings,
     announce_to_parents,
+    become_ready,
     dispatch,
 )
 from cfm_core.provisioning.memory.runs import Move, Run, Runs, Told, nodes_of
@@ -45,7 +46,7 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             _merge(run, move.outcome)
             node.recorded = move.outcome if move.state is ActivityState.DONE else None
         if move.kind:
-            next_at = None if move.due_in is None else now + move.due_in
+            next_at = None if move.due_in is None else node.due(now + move.due_in)
             attempt = node.failures + 1
             told = Told(
                 *(run.manifest.id, move.ord, move.kind, move.reason, now),
@@ -63,7 +64,13 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             enqueue(runs, run, move.ord, now, crossed)
         else:
             node.unanswered = 0
-        node.due_at = None if move.due_in is None else now + move.due_in
+        if move.state in ENDED:
+            node.due_at = None
+        else:
+            node.due_at = node.due(None if move.due_in is None else now + move.due_in)
+        if move.state in (ActivityState.DONE, ActivityState.FAILED) and node.ending is not None:
+            # One that was ended with the token of an earlier dispatch is known by that one to whoever asks again.
+            node.token, node.ending = node.ending.token, None
         if move.state is ActivityState.FAILED and run.manifest.id in went_on:
             reasons.setdefault(run.manifest.id, move.reason)
 
@@ -114,6 +121,7 @@ def unlock(
                 if skip(runs, run, place, now):
                     skipped.append(place)
                 else:
+                    become_ready(runs, child, now)
                     sent += send(runs, run, place, now, crossed)
         told = skipped
     return sent
@@ -124,7 +132,7 @@ def skip(runs: Runs, run: Run, place: int, now: datetime) -> bool:
     node = run.nodes[place]
     if node.compiled.condition is None or holds(node.compiled.condition, run.processing_data):
         return False
-    node.state = ActivityState.SKIPPED
+    node.state, node.close_by, node.due_at = ActivityState.SKIPPED, None, None
     runs.history.append(Told(run.manifest.id, place, "skipped", "", now, phase=run.phase))
     return True
 
@@ -140,7 +148,7 @@ def undo_runs(runs: Runs, undoing: Sequence[Run], now: datetime) -> list[OutboxR
         run.enter(OrchestrationState.COMPENSATING if run.nodes else OrchestrationState.COMPENSATED, now)
         for node in run.nodes.values():
             if node.deps_left == 0:
-                node.state = ActivityState.READY
+                become_ready(runs, node, now)
         rows += release(runs, run, now)
     return rows + announce_endings(runs, [], [run for run in by_activities if not run.nodes])
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import CALL_EVENT, DISPATCH_EVENT, ActivityDispatch
 from cfm_core.contracts.orchestration import DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
-from cfm_core.provisioning.calls.model import CALL_TIMEOUT, Call
+from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.definitions.compiled import CompiledInput
 from cfm_core.provisioning.engine.events import cloud_event, manifest_event, response_to
-from cfm_core.provisioning.engine.model import LEASE_SLACK, ActivityState, OrchestrationState
+from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.memory.runs import Node, Run, Runs
 
 
@@ -23,14 +23,21 @@ def dispatch(runs: Runs, node: Node, now: datetime) -> None:
     node.dispatches += 1
     node.unanswered += 1
     node.token = str(uuid.uuid4())
-    node.dispatched_at = now
-    node.due_at = now + (CALL_TIMEOUT if node.compiled.calls else runs.policy(node.type).timeout) + LEASE_SLACK
+    node.dispatched_at, node.started_at = now, None
+    node.due_at = node.due(now + runs.policy(node).start_in)
+
+
+def become_ready(runs: Runs, node: Node, now: datetime) -> None:
+    """From now on it could be sent."""
+    closes_in = runs.policy(node).schedule_to_close
+    node.state = ActivityState.READY
+    node.close_by = node.due_at = None if closes_in is None else now + closes_in
 
 
 def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[OutboxRow]:
     by_subject: dict[str, list[EventDict]] = {}
     for run, place in sent:
-        node = run.nodes[place]
+        node, policy = run.nodes[place], runs.policy(run.nodes[place])
         event_id = f"{run.manifest.id}/{run.phase}/{place}/{node.dispatches}"
         if node.compiled.calls:
             by_subject.setdefault(subjects.CALLS, []).append(call_event(event_id, run, place))
@@ -46,7 +53,8 @@ def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[Out
             discriminator=DISPOSE if run.phase % 2 else run.definition.type,
             correlation_id=run.manifest.correlation_id,
             attempt=node.failures + 1,
-            deadline=node.dispatched_at + runs.policy(node.type).timeout,
+            deadline=node.due(node.dispatched_at + (policy.schedule_to_start or timedelta(0)) + policy.timeout),
+            timeout_seconds=None if policy.schedule_to_start is None else policy.timeout.total_seconds(),
             values=values_for(run, place),
             outputs=run.outputs,
         )

@@ -32,6 +32,7 @@ from cfm_core.provisioning.memory.announcing import announce_keys
 from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
+    is_overdue,
     node_of,
     overdue_move,
     recorded_problem,
@@ -112,14 +113,14 @@ class MemoryEngine:
                 (node.due_at, run.manifest.id, place)
                 for run in self._runs.runs.values()
                 for place, node in run.nodes.items()
-                if node.due_at is not None and node.due_at <= now
+                if node.due_at is not None and is_overdue(node, now)
             )
             called = [(id_, place) for _, id_, place in overdue if self._runs.runs[id_].nodes[place].compiled.calls]
             for id_, place in called:
                 self._runs.runs[id_].nodes[place].due_at = now + LOOKED_AFTER_EVERY
             rows = announce_keys(self._runs, [Call(id_, self._runs.runs[id_].phase, place) for id_, place in called])
             overdue = [one for one in overdue if one[1:] not in called]
-            moves = [overdue_move(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
+            moves = [overdue_move(self._runs, self._runs.runs[id_], place, now) for _, id_, place in overdue[:most]]
             failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
             moves = [
                 Move(move.run, move.ord, ActivityState.CANCELLED, move.kind)

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.keys import check_after
 from cfm_core.provisioning.memory.advancing import advance, changes_live, way_to_undo
 from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
-from cfm_core.provisioning.memory.runs import Delayed, Run, Runs
+from cfm_core.provisioning.memory.runs import Delayed, Node, Run, Runs
 from cfm_core.provisioning.memory.starting import definition_for, start_orchestrations
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration, activities_of
-from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
+from cfm_core.provisioning.orchestrations.model import (
+    ActivityStatus,
+    Attempt,
+    Endable,
+    Ending,
+    Heartbeat,
+    Orchestration,
+    activities_of,
+)
+from cfm_core.provisioning.orchestrations.service import (
+    can_end,
+    check_progress,
+    check_recorded,
+    outcome_of,
+    superseded,
+    unknown_type,
+)
 from cfm_core.provisioning.storable import check_storable, copy
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
@@ -24,8 +41,9 @@ from cfm_core.store.memory import page_of
 class MemoryOrchestrations:
     """See ``Orchestrations``."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, completion_key: CompletionKey = NO_KEY) -> None:
         self._runs = runs
+        self._completion_key = completion_key
 
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
         check_storable(manifest.model_dump())
@@ -96,17 +114,47 @@ class MemoryOrchestrations:
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         with self._runs.lock:
-            run = self._runs.runs.get(orchestration_id)
-            found = [(ord_, node) for ord_, node in (run.nodes.items() if run else ()) if node.id == activity_id]
-            if run is None or not found:
-                raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
-            ((ord_, node),) = found
-            if can_end(node.state, node.token or None, ending):
-                outcome = outcome_of(orchestration_id, run.phase, ord_, ending)
+            run, ord_, node = self._activity(orchestration_id, activity_id)
+            found = Endable(
+                phase=run.phase,
+                ord=ord_,
+                state=node.state,
+                token=node.token,
+                ending=node.ending.kind if node.ending else None,
+                ending_token=node.ending.token if node.ending else "",
+            )
+            if can_end(orchestration_id, activity_id, found, ending, self._completion_key):
+                outcome = outcome_of(orchestration_id, found, ending)
                 check_storable(outcome.model_dump(exclude={"after"}))
                 if wants_a_look(node, outcome):
                     check_recorded(recorded_problem(run, node, outcome))
-                advance(self._runs, decide(self._runs, [outcome]))
+                if node.state is ActivityState.DISPATCHED:
+                    node.ending = outcome
+                else:
+                    advance(self._runs, decide(self._runs, [outcome]))
+
+    def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
+        check_progress(heartbeat.progress)
+        with self._runs.lock:
+            run, _, node = self._activity(orchestration_id, activity_id)
+            if node.state is not ActivityState.DISPATCHED or node.token != heartbeat.token:
+                raise superseded(node.state.lower())
+            now, policy = self._runs.clock(), self._runs.policy(node)
+            before = node.progress if node.started_at else None
+            node.started_at = node.started_at or now
+            node.progress = before if heartbeat.progress is None else heartbeat.progress
+            node.unanswered = 0
+            until = node.started_at + policy.lease
+            node.due_at = until = min(until, now + (policy.heartbeat or policy.lease), node.close_by or until)
+            run.version += node.progress != before
+            return until
+
+    def _activity(self, orchestration_id: str, activity_id: str) -> tuple[Run, int, Node]:
+        run = self._runs.runs.get(orchestration_id)
+        for ord_, node in run.nodes.items() if run else ():
+            if run is not None and node.id == activity_id:
+                return run, ord_, node
+        raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         with self._runs.lock:
@@ -178,10 +226,13 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         dispatches=node.dispatches,
         unanswered=node.unanswered,
         failures=node.failures,
-        max_attempts=runs.policy(node.type).max_attempts,
+        max_attempts=runs.policy(node).max_attempts,
         has_agent=node.type in runs.announced,
         dispatched_at=node.dispatched_at,
+        started_at=node.started_at,
         due_at=node.due_at,
+        progress=node.progress if node.started_at else None,
+        ending=node.ending.kind if node.ending else "",
         ended_at=told.at if told else None,
         outcome=told.kind if told else "",
         children=_children(runs, Call(run.manifest.id, phase, place)) if node.compiled.calls else None,

@@ -16,6 +16,7 @@ from cfm_core.provisioning.memory.announcing import (
     announce_calls,
     announce_dispatches,
     announce_endings,
+    become_ready,
     compensated_by,
 )
 from cfm_core.provisioning.memory.runs import Move, Run, Runs
@@ -46,7 +47,9 @@ def retry(runs: Runs, run: Run, ords: Sequence[int]) -> list[OutboxRow]:
     for ord_ in ords:
         node = run.nodes[ord_]
         node.failures = node.unanswered = 0
-        node.state = ActivityState.BLOCKED if node.deps_left else ActivityState.READY
+        node.state, node.close_by, node.due_at = ActivityState.BLOCKED, None, None
+        if not node.deps_left:
+            become_ready(runs, node, now)
         if node.state is ActivityState.READY and not node.dispatches and skip(runs, run, ord_, now):
             skipped.append(ord_)
     sent = unlock(runs, run, skipped, now, crossed, open=True)
@@ -79,7 +82,8 @@ def compensate(runs: Runs, run: Run) -> None:
 
 def hasten(runs: Runs, run: Run, place: int) -> None:
     """See ``provision_manager.hasten_activity``."""
-    run.nodes[place].state, run.nodes[place].due_at = ActivityState.READY, None
+    node = run.nodes[place]
+    node.state, node.due_at = ActivityState.READY, node.close_by
     release(runs, run, runs.clock())
 
 

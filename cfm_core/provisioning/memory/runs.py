@@ -14,7 +14,7 @@ from cfm_core.clock import Clock
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
-from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.calls.model import CALL_TIMEOUT, Call
 from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledDefinition
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
@@ -41,9 +41,18 @@ class Node:
     failures: int = 0
     token: str = ""
     dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    close_by: datetime | None = None
     due_at: datetime | None = None
+    progress: Any = None
+    ending: ActivityOutcome | None = None
+    """How somebody outside has ended it before its agent was heard."""
     recorded: ActivityOutcome | None = None
     """What it has recorded, once it is done."""
+
+    def due(self, at: datetime | None) -> datetime | None:
+        """The time of its timer: ``at``, if any, but not after all its attempts have to be over."""
+        return min((one for one in (at, self.close_by) if one is not None), default=None)
 
 
 def nodes_of(activities: Mapping[int, CompiledActivity]) -> dict[int, Node]:
@@ -160,6 +169,7 @@ class Move:
     failed: bool = False
     reason: str = ""
     outcome: ActivityOutcome | None = None
+    """What is recorded with it."""
 
 
 @dataclass(slots=True)
@@ -276,13 +286,20 @@ class Runs:
         event = json.dumps(refused_event(subject, document))
         self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
 
-    def policy(self, activity_type: str) -> Policy:
-        """The definition's word, else the agent's, else the default."""
-        defaults = self.announced.get(activity_type) or Policy()
-        defined = self.activity_definitions.get(activity_type) or ActivityDefinition(type=activity_type)
-        return Policy(
+    def policy(self, node: Node) -> Policy:
+        """The definition's word, else the agent's, else the default; the orchestrations of a call have times of their own."""
+        defaults = self.announced.get(node.type) or Policy()
+        defined = self.activity_definitions.get(node.type) or ActivityDefinition(type=node.type)
+        policy = Policy(
             timeout=defined.timeout or defaults.timeout,
             max_attempts=defined.retry.max_attempts or defaults.max_attempts,
             backoff=defined.retry.backoff or defaults.backoff,
             backoff_limit=defined.retry.backoff_limit or defaults.backoff_limit,
+            schedule_to_start=defined.timeouts.schedule_to_start,
+            schedule_to_close=defined.timeouts.schedule_to_close,
+            heartbeat=defined.timeouts.heartbeat,
+            wait=defined.timeouts.wait or Policy().wait,
         )
+        if node.compiled.calls:
+            return replace(policy, timeout=CALL_TIMEOUT, schedule_to_start=None, schedule_to_close=None)
+        return policy

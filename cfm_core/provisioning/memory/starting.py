@@ -15,6 +15,7 @@ from cfm_core.provisioning.memory.advancing import skip, unlock
 from cfm_core.provisioning.memory.announcing import (
     announce_dispatches,
     announce_endings,
+    become_ready,
     compensated_by,
     settle_compensated,
 )
@@ -52,6 +53,7 @@ def begin(runs: Runs, fresh: Iterable[Run], now: datetime) -> list[OutboxRow]:
         skipped = [place for place in roots if skip(runs, run, place, now)]
         for place in roots:
             if place not in skipped:
+                become_ready(runs, run.nodes[place], now)
                 sent += send(runs, run, place, now, crossed)
         sent += unlock(runs, run, skipped, now, crossed, open=True)
         if skipped:

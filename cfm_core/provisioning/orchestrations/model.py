@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.provisioning.definitions.model import Activity
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 
@@ -34,8 +35,14 @@ class ActivityStatus:
     has_agent: bool
     """Whether an agent has announced itself for the type."""
     dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    """The agent's first sign of life since then; one that only answers gives none."""
     due_at: datetime | None = None
     """When something happens with it by itself."""
+    progress: Any = None
+    """What the agent has said last of how far it is."""
+    ending: str = ""
+    """``complete`` or ``fatal`` where somebody outside has ended it, and its agent has not been heard yet."""
     ended_at: datetime | None = None
     """When the last attempt has ended."""
     outcome: str = ""
@@ -118,8 +125,9 @@ class Attempt:
 
     ``outcome`` is what the agent said (``complete``, ``wait``, ``schedule``, ``retry``, ``fatal``), ``resolved`` where an
     operator has done it by hand, ``invalid input`` or ``invalid output`` where data did not fit a schema, ``lease over`` or
-    ``wait over`` where nobody said anything in time, ``skipped`` where its condition did not hold, or ``fenced: ...`` where
-    the agent spoke too late and was not heard.
+    ``wait over`` where nobody said anything in time, ``heartbeat over`` where the agent fell silent after a sign of life,
+    ``time over`` where all attempts together took too long, ``skipped`` where its condition did not hold, or ``fenced: ...``
+    where the agent spoke too late and was not heard.
     """
 
     activity_id: str
@@ -141,8 +149,36 @@ class Ending:
     """How somebody outside ends an activity that waits, and what they record for it."""
 
     token: str
-    """The token of the dispatch to which the agent answered Wait."""
+    """What the agent was given for them, with the dispatch to which it answers Wait."""
     error: str = ""
     """Why the activity has failed; empty where it has not."""
     values: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> OutcomeKind:
+        return OutcomeKind.FATAL if self.error else OutcomeKind.COMPLETE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endable:
+    """What has to be known of an activity that somebody outside wants to end."""
+
+    phase: int
+    ord: int
+    state: ActivityState
+    token: str = field(repr=False)
+    """Of its last dispatch, or of that with which it was ended; empty where it was never sent."""
+    ending: OutcomeKind | None = None
+    """How somebody outside has ended it already, which does not count yet."""
+    ending_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A sign of life from an agent."""
+
+    token: str = field(repr=False)
+    """That of the dispatch."""
+    progress: Any = None
+    """How far it is, in its own words; None: as before."""

@@ -20,7 +20,9 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
                       FROM provision_manager.run c
                      WHERE c.parent = a.orch_id AND c.parent_phase = a.phase AND c.parent_ord = a.ord) END,
                  'max_attempts', n.max_attempts, 'has_agent', n.has_agent, 'dispatched_at', a.dispatched_at,
-                 'due_at', a.due_at, 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
+                 'started_at', a.started_at, 'due_at', a.due_at,
+                 'progress', CASE WHEN a.started_at IS NOT NULL THEN a.progress END,
+                 'ending', coalesce(a.ending->>'kind', ''), 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
                ORDER BY a.phase, a.ord)
           FROM provision_manager.run_activity a
           JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
@@ -35,8 +37,8 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
  WHERE o.id = :id;
 
 -- name: find_activity
--- One activity of a run as it is now, with the token of its last dispatch. Gives 0 or 1 row.
-SELECT a.phase, a.ord, a.state, a.token::text
+-- One activity of a run as it is now, with the token of its last dispatch, and how somebody has ended it. Gives 0 or 1 row.
+SELECT a.phase, a.ord, a.state, coalesce(a.token::text, ''), a.ending->>'kind', coalesce(a.ending->>'token', '')
   FROM provision_manager.run o
   JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = o.phase
   JOIN provision_manager.run_activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord
@@ -46,6 +48,10 @@ SELECT a.phase, a.ord, a.state, a.token::text
 -- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all, and what of it has
 -- to be looked at first.
 SELECT id, subject, CASE WHEN id IS NULL THEN events END FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
+
+-- name: heartbeat
+-- Takes a sign of life. Gives until when the next one has to be there; null: nobody waits for it.
+SELECT provision_manager.heartbeat(:id, :activity_id, :token, :progress::jsonb);
 
 -- name: history
 -- How the attempts at a run's activities ended, in this order; one row of nulls where none has yet. No row: no such run.

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cfm_core.contracts.activity import OutcomeKind
+from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
@@ -16,8 +18,23 @@ from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row, taken_in
 from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration, activities_of
-from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
+from cfm_core.provisioning.orchestrations.model import (
+    ActivityStatus,
+    Attempt,
+    Endable,
+    Ending,
+    Heartbeat,
+    Orchestration,
+    activities_of,
+)
+from cfm_core.provisioning.orchestrations.service import (
+    can_end,
+    check_progress,
+    check_recorded,
+    outcome_of,
+    superseded,
+    unknown_type,
+)
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Row
@@ -45,8 +62,9 @@ MOST_BATCHES = 60
 class PostgresOrchestrations:
     """See ``Orchestrations``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, completion_key: CompletionKey = NO_KEY) -> None:
         self._database = database
+        self._completion_key = completion_key
         self._delayed_starts = PostgresDelayedStarts(database)
 
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
@@ -68,18 +86,29 @@ class PostgresOrchestrations:
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         check_known("activity", orchestration_id + activity_id)
-        row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
-        if row is None:
-            raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
-        phase, ord_, state, token = row
-        if can_end(ActivityState(state), token, ending):
-            outcome = outcome_of(orchestration_id, phase, ord_, ending)
-            written, held = taken_in(self._end(outcome_row(outcome)), [outcome])
+        found = self._find_activity(orchestration_id, activity_id)
+        if can_end(orchestration_id, activity_id, found, ending, self._completion_key):
+            outcome = outcome_of(orchestration_id, found, ending)
+            written, held = taken_in(self._end(outcome_row(outcome, outside=True)), [outcome])
             if held:
                 check_recorded(held[0].problem)
-                written = self._end(outcome_row(outcome, checked=True))
+                written = self._end(outcome_row(outcome, checked=True, outside=True))
             if written:
                 self._database.announce()
+
+    def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
+        check_known("activity", orchestration_id + activity_id)
+        check_progress(heartbeat.progress)
+        until: datetime | None = self._database.value(
+            SQL["heartbeat"],
+            id=orchestration_id,
+            activity_id=activity_id,
+            token=heartbeat.token,
+            progress=None if heartbeat.progress is None else json.dumps(heartbeat.progress),
+        )
+        if until is None:
+            raise superseded(self._find_activity(orchestration_id, activity_id).state.lower())
+        return until
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         check_known("orchestration", orchestration_id)
@@ -108,6 +137,20 @@ class PostgresOrchestrations:
         check_after(page)
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
+
+    def _find_activity(self, orchestration_id: str, activity_id: str) -> Endable:
+        row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
+        if row is None:
+            raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+        phase, ord_, state, token, ending, ending_token = row
+        return Endable(
+            phase=phase,
+            ord=ord_,
+            state=ActivityState(state),
+            token=token,
+            ending=OutcomeKind(ending) if ending else None,
+            ending_token=ending_token,
+        )
 
     def _end(self, outcome: dict[str, Any]) -> list[Row]:
         return self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome]))

@@ -20,7 +20,7 @@ from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activit
 from cfm_core.provisioning.engine.model import LONGEST_ID
 from cfm_core.provisioning.masking import masked, masked_text
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Heartbeat, Orchestration
 from cfm_core.provisioning.orchestrations.status import status_of
 from cfm_core.query.instants import instant_of
 
@@ -54,7 +54,7 @@ class ManifestDocument(Document):
 
 
 class EndingDocument(Document):
-    """How an activity ends that waits for somebody outside."""
+    """How an activity ends that waits for somebody outside; with an error it has failed."""
 
     token: str = Field(min_length=1)
     error: str = ""
@@ -63,6 +63,16 @@ class EndingDocument(Document):
 
     def to_ending(self) -> Ending:
         return Ending(token=self.token, error=self.error, values=self.values, outputs=self.outputs)
+
+
+class HeartbeatDocument(Document):
+    """A sign of life from an agent: the token of its dispatch, and in its own words how far it is, in at most 2,000 bytes."""
+
+    token: str = Field(min_length=1)
+    progress: Any = None
+
+    def to_heartbeat(self) -> Heartbeat:
+        return Heartbeat(token=self.token, progress=self.progress)
 
 
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -130,8 +140,12 @@ class ActivityStatusDocument(Document):
     dispatches: int
     """How often it was sent, lost messages included."""
     dispatched_at: Instant | None = None
+    started_at: Instant | None = None
+    """The agent's first sign of life since then; one that only answers gives none."""
     due_at: Instant | None = None
     """When something happens with it by itself."""
+    progress: Any = None
+    """What its agent has said last of how far it is."""
     ended_at: Instant | None = None
     """When its last attempt has ended."""
     outcome: str = ""
@@ -189,8 +203,14 @@ class AttemptDocument(Document):
     next_at: Instant | None = None
 
 
+class HeartbeatAnswerDocument(Document):
+    """When the next sign of life, or the outcome, has to be there."""
+
+    due_at: Instant
+
+
 class EndedActivityDocument(Document):
-    """What has become of an activity that was ended from outside."""
+    """What becomes of an activity that was ended from outside; as soon as its agent has been heard, where that is not yet so."""
 
     activity_id: str
     state: Literal["done", "failed"]
@@ -314,7 +334,9 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "maxAttempts": one.max_attempts,
         "dispatches": one.dispatches,
         "dispatchedAt": one.dispatched_at and instant(one.dispatched_at),
+        "startedAt": one.started_at and instant(one.started_at),
         "dueAt": one.due_at and instant(one.due_at),
+        "progress": one.progress,
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,
         "reason": masked_text(one.reason, orchestration.secret_keys) or None,

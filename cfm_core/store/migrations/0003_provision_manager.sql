@@ -12,6 +12,10 @@ CREATE TABLE provision_manager.activity_definition (
   max_attempts          integer,
   backoff_seconds       double precision,
   backoff_limit_seconds double precision,
+  start_seconds         double precision,         -- how long one may be without a sign that an agent has it
+  close_seconds         double precision,         -- how long all its attempts together may take
+  heartbeat_seconds     double precision,         -- how long an agent that has given signs of life may give none
+  wait_seconds          double precision,         -- how long one waits whose agent does not say how long
   max_in_flight         integer,                  -- how many may be with agents at a time; null: any number
   max_per_tenant        integer,                  -- of these, of one tenant
   max_failures          integer                   -- so many in a row close the gate for a while; 0: never, null: 20
@@ -136,6 +140,11 @@ CREATE TABLE provision_manager.def_edge (
   PRIMARY KEY (def_id, phase, from_ord, to_ord)
 );
 
+-- How long an agent has for an attempt: beyond the attempt's timeout something for the ways there and back.
+CREATE FUNCTION provision_manager.lease(timeout_seconds double precision) RETURNS interval
+LANGUAGE sql IMMUTABLE
+RETURN make_interval(secs => timeout_seconds + 15);
+
 -- A node with the policy in force: the definition's word, else the agent's, else the default.
 CREATE VIEW provision_manager.node AS
 SELECT n.def_id, n.phase, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition,
@@ -143,6 +152,14 @@ SELECT n.def_id, n.phase, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.in
        coalesce(d.max_attempts, p.max_attempts, 5) AS max_attempts,
        coalesce(d.backoff_seconds, p.backoff_seconds, 1) AS backoff_seconds,
        coalesce(d.backoff_limit_seconds, p.backoff_limit_seconds, 60) AS backoff_limit_seconds,
+       d.start_seconds,
+       CASE WHEN n.calls THEN provision_manager.lease(15)
+            ELSE coalesce(make_interval(secs => d.start_seconds),
+                          provision_manager.lease(coalesce(d.timeout_seconds, p.timeout_seconds, 30))) END
+         AS start_in, -- until a sign of life
+       CASE WHEN NOT n.calls THEN make_interval(secs => d.close_seconds) END AS close_in, -- null: no matter when
+       make_interval(secs => d.heartbeat_seconds) AS beat_in, -- null: one is enough for the whole attempt
+       coalesce(d.wait_seconds, 86400) AS wait_seconds,
        p.type IS NOT NULL AS has_agent,
        NOT n.calls AND (d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL
                         OR g.paused IS TRUE OR g.probe_at IS NOT NULL) AS gated
@@ -205,8 +222,8 @@ CREATE TABLE provision_manager.orchestration_data (
   outputs jsonb NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 70);
 
--- An activity that waits for time to pass has due_at; one without is blocked, held back, or has ended. Hence nothing is
--- forgotten.
+-- An activity that waits for time to pass has due_at: the earliest of all times at which something has to happen with it. One
+-- without is blocked, held back, or has ended. Hence nothing is forgotten.
 CREATE TABLE provision_manager.activity (
   orch_id       text COLLATE "C" NOT NULL,
   phase         smallint NOT NULL,
@@ -219,10 +236,16 @@ CREATE TABLE provision_manager.activity (
   failures      integer NOT NULL DEFAULT 0,      -- reported by the agent
   token         uuid,                             -- of the last dispatch
   dispatched_at timestamptz,
+  started_at    timestamptz,                      -- the agent's first sign of life since then
+  close_by      timestamptz,                      -- all its attempts; null: no matter when
   due_at        timestamptz,
+  progress      jsonb,                            -- what the agent has said last of how far it is
+  -- How somebody outside has ended it before its agent was heard {"token", "kind", "reason", "values", "outputs"}; counts as soon
+  -- as that one is, or will not be any more.
+  ending        jsonb,
   PRIMARY KEY (orch_id, phase, ord),
   CONSTRAINT activity_due CHECK (
-    (due_at IS NULL) = (state IN ('BLOCKED', 'READY', 'DONE', 'FAILED', 'CANCELLED', 'SKIPPED')))
+    (due_at IS NOT NULL) = (state IN ('DISPATCHED', 'WAITING', 'BACKOFF') OR state = 'READY' AND close_by IS NOT NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX activity_due ON provision_manager.activity (due_at) WHERE due_at IS NOT NULL;
@@ -252,7 +275,8 @@ CREATE TABLE provision_manager.history (
   orch_id       text COLLATE "C" NOT NULL,
   phase         smallint NOT NULL,
   ord           smallint NOT NULL,
-  -- An outcome, 'resolved', 'skipped', 'invalid input', 'invalid output', 'lease over', 'wait over', or 'fenced: ' and an outcome.
+  -- An outcome, 'resolved', 'skipped', 'invalid input', 'invalid output', 'lease over', 'heartbeat over', 'wait over', 'time over',
+  -- or 'fenced: ' and an outcome.
   kind          text NOT NULL,
   dispatch      integer,
   attempt       integer,
@@ -390,9 +414,11 @@ CREATE TYPE provision_manager.move AS (
   outputs jsonb
 );
 
-CREATE FUNCTION provision_manager.lease(timeout_seconds double precision) RETURNS interval
-LANGUAGE sql IMMUTABLE
-RETURN make_interval(secs => timeout_seconds + 15);
+-- How long a failed attempt is followed by none: the limit doubles with each failure, and the delay is anywhere below it.
+CREATE FUNCTION provision_manager.backoff(failures integer, first_seconds double precision, limit_seconds double precision)
+RETURNS interval
+LANGUAGE sql VOLATILE
+RETURN make_interval(secs => random() * least(limit_seconds, first_seconds * 2 ^ least(failures, 60)));
 
 CREATE FUNCTION provision_manager.cloud_event(id text, type text, orch_id text, data jsonb) RETURNS jsonb
 LANGUAGE sql STABLE
@@ -498,6 +524,7 @@ BEGIN
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
       CROSS JOIN LATERAL (
         SELECT CASE WHEN n.calls THEN '{}'
+                    WHEN n.inputs IS NULL AND a.phase <> 1 THEN coalesce(d.values, d.input)
                     ELSE provision_manager.values_for(a.orch_id, a.phase, a.ord, n.inputs, coalesce(d.values, d.input))
                END AS values) v
       CROSS JOIN LATERAL (
@@ -507,8 +534,12 @@ BEGIN
                  'activityId', n.activity_id, 'activityType', n.type,
                  'discriminator', CASE a.phase % 2 WHEN 0 THEN o.type ELSE 'cfm.orchestration.vpa.dispose' END,
                  'correlationId', o.correlation_id, 'attempt', a.failures + 1,
-                 'deadline', a.dispatched_at + make_interval(secs => n.timeout_seconds),
-                 'values', v.values, 'outputs', d.outputs) END AS data
+                 'deadline', least(
+                   a.dispatched_at + make_interval(secs => coalesce(n.start_seconds, 0) + n.timeout_seconds), a.close_by),
+                 'values', v.values, 'outputs', d.outputs)
+               -- Whoever has to give a sign of life gets the whole timeout from then on.
+               || CASE WHEN n.start_seconds IS NULL THEN '{}'
+                       ELSE jsonb_build_object('timeoutSeconds', n.timeout_seconds) END END AS data
         OFFSET 0) e -- made once
      GROUP BY 1)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
@@ -538,19 +569,18 @@ BEGIN
                      ELSE jsonb_build_object('errorDetail', o.error_detail) END
              || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
              ORDER BY r.manifest_id) AS events
-      FROM (SELECT i.id, false AS undone FROM unnest(ids) i (id)
-             UNION ALL
-            SELECT u.id, true FROM unnest(undone) u (id)) x
+      FROM unnest(ids || undone) WITH ORDINALITY e (id, n)
+      CROSS JOIN LATERAL (SELECT e.n > coalesce(cardinality(ids), 0) AS undone) x
       CROSS JOIN LATERAL (
         SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
           FROM provision_manager.orchestration o
           JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
-         WHERE o.id = x.id AND o.parent IS NULL
+         WHERE o.id = e.id AND o.parent IS NULL
          UNION ALL
         SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
           FROM provision_manager.archived_orchestration o
           JOIN provision_manager.archived_orchestration_data d ON d.orch_id = o.id
-         WHERE archived AND o.id = x.id AND o.parent IS NULL) o
+         WHERE archived AND o.id = e.id AND o.parent IS NULL) o
       CROSS JOIN LATERAL (
         SELECT CASE WHEN x.undone THEN o.id || '.compensate' ELSE o.id END AS manifest_id,
                CASE WHEN x.undone THEN 'cfm.orchestration.vpa.dispose' ELSE o.type END AS type,
@@ -750,8 +780,8 @@ BEGIN
   WITH freed AS (
     UPDATE provision_manager.activity a
        SET state = 'DISPATCHED', dispatches = a.dispatches + 1, unanswered = a.unanswered + 1,
-           token = gen_random_uuid(), dispatched_at = instant,
-           due_at = instant + provision_manager.lease(n.timeout_seconds)
+           token = gen_random_uuid(), dispatched_at = instant, started_at = NULL,
+           due_at = least(instant + n.start_in, a.close_by)
       FROM provision_manager.orchestration o
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase
      WHERE o.id = ANY (ids) AND NOT o.paused AND NOT n.gated
@@ -798,10 +828,10 @@ BEGIN
   END IF;
 
   WITH born AS (
-    INSERT INTO provision_manager.activity (orch_id, phase, ord, state, deps_left)
-    SELECT o.id, n.phase, n.ord, CASE later.n WHEN 0 THEN 'READY' ELSE 'BLOCKED' END, later.n
+    INSERT INTO provision_manager.activity (orch_id, phase, ord, state, deps_left, close_by, due_at)
+    SELECT o.id, n.phase, n.ord, CASE later.n WHEN 0 THEN 'READY' ELSE 'BLOCKED' END, later.n, ready.close_by, ready.close_by
       FROM provision_manager.orchestration o
-      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = 1
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = 1
       JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = 0 AND a.ord = n.ord + 0
        AND (a.dispatches > 0 OR a.state = 'DONE')
       CROSS JOIN LATERAL (
@@ -810,6 +840,7 @@ BEGIN
           JOIN provision_manager.activity l ON l.orch_id = o.id AND l.phase = 0 AND l.ord = e.from_ord
            AND (l.dispatches > 0 OR l.state = 'DONE')
          WHERE e.def_id = o.def_id AND e.phase = 1 AND e.to_ord = n.ord) later
+      CROSS JOIN LATERAL (SELECT CASE later.n WHEN 0 THEN instant + n.close_in END AS close_by) ready
      WHERE o.id = ANY (by_activities)
     RETURNING orch_id
   ), begun AS (
@@ -850,15 +881,17 @@ BEGIN
         JOIN provision_manager.def_edge e ON e.def_id = o.def_id AND e.phase = t.phase AND e.from_ord = t.ord
        GROUP BY t.orch_id, t.phase, o.def_id, o.paused, e.to_ord
     ), children AS (
-      SELECT p.*, n.timeout_seconds, n.condition, p.paused OR n.gated AS held, p.orch_id = ANY (going) AS open
+      SELECT p.*, n.start_in, n.close_in, n.condition, p.paused OR n.gated AS held, p.orch_id = ANY (going) AS open
         FROM parents p
         JOIN provision_manager.node n ON n.def_id = p.def_id AND n.phase = p.phase AND n.ord = p.to_ord + 0
     ), unlocked AS (
       UPDATE provision_manager.activity a
          SET deps_left = a.deps_left - c.done,
-             (state, due_at, dispatches, unanswered, token, dispatched_at) = (
+             (state, due_at, close_by, dispatches, unanswered, token, dispatched_at) = (
                SELECT CASE WHEN goes THEN 'DISPATCHED' WHEN skip THEN 'SKIPPED' WHEN free THEN 'READY' ELSE a.state END,
-                      CASE WHEN goes THEN instant + provision_manager.lease(c.timeout_seconds) ELSE a.due_at END,
+                      CASE WHEN goes THEN instant + least(c.start_in, c.close_in)
+                           WHEN free AND NOT skip THEN instant + c.close_in ELSE a.due_at END,
+                      CASE WHEN free AND NOT skip THEN instant + c.close_in ELSE a.close_by END,
                       a.dispatches + goes::integer,
                       a.unanswered + goes::integer,
                       CASE WHEN goes THEN gen_random_uuid() ELSE a.token END,
@@ -947,20 +980,25 @@ BEGIN
     INSERT INTO provision_manager.history
       (at, orch_id, phase, ord, kind, dispatch, attempt, dispatched_at, next_at, reason)
     SELECT instant, m.orch_id, m.phase, m.ord, m.kind, a.dispatches, a.failures + 1, a.dispatched_at,
-           instant + m.due_in, m.reason
+           CASE WHEN m.due_in IS NOT NULL THEN least(instant + m.due_in, a.close_by) END, m.reason
       FROM unnest(moves) m
       JOIN provision_manager.activity a ON a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
      WHERE m.kind IS NOT NULL
   ), moved AS (
     UPDATE provision_manager.activity a
        SET state = m.state,
-           due_at = instant + m.due_in,
+           due_at = CASE WHEN m.state NOT IN ('DONE', 'FAILED', 'CANCELLED') THEN least(instant + m.due_in, a.close_by) END,
            failures = a.failures + m.failed,
            dispatches = a.dispatches + CASE m.state WHEN 'DISPATCHED' THEN 1 ELSE 0 END,
            -- One that is only held back has given no sign of life either.
            unanswered = CASE m.state WHEN 'DISPATCHED' THEN a.unanswered + 1 WHEN 'READY' THEN a.unanswered ELSE 0 END,
-           token = CASE m.state WHEN 'DISPATCHED' THEN gen_random_uuid() ELSE a.token END,
-           dispatched_at = CASE m.state WHEN 'DISPATCHED' THEN instant ELSE a.dispatched_at END
+           -- One that was ended with the token of an earlier dispatch is known by that one to whoever asks again.
+           token = CASE WHEN m.state = 'DISPATCHED' THEN gen_random_uuid()
+                        WHEN m.state IN ('DONE', 'FAILED') THEN coalesce((a.ending->>'token')::uuid, a.token)
+                        ELSE a.token END,
+           dispatched_at = CASE m.state WHEN 'DISPATCHED' THEN instant ELSE a.dispatched_at END,
+           started_at = CASE m.state WHEN 'DISPATCHED' THEN NULL ELSE a.started_at END,
+           ending = CASE WHEN m.state IN ('DONE', 'FAILED') THEN NULL ELSE a.ending END
       FROM unnest(moves) m
      WHERE a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
     RETURNING a.orch_id, a.phase, a.ord, a.state)
@@ -1167,17 +1205,18 @@ BEGIN
 
     WITH born AS (
       INSERT INTO provision_manager.activity
-        (orch_id, phase, ord, state, deps_left, dispatches, unanswered, token, dispatched_at, due_at)
+        (orch_id, phase, ord, state, deps_left, dispatches, unanswered, token, dispatched_at, close_by, due_at)
       SELECT o.id, o.phase, n.ord,
              CASE WHEN n.n_deps > 0 THEN 'BLOCKED' WHEN skip THEN 'SKIPPED' WHEN n.gated THEN 'READY' ELSE 'DISPATCHED' END,
              n.n_deps, root.n, root.n, CASE root.n WHEN 1 THEN gen_random_uuid() END, CASE root.n WHEN 1 THEN instant END,
-             CASE root.n WHEN 1 THEN instant + provision_manager.lease(n.timeout_seconds) END
+             ready.close_by, CASE root.n WHEN 1 THEN least(instant + n.start_in, ready.close_by) ELSE ready.close_by END
         FROM unnest(started) s (id)
         JOIN provision_manager.orchestration o ON o.id = s.id
         JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase
         CROSS JOIN LATERAL (SELECT n.n_deps = 0 AND n.condition IS NOT NULL
                                    AND NOT provision_manager.condition_holds(n.condition, o.id) AS skip) looked
         CROSS JOIN LATERAL (SELECT (n.n_deps = 0 AND NOT skip AND NOT n.gated)::integer AS n) root
+        CROSS JOIN LATERAL (SELECT CASE WHEN n.n_deps = 0 AND NOT skip THEN instant + n.close_in END AS close_by) ready
       RETURNING orch_id, phase, ord, state)
     SELECT array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'DISPATCHED'),
            array_agg((orch_id, phase, ord)::provision_manager.activity_key) FILTER (WHERE state = 'READY'),
@@ -1268,8 +1307,9 @@ END
 $$;
 
 -- Takes in outcomes [{"orchestrationId", "phase", "ord", "token", "kind", "after" (seconds), "reason", "values", "deleted",
--- "outputs", "told" (what the history calls it, if not by its kind), "checked"}]. An outcome counts if its token is that of the
--- activity's last dispatch, and nothing has been heard of it. What completes an activity with an output schema is left as it was
+-- "outputs", "told" (what the history calls it, if not by its kind), "checked", "outside" (somebody else than the agent says it)}].
+-- An outcome counts if its token is that of the activity's last dispatch, and nothing has been heard of it. One from outside comes
+-- too early where the agent has not been heard yet: it is kept as the activity's ``ending``. What completes an activity with an output schema is left as it was
 -- until it comes ``checked``: the last row, which has no id, then holds [{"place" (in the batch), "schema", "known" (what the
 -- schema requires and the processing data have)}].
 CREATE FUNCTION provision_manager.record_outcomes(outcomes jsonb, lease interval)
@@ -1286,6 +1326,7 @@ DECLARE
   instant timestamptz;
   moves   provision_manager.move[];
   held    jsonb;
+  kept    bigint[];
 BEGIN
   -- What is read from here on is fresh, and stays so until the end.
   PERFORM provision_manager.lock_runs(ARRAY(SELECT o->>'orchestrationId' FROM jsonb_array_elements(outcomes) o));
@@ -1295,45 +1336,70 @@ BEGIN
     -- Where an agent has said two things about one dispatch, the one that ends it counts.
     SELECT DISTINCT ON (a.orch_id, a.phase, a.ord)
            u.pos, a.orch_id, a.phase, a.ord, o.def_id, provision_manager.goes_on(o.state, o.phase) AS running, u.kind, a.failures, u.after,
-           u.told, u.kind = 'complete' AND n.output_schema IS NOT NULL AND u.checked IS NOT TRUE AS held, n.output_schema,
-           u.reason, u.values, u.deleted, u.outputs, n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds,
+           u.told, u.token, u.reason, u.values, u.deleted, u.outputs, a.ending,
+           u.kind = 'complete' AND n.output_schema IS NOT NULL AND u.checked IS NOT TRUE AND a.ending IS NULL AS held,
+           u.outside IS TRUE AND a.state = 'DISPATCHED' AS early, n.output_schema,
+           n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds, n.wait_seconds,
            n.activity_id, n.type, u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted
       FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
              ("orchestrationId" text, phase smallint, ord smallint, token text, kind text, after double precision,
-              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked boolean))
+              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked boolean, outside boolean))
            WITH ORDINALITY
-             AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, told, checked, pos)
+             AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, told, checked, outside, pos)
       JOIN provision_manager.orchestration o ON o.id = u.orch_id AND o.phase = u.phase
       JOIN provision_manager.activity a
         ON a.orch_id = u.orch_id AND a.phase = u.phase AND a.ord = u.ord AND a.token::text = u.token
-       AND (a.state = 'DISPATCHED' OR a.state = 'WAITING' AND u.kind <> 'wait')
+       AND (a.state = 'DISPATCHED' AND (u.outside IS NOT TRUE OR a.ending IS NULL)
+            OR a.state = 'WAITING' AND u.kind <> 'wait')
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = u.phase AND n.ord = u.ord + 0
      ORDER BY a.orch_id, a.phase, a.ord,
               array_position(ARRAY['complete', 'fatal', 'retry', 'schedule', 'wait'], u.kind), u.pos
+  ), early AS (
+    UPDATE provision_manager.activity a
+       SET ending = jsonb_build_object('token', h.token, 'kind', h.kind, 'reason', h.reason,
+                                       'values', coalesce(h.values, '{}'), 'outputs', coalesce(h.outputs, '{}'))
+      FROM heard h
+     WHERE h.early AND NOT h.held AND a.orch_id = h.orch_id AND a.phase = h.phase AND a.ord = h.ord
+    RETURNING h.pos
+  ), joined AS (
+    -- What somebody outside has said before counts now, over what the agent has recorded; but for one that is to be tried again,
+    -- whose records may be missing.
+    SELECT h.pos, h.orch_id, h.phase, h.ord, h.def_id, h.running, h.failures, h.after, h.deleted, h.activity_id, h.type,
+           h.backoff_seconds, h.backoff_limit_seconds, h.wait_seconds, x.*
+      FROM heard h
+      CROSS JOIN LATERAL (
+        SELECT h.ending IS NOT NULL
+               AND (h.kind <> 'retry' OR h.exhausted OR NOT h.running OR h.ending->>'kind' = 'fatal') AS ends) e
+      CROSS JOIN LATERAL (
+        SELECT h.kind, h.told, h.reason, h.exhausted, h.values, h.outputs WHERE NOT e.ends
+         UNION ALL
+        SELECT h.ending->>'kind', NULL, h.ending->>'reason', false,
+               coalesce(h.values, '{}') || (h.ending->'values'), coalesce(h.outputs, '{}') || (h.ending->'outputs')
+         WHERE e.ends) x
+     WHERE NOT h.held AND NOT h.early
   ), decided AS (
-    SELECT h.*,
+    SELECT j.*,
            CASE WHEN kind = 'complete' THEN 'DONE'
                 WHEN kind = 'fatal' OR exhausted THEN 'FAILED'
                 WHEN NOT running THEN 'CANCELLED'
                 WHEN kind = 'wait' THEN 'WAITING'
                 ELSE 'BACKOFF' END AS state
-      FROM heard h
-     WHERE NOT held
+      FROM joined j
   ), seen AS (
     SELECT d.*, running AND NOT bool_or(state = 'FAILED') OVER (PARTITION BY orch_id) AS open FROM decided d
   )
   SELECT array_agg((
            pos, orch_id, phase, ord, def_id, running, open, coalesce(told, kind), state,
-           CASE WHEN state = 'WAITING' THEN make_interval(secs => coalesce(after, 86400))
+           CASE WHEN state = 'WAITING' THEN make_interval(secs => coalesce(after, wait_seconds))
                 WHEN state = 'BACKOFF' AND kind = 'schedule' THEN make_interval(secs => coalesce(after, backoff_seconds))
-                WHEN state = 'BACKOFF' THEN make_interval(secs => coalesce(
-                  after, random() * least(backoff_limit_seconds, backoff_seconds * 2 ^ least(failures, 60)))) END,
+                WHEN state = 'BACKOFF' THEN coalesce(
+                  make_interval(secs => after), provision_manager.backoff(failures, backoff_seconds, backoff_limit_seconds)) END,
            CASE kind WHEN 'retry' THEN 1 ELSE 0 END,
            CASE WHEN exhausted
                 THEN format('activity %s (%s) failed after %s attempts: %s', activity_id, type, failures + 1, reason)
                 WHEN kind = 'fatal' THEN format('activity %s (%s): %s', activity_id, type, reason)
                 ELSE reason END,
-           values, deleted, outputs)::provision_manager.move
+           nullif(values, '{}'), deleted, nullif(outputs, '{}'))::provision_manager.move
          ORDER BY orch_id, phase, ord),
          (SELECT jsonb_agg(jsonb_build_object(
                    'place', h.pos - 1, 'schema', h.output_schema, 'known', (
@@ -1342,17 +1408,20 @@ BEGIN
                       WHERE coalesce(d.values, d.input) ? k.key)))
             FROM heard h
             JOIN provision_manager.orchestration_data d ON d.orch_id = h.orch_id
-           WHERE h.held)
-    INTO moves, held
+           WHERE h.held),
+         (SELECT array_agg(pos) FROM early)
+    INTO moves, held, kept
     FROM seen;
 
-  IF coalesce(cardinality(moves), 0) + coalesce(jsonb_array_length(held), 0) < jsonb_array_length(outcomes) THEN
+  IF coalesce(cardinality(moves), 0) + coalesce(jsonb_array_length(held), 0) + coalesce(cardinality(kept), 0)
+     < jsonb_array_length(outcomes) THEN
     INSERT INTO provision_manager.history (at, orch_id, phase, ord, kind, reason)
     SELECT instant, u.orch_id, u.phase, u.ord, 'fenced: ' || u.kind, u.reason
       FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
              ("orchestrationId" text, phase smallint, ord smallint, kind text, reason text))
            WITH ORDINALITY AS u (orch_id, phase, ord, kind, reason, pos)
      WHERE u.pos <> ALL (ARRAY(SELECT m.pos FROM unnest(moves) m))
+       AND u.pos <> ALL (coalesce(kept, '{}'))
        AND u.pos - 1 <> ALL (ARRAY(SELECT (h->'place')::bigint FROM jsonb_array_elements(held) h));
   END IF;
   IF moves IS NOT NULL THEN
@@ -1361,6 +1430,41 @@ BEGIN
   IF held IS NOT NULL THEN
     RETURN QUERY SELECT NULL::bigint, 'outputs to be checked', held;
   END IF;
+END
+$$;
+
+-- Takes a sign of life from an agent, and what it says of how far it is; null: nothing. Gives until when the next one, or the
+-- outcome, has to be there: null where the token is not that of the activity's last dispatch, or the agent has been heard.
+CREATE FUNCTION provision_manager.heartbeat(run text, activity text, shown text, said jsonb) RETURNS timestamptz
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  instant timestamptz;
+  before  record;
+  until   timestamptz;
+BEGIN
+  PERFORM FROM provision_manager.orchestration o WHERE o.id = run FOR UPDATE;
+  instant := clock_timestamp();
+  SELECT a.phase, a.ord, coalesce(a.started_at, instant) AS started_at, CASE WHEN a.started_at IS NULL THEN NULL ELSE a.progress END
+         AS progress,
+         least(instant + n.beat_in, coalesce(a.started_at, instant) + provision_manager.lease(n.timeout_seconds), a.close_by)
+         AS due_at
+    INTO before
+    FROM provision_manager.orchestration o
+    JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase AND n.activity_id = activity
+    JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord
+   WHERE o.id = run AND a.state = 'DISPATCHED' AND a.token::text = shown;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  UPDATE provision_manager.activity a
+     SET started_at = before.started_at, due_at = before.due_at, unanswered = 0, progress = coalesce(said, before.progress)
+   WHERE a.orch_id = run AND a.phase = before.phase AND a.ord = before.ord
+  RETURNING a.due_at INTO until;
+  IF said IS DISTINCT FROM before.progress AND said IS NOT NULL THEN
+    UPDATE provision_manager.orchestration o SET version = o.version + 1 WHERE o.id = run;
+  END IF;
+  RETURN until;
 END
 $$;
 
@@ -1423,30 +1527,69 @@ BEGIN
       RETURN QUERY SELECT * FROM provision_manager.announce_keys(called, lease);
     END IF;
 
-    WITH decided AS (
-      SELECT a.orch_id, a.phase, a.ord, o.def_id, g.running, n.timeout_seconds,
-             CASE a.state WHEN 'DISPATCHED' THEN 'lease over' WHEN 'WAITING' THEN 'wait over' END AS kind,
-             CASE WHEN NOT g.running THEN 'CANCELLED'
-                  WHEN a.state = 'WAITING' OR a.state = 'DISPATCHED' AND a.unanswered >= 10 THEN 'FAILED'
-                  WHEN o.paused OR n.gated THEN 'READY'
-                  ELSE 'DISPATCHED' END AS state,
-             CASE WHEN a.state = 'WAITING' THEN format('activity %s (%s): wait timed out', n.activity_id, n.type)
-                  WHEN a.state = 'DISPATCHED' AND a.unanswered >= 10
-                  THEN format('activity %s (%s): no agent answered for activity type %s', n.activity_id, n.type, n.type)
-                  ELSE '' END AS reason
+    WITH late AS (
+      SELECT a.orch_id, a.phase, a.ord, o.def_id, g.running, n.start_in, n.activity_id, n.type, a.failures,
+             n.backoff_seconds, n.backoff_limit_seconds, o.paused OR n.gated AS held,
+             a.close_by <= instant AS closes, a.started_at IS NOT NULL AS started,
+             a.unanswered >= 10 AS unanswered, a.failures + 1 >= n.max_attempts AS last, a.ending, a.state AS was,
+             CASE WHEN a.close_by <= instant THEN 'time over' WHEN a.state = 'WAITING' THEN 'wait over'
+                  WHEN a.state = 'DISPATCHED' AND a.started_at IS NOT NULL THEN 'heartbeat over'
+                  WHEN a.state = 'DISPATCHED' THEN 'lease over' END AS kind
         FROM unnest(ids) i (id)
         JOIN provision_manager.orchestration o ON o.id = i.id
         CROSS JOIN LATERAL (SELECT provision_manager.goes_on(o.state, o.phase) AS running) g
         JOIN provision_manager.activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.due_at <= instant
         JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord + 0
+       WHERE a.state <> 'READY' OR a.close_by <= instant
+    ), decided AS (
+      SELECT l.*, l.was = 'DISPATCHED' AND l.started AND NOT coalesce(l.closes, false) AS silent,
+             CASE WHEN NOT running THEN 'CANCELLED'
+                  WHEN closes OR was = 'WAITING' THEN 'FAILED'
+                  -- An attempt that had begun has failed; one of which nobody knows was perhaps never heard of.
+                  WHEN was = 'DISPATCHED' AND started THEN CASE WHEN last THEN 'FAILED' ELSE 'BACKOFF' END
+                  WHEN was = 'DISPATCHED' AND unanswered THEN 'FAILED'
+                  WHEN held THEN 'READY'
+                  ELSE 'DISPATCHED' END AS state
+        FROM late l
+    ), told AS (
+      -- What somebody outside has said counts where the agent will not be heard any more.
+      SELECT d.*, d.ending IS NOT NULL AND (d.state IN ('FAILED', 'CANCELLED') OR d.ending->>'kind' = 'fatal') AS ends
+        FROM decided d
+    ), concluded AS (
+      SELECT t.orch_id, t.phase, t.ord, t.def_id, t.running, t.start_in, x.*
+        FROM told t
+        CROSS JOIN LATERAL (
+          SELECT t.kind, t.state,
+                 CASE WHEN t.state = 'DISPATCHED' THEN t.start_in
+                      WHEN t.state = 'BACKOFF'
+                      THEN provision_manager.backoff(t.failures, t.backoff_seconds, t.backoff_limit_seconds) END AS due_in,
+                 (t.running AND t.silent)::integer AS failed,
+                 CASE WHEN NOT t.running THEN ''
+                      WHEN t.closes THEN format('activity %s (%s): schedule to close timed out', t.activity_id, t.type)
+                      WHEN t.was = 'WAITING' THEN format('activity %s (%s): wait timed out', t.activity_id, t.type)
+                      WHEN t.silent AND t.last
+                      THEN format('activity %s (%s) failed after %s attempts: its agent fell silent',
+                                  t.activity_id, t.type, t.failures + 1)
+                      WHEN t.silent THEN 'its agent fell silent'
+                      WHEN t.state = 'FAILED'
+                      THEN format('activity %s (%s): no agent answered for activity type %s', t.activity_id, t.type, t.type)
+                      ELSE '' END AS reason,
+                 NULL::jsonb AS values, NULL::jsonb AS outputs
+           WHERE NOT t.ends
+           UNION ALL
+          SELECT t.ending->>'kind', CASE t.ending->>'kind' WHEN 'complete' THEN 'DONE' ELSE 'FAILED' END, NULL, 0,
+                 CASE t.ending->>'kind' WHEN 'complete' THEN t.ending->>'reason'
+                      ELSE format('activity %s (%s): %s', t.activity_id, t.type, t.ending->>'reason') END,
+                 nullif(t.ending->'values', '{}'), nullif(t.ending->'outputs', '{}')
+           WHERE t.ends) x
     ), seen AS (
-      SELECT d.*, bool_or(running AND state = 'FAILED') OVER (PARTITION BY orch_id) AS fails FROM decided d
+      SELECT c.*, bool_or(running AND state = 'FAILED') OVER (PARTITION BY orch_id) AS fails FROM concluded c
     )
     SELECT array_agg((
              0, orch_id, phase, ord, def_id, running, running AND NOT fails, kind,
              CASE WHEN fails AND state IN ('DISPATCHED', 'READY') THEN 'CANCELLED' ELSE state END,
-             CASE WHEN state = 'DISPATCHED' AND NOT fails THEN provision_manager.lease(timeout_seconds) END,
-             0, reason, NULL, NULL, NULL)::provision_manager.move
+             CASE WHEN NOT (fails AND state = 'DISPATCHED') THEN due_in END, failed, reason, values, NULL, outputs
+           )::provision_manager.move
            ORDER BY orch_id, phase, ord)
       INTO moves
       FROM seen;
@@ -1523,13 +1666,15 @@ BEGIN
   WITH freed AS (
     UPDATE provision_manager.activity a
        SET failures = 0, unanswered = 0,
-           -- The condition of one that has never been sent has not been looked at.
-           state = CASE WHEN a.deps_left > 0 THEN 'BLOCKED'
-                        WHEN a.dispatches = 0 AND n.condition IS NOT NULL
-                             AND NOT provision_manager.condition_holds(n.condition, run) THEN 'SKIPPED'
-                        ELSE 'READY' END
+           (state, close_by, due_at) = (
+             -- The condition of one that has never been sent has not been looked at.
+             SELECT CASE WHEN free AND skip THEN 'SKIPPED' WHEN free THEN 'READY' ELSE 'BLOCKED' END, c.close_by, c.close_by
+               FROM (SELECT a.deps_left = 0 AS free,
+                            a.deps_left = 0 AND a.dispatches = 0 AND n.condition IS NOT NULL
+                            AND NOT provision_manager.condition_holds(n.condition, run) AS skip) f,
+                    LATERAL (SELECT CASE WHEN free AND NOT skip THEN instant + n.close_in END AS close_by) c)
       FROM provision_manager.orchestration o
-      JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = o.phase
+      JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = o.phase
      WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord AND a.state IN ('FAILED', 'CANCELLED')
        AND (ords IS NULL OR a.ord = ANY (ords))
     RETURNING a.orch_id, a.phase, a.ord, a.state)
@@ -1636,7 +1781,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
   UPDATE provision_manager.activity a
-     SET state = 'READY', due_at = NULL
+     SET state = 'READY', due_at = a.close_by
     FROM provision_manager.orchestration o
    WHERE o.id = run AND a.orch_id = o.id AND a.phase = o.phase AND a.ord = place AND a.state = 'BACKOFF';
   RETURN QUERY SELECT * FROM provision_manager.release(ARRAY[run], clock_timestamp(), lease);

@@ -54,8 +54,8 @@ BEGIN
   IF cardinality(chosen) > 0 THEN
     UPDATE provision_manager.activity a
        SET state = 'DISPATCHED', dispatches = a.dispatches + 1, unanswered = a.unanswered + 1,
-           token = gen_random_uuid(), dispatched_at = instant,
-           due_at = instant + provision_manager.lease(n.timeout_seconds)
+           token = gen_random_uuid(), dispatched_at = instant, started_at = NULL,
+           due_at = least(instant + n.start_in, a.close_by)
       FROM unnest(chosen) c
       JOIN provision_manager.orchestration o ON o.id = c.orch_id
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = c.phase AND n.ord = c.ord + 0

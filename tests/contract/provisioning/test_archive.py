@@ -13,7 +13,6 @@ from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.errors import ConflictError
 from cfm_core.provisioning.definitions.model import Activity, ForEach
 from cfm_core.provisioning.operations.model import Order, Resolution
-from cfm_core.provisioning.orchestrations.model import Ending
 from cfm_core.query import Page, parse
 from tests.contract.provisioning.world import (
     DIAMOND,
@@ -21,6 +20,7 @@ from tests.contract.provisioning.world import (
     World,
     define,
     dispatches,
+    ending,
     manifest,
     manifests,
     responses,
@@ -122,11 +122,11 @@ def test_an_outcome_that_comes_after_all_is_fenced(world: World, driver: Driver)
 def test_ending_an_activity_of_an_archived_run_is_answered_as_before(world: World, driver: Driver) -> None:
     define(world, one=CHAIN)
     complete(world, driver, "o")
-    token = driver.sent["o", "a"].token
+    sent = driver.sent["o", "a"]
     world.archive()
-    world.orchestrations.end_activity("o", "a", Ending(token=token))
+    world.orchestrations.end_activity("o", "a", ending(sent))
     with pytest.raises(ConflictError, match="is done and does not wait"):
-        world.orchestrations.end_activity("o", "a", Ending(token=token, error="no"))
+        world.orchestrations.end_activity("o", "a", ending(sent, error="no"))
 
 
 def test_an_archived_run_that_failed_is_retried(world: World, driver: Driver) -> None:

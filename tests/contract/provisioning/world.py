@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from cfm_core.clock import system_clock
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityCall, ActivityDispatch, ActivityOutcome, OutcomeKind, UncheckedDispatch
+from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
@@ -50,6 +51,7 @@ from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.operations.memory import MemoryOperations
 from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
+from cfm_core.provisioning.orchestrations.model import Ending
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 from cfm_core.provisioning.schedules.memory import MemorySchedules
@@ -63,6 +65,8 @@ from local.servers.postgres import EmbeddedPostgres
 _numbers = itertools.count(1)
 
 Outbox = Sequence[OutboxRow]
+
+KEY = CompletionKey("the key of the tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,10 @@ class World(Protocol):
         """Make overdue whatever waits for time."""
         ...
 
+    def let_all_time_pass(self) -> None:
+        """The same, and what activities have for all their attempts is over."""
+        ...
+
     def archive(self) -> None:
         """Archive what has ended, however short a time ago."""
         ...
@@ -135,7 +143,7 @@ class PostgresWorld:
         self.definitions: Definitions = PostgresDefinitions(database)
         self.engine: Engine = PostgresEngine(database)
         self.calls = Calls(PostgresCalls(database))
-        self.orchestrations: Orchestrations = PostgresOrchestrations(database)
+        self.orchestrations: Orchestrations = PostgresOrchestrations(database, KEY)
         self.operations = Operations(PostgresOperations(database))
         self.activity_types = ActivityTypes(PostgresActivityTypes(database))
         self.letters = DeadLetters(PostgresDeadLetters(database))
@@ -184,6 +192,10 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
 
+    def let_all_time_pass(self) -> None:
+        self.database.rows("UPDATE provision_manager.activity SET close_by = now() WHERE close_by IS NOT NULL")
+        self.let_time_pass()
+
     def archive(self) -> None:
         self.database.rows("SELECT provision_manager.archive_runs(interval '-1 s', 1000)")
 
@@ -219,7 +231,7 @@ class MemoryWorld:
         self.definitions: Definitions = MemoryDefinitions(self.memory)
         self.engine: Engine = MemoryEngine(self.memory)
         self.calls = Calls(MemoryCalls(self.memory))
-        self.orchestrations: Orchestrations = MemoryOrchestrations(self.memory)
+        self.orchestrations: Orchestrations = MemoryOrchestrations(self.memory, KEY)
         self.operations = Operations(MemoryOperations(self.memory))
         self.activity_types = ActivityTypes(MemoryActivityTypes(self.memory))
         self.letters = DeadLetters(MemoryDeadLetters(self.memory))
@@ -259,6 +271,12 @@ class MemoryWorld:
             run.resend_at = run.resend_at and now
             for node in run.nodes.values():
                 node.due_at = node.due_at and now
+
+    def let_all_time_pass(self) -> None:
+        for run in self.memory.runs.values():
+            for node in run.nodes.values():
+                node.close_by = node.close_by and system_clock()
+        self.let_time_pass()
 
     def archive(self) -> None:
         """In memory, runs stay where they are."""
@@ -441,6 +459,12 @@ class Driver:
         self.heard = max((row.id for row in rows), default=self.heard)
         self.take(Progress(list(rows)))
         return rows
+
+
+def ending(dispatch: ActivityDispatch, **said: Any) -> Ending:
+    """How somebody outside ends the activity, with what the agent was given for them."""
+    shown = KEY.token(dispatch.orchestration_id, dispatch.phase, dispatch.activity_id, dispatch.token)
+    return Ending(token=shown, **said)
 
 
 def answer(

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityDispatch
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from cfm_core.store.database import Database
-from tests.contract.provisioning.world import all_dispatches
+from tests.contract.provisioning.world import all_dispatches, ending
 from tests.integration.provisioning.api import call, deliver
 
 pytestmark = pytest.mark.usefixtures("served")
@@ -280,7 +281,11 @@ def test_every_form_of_an_orchestration_is_as_declared() -> None:
     assert call("POST", "/orchestrations", manifest()).json["status"] == "compensating"
     (attempt,) = call("GET", "/orchestrations/o/history").json
     assert (attempt["outcome"], attempt["activityType"]) == ("fatal", "t")
-    ended = call("POST", "/orchestrations/o/activities/a/complete", {"token": data["token"], "error": "no"})
+    ended = call(
+        "POST",
+        "/orchestrations/o/activities/a/complete",
+        {"token": ending(ActivityDispatch.model_validate(data)).token, "error": "no"},
+    )
     assert ended.json == {"activityId": "a", "state": "failed"}
 
 
@@ -569,13 +574,13 @@ def test_what_somebody_outside_records_must_fit() -> None:
     call("POST", "/activity-definitions", {"type": "t", "outputSchema": schema})
     call("POST", "/orchestration-definitions", {"activities": {"x": [{"id": "a", "type": "t"}]}})
     (sent,) = all_dispatches(deliver("start_orchestrations", manifest(id="o", orchestrationType="x")).outbox)
-    path = "/orchestrations/o/activities/a/complete"
-    refused = call("POST", path, {"token": sent.token, "values": {"k": 1}})
+    path, token = "/orchestrations/o/activities/a/complete", ending(sent).token
+    refused = call("POST", path, {"token": token, "values": {"k": 1}})
     assert (refused.status, refused.json["errors"]) == (
         400,
         [{"pointer": "/values/k", "detail": 'the value is not of type "string"'}],
     )
-    assert call("POST", path, {"token": sent.token, "values": {"k": "v"}}).status == 200
+    assert call("POST", path, {"token": token, "values": {"k": "v"}}).status == 200
 
 
 def test_conditions_lists_and_what_undoes_are_shown_as_they_were_posted() -> None:

@@ -22,15 +22,25 @@ from cfm_core.provisioning.definitions.model import (
     Limits,
     OrchestrationTemplate,
     RetryPolicy,
+    Timeouts,
     Undo,
     UndoMode,
 )
 from cfm_core.provisioning.engine.model import ActivityState, Progress
 from cfm_core.provisioning.operations.model import Order, Resolution
-from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Heartbeat, Orchestration
 from cfm_core.store.database import Database
 from local.chaos.invariants import broken
-from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, empty, manifest, manifests, responses
+from tests.contract.provisioning.world import (
+    Driver,
+    MemoryWorld,
+    PostgresWorld,
+    empty,
+    ending,
+    manifest,
+    manifests,
+    responses,
+)
 
 ON_ONE_DATABASE = [HealthCheck.function_scoped_fixture]
 ENDED = {"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSATION_FAILED"}
@@ -69,11 +79,38 @@ def operated(world: PostgresWorld | MemoryWorld, act: str, id_: str, activity: s
         return f"{type(error).__name__}: {error}"
 
 
+def outside(driver: Driver, act: str, key: tuple[str, str], said: Any) -> str:
+    """What becomes of a sign of life, or of how somebody outside ends an activity."""
+    orchestrations, sent = driver.world.orchestrations, driver.sent[key]
+    try:
+        if act == "beat":
+            orchestrations.heartbeat(*key, Heartbeat(token=sent.token, progress=said))
+        else:
+            more: dict[str, Any] = {"values": {key[1]: 0, "outside": said}} if said != 1 else {"error": "no"}
+            orchestrations.end_activity(*key, ending(sent, **more))
+    except ClientError as error:
+        return f"{type(error).__name__}: {error}"
+    return "done"
+
+
+def shown(one: ActivityStatus) -> tuple[Any, ...]:
+    """What does not depend on the time of day."""
+    return (one.id, one.state, one.unanswered, one.failures, one.progress, one.ending, one.started_at is None)
+
+
 def _sorted(counts: Mapping[str, Mapping[ActivityState, int]]) -> dict[str, dict[ActivityState, int]]:
     return {tenant: dict(sorted(states.items())) for tenant, states in sorted(counts.items())}
 
 
 NO_LIMITS = Limits()
+NO_TIMEOUTS = Timeouts()
+TIMEOUTS = st.builds(
+    Timeouts,
+    schedule_to_start=st.sampled_from([None, None, timedelta(seconds=5)]),
+    schedule_to_close=st.sampled_from([None, None, timedelta(hours=1)]),
+    heartbeat=st.sampled_from([None, timedelta(seconds=5)]),
+    wait=st.sampled_from([None, timedelta(hours=2)]),
+)
 AT_ONCE = Undo()
 LIMITS = st.builds(
     Limits,
@@ -126,13 +163,14 @@ def define(
     undo: Undo = AT_ONCE,
     *,
     schemas: bool = False,
+    timeouts: Timeouts = NO_TIMEOUTS,
 ) -> None:
-    """Two activity types, of which ``limits`` holds for the first; with ``schemas`` that some data do not fit."""
+    """Two activity types, of which ``limits`` and ``timeouts`` hold for the first; with ``schemas`` that some data do not fit."""
     retry = RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1))
     gets: dict[str, Any] = {"properties": {"a0": {"maximum": 1}}} if schemas else {}
     records: dict[str, Any] = {"additionalProperties": {"maximum": 0}} if schemas else {}
     world.definitions.put_activity_definition(
-        ActivityDefinition(type="t0", retry=retry, limits=limits, input_schema=gets)
+        ActivityDefinition(type="t0", retry=retry, limits=limits, timeouts=timeouts, input_schema=gets)
     )
     world.definitions.put_activity_definition(ActivityDefinition(type="t1", retry=retry, output_schema=records))
     activities = {DEPLOY: deploy, "sub": SUB} | ({DISPOSE: dispose} if dispose else {})
@@ -198,8 +236,9 @@ def test_postgres_does_what_the_model_does(
     limits = data.draw(LIMITS, label="limits")
     undo = data.draw(UNDOS, label="undo")
     schemas = data.draw(st.booleans(), label="schemas")
-    define(real.world, deploy, dispose, limits, undo, schemas=schemas)  # type: ignore[arg-type]
-    define(model.world, deploy, dispose, limits, undo, schemas=schemas)  # type: ignore[arg-type]
+    timeouts = data.draw(TIMEOUTS, label="timeouts")
+    for one in (real.world, model.world):
+        define(one, deploy, dispose, limits, undo, schemas=schemas, timeouts=timeouts)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
     ended: dict[str, str] = {}
     orderly = not data.draw(st.booleans(), label="operators") and undo.after is None
@@ -221,7 +260,9 @@ def test_postgres_does_what_the_model_does(
         for id_ in ids:
             assert Counter(real.world.history(id_)) == Counter(model.world.history(id_))
             state = real.world.state(id_)
-            assert real.world.orchestrations.get(id_).version == model.world.orchestrations.get(id_).version
+            run, its_model = real.world.orchestrations.get(id_), model.world.orchestrations.get(id_)
+            assert run.version == its_model.version
+            assert [shown(one) for one in run.graph] == [shown(one) for one in its_model.graph]
             if orderly:
                 # Whoever has ended, has ended for good.
                 assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
@@ -232,15 +273,8 @@ def test_postgres_does_what_the_model_does(
     both([driver.start(*of_tenants) for driver in (real, model)])
     superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
     for _ in range(data.draw(st.integers(1, 14), label="steps")):
-        kinds_of_steps = [
-            "record",
-            "record",
-            "record",
-            "time",
-            "stale",
-            "archive",
-            *([] if orderly else ["order", "order"]),
-        ]
+        kinds_of_steps = ["record", "record", "record", "time", "stale", *([] if orderly else ["order", "order"])]
+        kinds_of_steps += ["beat", "end", "all time", "archive"]
         match data.draw(st.sampled_from(kinds_of_steps), label="step"):
             case "order":
                 act = data.draw(st.sampled_from(ACTS), label="order")
@@ -251,6 +285,15 @@ def test_postgres_does_what_the_model_does(
                 event(f"{act}: {first.split(':')[0]}")
                 written = [driver.hear() for driver in (real, model)]
                 progress = both([Progress(list(rows)) for rows in written])
+            case "beat" | "end" as act:
+                if not real.sent:
+                    continue
+                key = data.draw(st.sampled_from(sorted(real.sent)), label="of")
+                said = data.draw(st.sampled_from([None, 1, {"n": 2}]), label="said")
+                first, second = (outside(driver, act, key, said) for driver in (real, model))
+                assert first == second
+                event(f"{act}: {first.split(':')[0]}")
+                progress = both([Progress(list(driver.hear())) for driver in (real, model)])
             case "record":
                 if not real.sent:
                     continue
@@ -269,9 +312,12 @@ def test_postgres_does_what_the_model_does(
                 for driver in (real, model):
                     driver.world.archive()
                 progress = both([Progress(), Progress()])
-            case "time":
+            case "time" | "all time" as much:
                 for driver in (real, model):
-                    driver.world.let_time_pass()
+                    if much == "time":
+                        driver.world.let_time_pass()
+                    else:
+                        driver.world.let_all_time_pass()
                 progress = both([real.sweep(), model.sweep()])
             case _:
                 pair = data.draw(st.sampled_from(superseded)) if superseded else None

@@ -11,7 +11,6 @@ from cfm_core.contracts.orchestration import DISPOSE, compensation_id
 from cfm_core.provisioning.calls.model import CALL_TIMEOUT, LOOKED_AFTER_EVERY
 from cfm_core.provisioning.engine.model import (
     LEASE_SLACK,
-    LONGEST_WAIT,
     MOST_UNANSWERED,
     SOURCE,
     ActivityState,
@@ -88,12 +87,12 @@ def test_the_functions_know_the_same_derived_id(emptied: Database) -> None:
 def test_the_functions_know_the_same_numbers(emptied: Database) -> None:
     assert emptied.value("SELECT provision_manager.lease(0)") == LEASE_SLACK
     assert f"unanswered >= {MOST_UNANSWERED}" in TEXT
-    assert f"coalesce(after, {LONGEST_WAIT.total_seconds():.0f})" in TEXT
     policy = Policy()
     for number in (
         policy.timeout.total_seconds(),
         policy.backoff.total_seconds(),
         policy.backoff_limit.total_seconds(),
+        policy.wait.total_seconds(),
     ):
         assert f", {number:.0f})" in TEXT
     assert f"n.calls THEN {CALL_TIMEOUT.total_seconds():.0f} ELSE" in TEXT

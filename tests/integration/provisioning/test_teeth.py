@@ -26,7 +26,8 @@ SAFEGUARDS: dict[str, tuple[str, str, str, Test]] = {
     ),
     "the state is compared": (
         "record_outcomes",
-        "AND (a.state = 'DISPATCHED' OR a.state = 'WAITING' AND u.kind <> 'wait')",
+        "AND (a.state = 'DISPATCHED' AND (u.outside IS NOT TRUE OR a.ending IS NULL)\n"
+        "            OR a.state = 'WAITING' AND u.kind <> 'wait')",
         "",
         engine.test_an_outcome_recorded_twice_counts_once,
     ),
