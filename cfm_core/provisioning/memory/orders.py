@@ -113,6 +113,8 @@ def erase(runs: Runs, correlation_id: str) -> tuple[int, list[str]]:
     for run in fresh:
         run.manifest = run.manifest.model_copy(update={"payload": {}})
         run.values, run.outputs, run.error_detail, run.is_erased = None, {}, "", True
+        for node in (node for nodes in run.phases.values() for node in nodes.values()):
+            node.progress = None
         run.version += 1
     ids = {run.manifest.id for run in fresh}
     runs.fan_outs = {key: kept for key, kept in runs.fan_outs.items() if key[0] not in ids}

@@ -336,7 +336,7 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "dispatchedAt": one.dispatched_at and instant(one.dispatched_at),
         "startedAt": one.started_at and instant(one.started_at),
         "dueAt": one.due_at and instant(one.due_at),
-        "progress": one.progress,
+        "progress": masked(one.progress, orchestration.secret_keys),
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,
         "reason": masked_text(one.reason, orchestration.secret_keys) or None,

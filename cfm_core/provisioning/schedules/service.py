@@ -22,6 +22,8 @@ from cfm_core.errors import (
 from cfm_core.provisioning.engine.model import unknown_type_detail
 from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.masking import masked_json, masked_page, masked_pointer
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.model import LONGEST_SCHEDULE_ID, Schedule, begun, check_schedule, renewed
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
 from cfm_core.query import JsonPage, Page, Predicate, parse
@@ -34,8 +36,8 @@ _ID = re.compile(rf"[^/\x00-\x1f\x7f]{{1,{LONGEST_SCHEDULE_ID}}}")
 class ScheduleStore(Protocol):
     """Keeps schedules, and gives them as the API shows them. What time it is, the store says."""
 
-    def insert(self, make: Callable[[datetime], Schedule]) -> JsonEntity | None:
-        """Keep what ``make`` makes of the present instant; None where its id is taken."""
+    def insert(self, make: Callable[[datetime], Schedule], order: Order) -> JsonEntity | None:
+        """Keep what ``make`` makes of the present instant, and note it; None where its id is taken."""
         ...
 
     def find(self, schedule_id: str) -> JsonEntity | None: ...
@@ -44,20 +46,25 @@ class ScheduleStore(Protocol):
         """Raises ValidationError: schedules have no field that the predicate names."""
         ...
 
-    def change(self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule]) -> JsonEntity | None:
-        """Replace a schedule by what ``change`` makes of it and of the present instant, while nobody else changes it."""
+    def change(
+        self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule], action: Action, order: Order
+    ) -> JsonEntity | None:
+        """Replace a schedule by what ``change`` makes of it and of the present instant, while nobody else changes it.
+
+        It is noted as ``action``, but for a pause or its end where there is one already. None: there is no such schedule.
+        """
         ...
 
-    def delete(self, schedule_id: str, expected: Expected) -> bool:
-        """Whether there was such a schedule in an expected version."""
+    def delete(self, schedule_id: str, order: Order, expected: Expected) -> bool:
+        """Whether there was such a schedule in an expected version; that it is gone is noted."""
         ...
 
     def secret_keys(self) -> frozenset[str]:
         """The keys whose values are not shown, because an activity type says so."""
         ...
 
-    def defines(self, orchestration_type: str) -> bool:
-        """Whether there is such an orchestration type."""
+    def defines(self, orchestration_type: str, template_ref: str) -> bool:
+        """Whether there is such an orchestration type; in the template, if one is named."""
         ...
 
 
@@ -68,7 +75,7 @@ class Schedules:
         self._store = store
         self._clock = clock
 
-    def create(self, new: NewSchedule) -> tuple[str, JsonEntity]:
+    def create(self, new: NewSchedule, order: Order) -> tuple[str, JsonEntity]:
         """Create a schedule with the id that the document names, or with a random one; gives its id as well.
 
         Raises:
@@ -78,12 +85,14 @@ class Schedules:
         """
         schedule_id = new.id or str(uuid.uuid4())
         self._check(new, schedule_id)
-        made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now))
+        made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now), order)
         if made is None:
             raise ConflictError(f"a schedule {schedule_id!r} exists already")
         return schedule_id, self._shown(made)
 
-    def put(self, schedule_id: str, new: NewSchedule, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
+    def put(
+        self, schedule_id: str, new: NewSchedule, order: Order, expected: Expected = ANY
+    ) -> tuple[bool, JsonEntity]:
         """Create the schedule, or replace it; tells whether it is new. As long as cron and time zone are the same, so is the
         next time.
 
@@ -98,10 +107,11 @@ class Schedules:
             expected.check(f"schedule {schedule_id}", before.version)
             return renewed(before, new.to_model(schedule_id, now), now)
 
-        if (after := self._store.change(schedule_id, replaced)) is not None:
+        if (after := self._store.change(schedule_id, replaced, Action.REPLACE, order)) is not None:
             return False, self._shown(after)
         expected.check(f"schedule {schedule_id}", None)
-        if (made := self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now))) is not None:
+        made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now), order)
+        if made is not None:
             return True, self._shown(made)
         raise RecoverableError(f"schedule {schedule_id} is coming just now")
 
@@ -122,7 +132,7 @@ class Schedules:
         check_after(page)
         return masked_page(self._store.select(parse(predicate), page), self._store.secret_keys())
 
-    def change(self, schedule_id: str, diff: ScheduleDiff, expected: Expected = ANY) -> JsonEntity:
+    def change(self, schedule_id: str, diff: ScheduleDiff, order: Order, expected: Expected = ANY) -> JsonEntity:
         """Pause a schedule, or let it go on.
 
         Raises:
@@ -135,12 +145,13 @@ class Schedules:
             expected.check(f"schedule {schedule_id}", before.version)
             return renewed(before, replace(before, paused=diff.paused), now)
 
-        found = self._store.change(schedule_id, changed)
+        action = Action.PAUSE if diff.paused else Action.RESUME
+        found = self._store.change(schedule_id, changed, action, order)
         if found is None:
             raise NotFoundError("schedule", schedule_id)
         return self._shown(found)
 
-    def delete(self, schedule_id: str, expected: Expected = ANY) -> None:
+    def delete(self, schedule_id: str, order: Order, expected: Expected = ANY) -> None:
         """Delete a schedule. Runs that it has started go on.
 
         Raises:
@@ -148,7 +159,7 @@ class Schedules:
             PreconditionFailedError: it is not in an expected version.
         """
         check_known("schedule", schedule_id)
-        if expected.exists is False or not self._store.delete(schedule_id, expected):
+        if expected.exists is False or not self._store.delete(schedule_id, order, expected):
             expected.check(f"schedule {schedule_id}", self.get(schedule_id).version)
             raise RecoverableError(f"schedule {schedule_id} is changing just now")
 
@@ -164,6 +175,8 @@ class Schedules:
             raise ValidationError(f"Invalid payload: {pointer} {detail}", [FieldError(f"/payload{pointer}", detail)])
         now = self._clock()
         check_schedule(new.to_model(schedule_id, now), now)
-        if not self._store.defines(new.orchestration_type):
-            detail = unknown_type_detail(new.orchestration_type)
-            raise RefusedError(detail, [FieldError("/orchestrationType", detail)])
+        if not self._store.defines(new.orchestration_type, new.template_ref):
+            detail = unknown_type_detail(new.orchestration_type, new.template_ref)
+            raise RefusedError(
+                detail, [FieldError("/templateRef" if new.template_ref else "/orchestrationType", detail)]
+            )

@@ -337,11 +337,13 @@ CREATE TABLE provision_manager.operation (
   at            timestamptz NOT NULL DEFAULT now(),
   actor         text NOT NULL,                    -- the subject of the token
   action        text NOT NULL,
-  -- To an activity type, or to a run, or to one of its activities; '' is what it was not.
+  -- To an activity type, a schedule, a dead letter, or a run, or to one of its activities; '' is what it was not.
   orch_id       text COLLATE "C" NOT NULL DEFAULT '',
   activity_id   text NOT NULL DEFAULT '',
   activity_type text NOT NULL DEFAULT '',
-  reason        text NOT NULL,
+  schedule_id   text COLLATE "C" NOT NULL DEFAULT '',
+  dead_letter   text COLLATE "C" NOT NULL DEFAULT '',
+  reason        text NOT NULL,                    -- '': nobody is asked for one
   before        text NOT NULL,                    -- its state
   after         text NOT NULL,
   request_id    text NOT NULL
@@ -356,7 +358,9 @@ RETURN '{"id":' || o.id || ',"at":"' || provision_manager.instant(o.at)
     || CASE o.orch_id WHEN '' THEN '' ELSE ',"orchestrationId":' || to_json(o.orch_id)::text END
     || CASE o.activity_id WHEN '' THEN '' ELSE ',"activityId":' || to_json(o.activity_id)::text END
     || CASE o.activity_type WHEN '' THEN '' ELSE ',"activityType":' || to_json(o.activity_type)::text END
-    || ',"reason":' || to_json(o.reason)::text
+    || CASE o.schedule_id WHEN '' THEN '' ELSE ',"scheduleId":' || to_json(o.schedule_id)::text END
+    || CASE o.dead_letter WHEN '' THEN '' ELSE ',"deadLetterId":' || to_json(o.dead_letter)::text END
+    || CASE o.reason WHEN '' THEN '' ELSE ',"reason":' || to_json(o.reason)::text END
     || ',"before":' || to_json(o.before)::text || ',"after":' || to_json(o.after)::text
     || ',"requestId":' || to_json(o.request_id)::text || '}';
 
@@ -375,6 +379,8 @@ CREATE TABLE provision_manager.dead_letter (
   replayed_at timestamptz,
   CONSTRAINT dead_letter_content CHECK ((event IS NULL) <> (raw IS NULL))
 );
+
+CREATE INDEX dead_letter_at ON provision_manager.dead_letter (at);
 
 -- A dead letter as it is listed, without what it holds.
 CREATE FUNCTION provision_manager.dead_letter_json(l provision_manager.dead_letter) RETURNS text
@@ -1808,6 +1814,7 @@ BEGIN
   UPDATE provision_manager.orchestration_data d SET input = '{}', values = NULL, outputs = '{}' WHERE d.orch_id = ANY (ids);
   DELETE FROM provision_manager.activity_output a WHERE a.orch_id = ANY (ids);
   DELETE FROM provision_manager.fan_out f WHERE f.orch_id = ANY (ids);
+  UPDATE provision_manager.activity a SET progress = NULL WHERE a.orch_id = ANY (ids) AND a.progress IS NOT NULL;
   UPDATE provision_manager.history h SET reason = '' WHERE h.orch_id = ANY (ids) AND h.reason <> '';
   UPDATE provision_manager.orchestration o
      SET is_erased = true, error_detail = '', version = o.version + 1

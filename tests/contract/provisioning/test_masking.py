@@ -14,12 +14,14 @@ from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.errors import ValidationError
 from cfm_core.provisioning.dead_letters import v1alpha1 as dead_letters
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Input, OrchestrationTemplate
+from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.orchestrations import v1alpha1 as orchestrations
 from cfm_core.provisioning.orchestrations.v1alpha1 import attempt_to_json
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule
 from cfm_core.query import Page
 from tests.contract.provisioning.world import Driver, World, dispatches, manifest, responses
 
+ORDER = Order(actor="ann", reason="", request_id="r")
 SHOWN = {
     "pin": "***",
     "login": "***",
@@ -94,15 +96,18 @@ def test_a_dead_letter_is_shown_without_secrets(world: World) -> None:
         "400 password=***",
         "400 password=***",
     )
-    assert json.loads(dead_letters.to_entity(world.letters.replay(str(entry["id"]))).text)["event"] == found["event"]
+    assert (
+        json.loads(dead_letters.to_entity(world.letters.replay(str(entry["id"]), ORDER)).text)["event"]
+        == found["event"]
+    )
     assert world.rows()[-1].events == [event]
 
 
 def test_a_schedule_is_shown_without_secrets_and_starts_with_them(world: World, driver: Driver) -> None:
     new = NewSchedule(id="s", cron="* * * * *", orchestration_type="one", payload=DATA)
-    _, made = world.schedules.create(new)
+    _, made = world.schedules.create(new, ORDER)
     listed = json.loads(world.schedules.select("true", Page()).json)
-    put = world.schedules.put("s", new)[1]
+    put = world.schedules.put("s", new, ORDER)[1]
     for one in (json.loads(made.text), *listed, json.loads(world.schedules.get("s").text), json.loads(put.text)):
         assert one["payload"] == SHOWN
     world.set_next("s", system_clock() - timedelta(seconds=1))
@@ -112,8 +117,8 @@ def test_a_schedule_is_shown_without_secrets_and_starts_with_them(world: World, 
 
 def test_a_mask_that_is_sent_back_is_refused(world: World) -> None:
     new = NewSchedule(id="s", cron="* * * * *", orchestration_type="one", payload=DATA)
-    world.schedules.create(new)
+    world.schedules.create(new, ORDER)
     for payload, pointer in ((SHOWN, "/payload/pin"), ({"list": [{"token": "***"}]}, "/payload/list/0/token")):
         with pytest.raises(ValidationError) as refused:
-            world.schedules.put("s", new.model_copy(update={"payload": payload}))
+            world.schedules.put("s", new.model_copy(update={"payload": payload}), ORDER)
         assert [one.pointer for one in refused.value.errors] == [pointer]
