@@ -419,7 +419,7 @@ def test_what_is_done_to_schedules_is_noted_once(world: World) -> None:
     ]
 
 
-def test_a_schedule_names_the_template_of_its_runs(world: World) -> None:
+def test_a_schedule_names_the_template_of_its_runs(world: World, driver: Driver) -> None:
     for template in ("first", "second"):
         world.definitions.put_activity_definition(ActivityDefinition(type=template))
         activities = {"one": [Activity("a", template)]}
@@ -431,8 +431,9 @@ def test_a_schedule_names_the_template_of_its_runs(world: World) -> None:
         world.schedules.put("s", new(template_ref="third"), ORDER)
     assert [one.pointer for one in refused.value.errors] == ["/templateRef"]
     world.set_next("s", PAST)
-    (sent,) = all_dispatches(world.due_starts.sweep().outbox)
+    (sent,) = all_dispatches(driver.take(world.due_starts.sweep()).outbox)
     assert sent.activity_type == "first"
+    driver.complete(sent.orchestration_id, "a")
     world.definitions.delete_template("first")
     world.set_next("s", PAST + timedelta(days=1))
     world.due_starts.sweep()
