@@ -518,11 +518,11 @@ BEGIN
     SELECT CASE WHEN n.calls THEN 'event.cfm.calls'
                 WHEN n.input_schema IS NULL THEN 'event.cfm.activity.' || n.type
                 ELSE 'event.cfm.inputs' END AS subject,
-           jsonb_agg(provision_manager.cloud_event(
+           to_jsonb(array_agg(provision_manager.cloud_event( -- for large events many times as fast as jsonb_agg
              concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches),
              CASE WHEN n.calls THEN 'cfm.activity.call' ELSE 'cfm.activity.dispatch' END, a.orch_id,
              CASE WHEN n.calls OR n.input_schema IS NULL THEN e.data
-                  ELSE e.data || jsonb_build_object('inputSchema', n.input_schema) END)) AS events
+                  ELSE e.data || jsonb_build_object('inputSchema', n.input_schema) END))) AS events
       FROM unnest(keys) k
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
       JOIN provision_manager.orchestration o ON o.id = a.orch_id
@@ -565,7 +565,7 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH ended AS (
-    SELECT jsonb_agg(provision_manager.cloud_event(
+    SELECT to_jsonb(array_agg(provision_manager.cloud_event(
              gen_random_uuid()::text, 'cfm.orchestration.response', o.id,
              jsonb_build_object(
                'id', md5(concat('response to ', r.manifest_id, '#' || nullif(o.retries, 0)))::uuid,
@@ -574,7 +574,7 @@ BEGIN
              || CASE WHEN o.error_detail = '' OR o.state = r.good THEN '{}'
                      ELSE jsonb_build_object('errorDetail', o.error_detail) END
              || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
-             ORDER BY r.manifest_id) AS events
+             ORDER BY r.manifest_id)) AS events
       FROM unnest(ids || undone) WITH ORDINALITY e (id, n)
       CROSS JOIN LATERAL (SELECT e.n > coalesce(cardinality(ids), 0) AS undone) x
       CROSS JOIN LATERAL (
@@ -664,7 +664,7 @@ AS $$
 BEGIN
   RETURN QUERY
   WITH failed AS (
-    SELECT jsonb_agg(provision_manager.cloud_event(
+    SELECT to_jsonb(array_agg(provision_manager.cloud_event(
              o.id || '.compensate', 'cfm.orchestration.manifest', o.id,
              jsonb_build_object(
                'id', o.id || '.compensate', 'correlationId', o.correlation_id,
@@ -672,7 +672,7 @@ BEGIN
                'payload', coalesce(d.values, d.input) || jsonb_build_object(
                  'cfm.vpa.state', CASE jsonb_typeof(coalesce(d.values, d.input)->'cfm.vpa.state')
                    WHEN 'object' THEN coalesce(d.values, d.input)->'cfm.vpa.state' ELSE '{}' END || d.outputs)))
-             ORDER BY o.id) AS events
+             ORDER BY o.id)) AS events
       FROM provision_manager.orchestration o
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
      WHERE o.id = ANY (ids))
