@@ -198,7 +198,7 @@ class _Host:
         return reply
 
     def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch) -> ActivityResult:
-        if dispatch.timeout_seconds is not None and not ctx.heartbeat():
+        if dispatch.timeout_seconds is not None and not self._heartbeats.send(dispatch.heartbeat, None):
             # The engine has waited for this sign of life, and has sent the activity again meanwhile.
             return Schedule(after=self._declaration.backoff)
         try:

@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Heartbeats:
     """The way of signs of life from this process; safe to share between threads."""
 
-    def __init__(self) -> None:
-        self._client: HttpClient | None = None
+    def __init__(self, client: HttpClient | None = None) -> None:
+        self._client = client
         self._lock = threading.Lock()
 
     def send(self, address: Address | None, progress: Any) -> bool:

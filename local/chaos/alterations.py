@@ -43,6 +43,14 @@ def hasten(database_url: str) -> None:
             "CREATE TRIGGER soon BEFORE INSERT OR UPDATE ON tenant_manager.participant_profiles"
             " FOR EACH ROW WHEN (NEW.due_at IS NOT NULL) EXECUTE FUNCTION tenant_manager.soon()"
         )
+        connection.run(
+            "CREATE FUNCTION provision_manager.soon() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " NEW.next_at := least(NEW.next_at, date_trunc('second', clock_timestamp() + interval '2 s')); RETURN NEW; END $$"
+        )
+        connection.run(
+            "CREATE TRIGGER soon BEFORE INSERT OR UPDATE ON provision_manager.schedule"
+            " FOR EACH ROW WHEN (NEW.next_at IS NOT NULL) EXECUTE FUNCTION provision_manager.soon()"
+        )
     finally:
         connection.close()
     alter(database_url, "", "interval '1 min'", "interval '3 s'")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 from cfm_core.store.database import Database
 
 INVARIANTS = {
@@ -60,6 +63,23 @@ INVARIANTS = {
           JOIN provision_manager.admission s ON s.type = d.type AND s.in_flight
          GROUP BY GROUPING SETS ((d.type), (d.type, s.tenant_id))
         HAVING count(*) > CASE GROUPING(s.tenant_id) WHEN 1 THEN d.max_in_flight ELSE d.max_per_tenant END""",
+    "no more is sent in a period than the rates allow": """
+        WITH sent AS (
+               SELECT n.type, o.tenant_id, s.at
+                 FROM (SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.history WHERE dispatch > 0
+                        UNION
+                       SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.activity WHERE dispatches > 0
+                      ) s (orch_id, phase, ord, at)
+                 JOIN provision_manager.orchestration o ON o.id = s.orch_id
+                 JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = s.phase AND n.ord = s.ord AND NOT n.calls)
+        SELECT l.type, l.tenant_id, l.at FROM (
+               SELECT s.*, s.at - lag(s.at, d.rate_count) OVER (PARTITION BY s.type ORDER BY s.at)
+                           < make_interval(secs => d.rate_seconds)
+                        OR s.at - lag(s.at, d.tenant_rate_count) OVER (PARTITION BY s.type, s.tenant_id ORDER BY s.at)
+                           < make_interval(secs => d.tenant_rate_seconds) AS is_early
+                 FROM sent s JOIN provision_manager.activity_definition d ON d.type = s.type
+                WHERE d.rate_count IS NOT NULL OR d.tenant_rate_count IS NOT NULL) l
+         WHERE l.is_early""",
     "a compensation is under way, asked for, or waits for the last activity": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATING' AND o.phase = 0 AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (
@@ -114,21 +134,34 @@ INVARIANTS = {
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
           JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
          WHERE a.failures > n.max_attempts""",
+    "the history ends as the activity has": """
+        SELECT a.orch_id, a.ord, a.state, h.kind, h.dispatch, a.dispatches FROM provision_manager.activity a
+          JOIN LATERAL (
+               SELECT l.kind, l.dispatch FROM provision_manager.history l
+                WHERE l.orch_id = a.orch_id AND l.phase = a.phase AND l.ord = a.ord AND l.kind NOT LIKE 'fenced: %'
+                ORDER BY l.at DESC, l.dispatch DESC LIMIT 1) h ON true
+         WHERE a.state IN ('DONE', 'FAILED')
+           AND ((a.state = 'DONE') <> (h.kind IN ('complete', 'resolved')) OR h.dispatch <> a.dispatches)""",
     "every run has its data": """
         SELECT o.id FROM provision_manager.orchestration o
           LEFT JOIN provision_manager.orchestration_data d ON d.orch_id = o.id WHERE d.orch_id IS NULL""",
 }
 
 
-_ALL = " UNION ALL ".join(
-    f"SELECT '{rule}', to_jsonb(found)::text FROM ({query}) found"  # noqa: S608
-    for rule, query in INVARIANTS.items()
-)
+_MOST_SHOWN = 10
 
 
-def broken(database: Database) -> dict[str, list[str]]:
-    """The rules that do not hold, with what breaks them."""
+def broken(database: Database, rules: Mapping[str, str] = INVARIANTS) -> dict[str, list[str]]:
+    """The rules that do not hold, with some of what breaks them; all are looked at in the same instant."""
     found: dict[str, list[str]] = {}
-    for rule, what in database.rows(_ALL):
+    for rule, what in database.rows(_all_of(tuple(rules.items()))):
         found.setdefault(rule, []).append(what)
     return found
+
+
+@cache
+def _all_of(rules: tuple[tuple[str, str], ...]) -> str:
+    return " UNION ALL ".join(
+        f"(SELECT '{rule}', to_jsonb(found)::text FROM ({query}) found LIMIT {_MOST_SHOWN})"  # noqa: S608
+        for rule, query in rules
+    )

@@ -97,6 +97,7 @@ class MemoryDefinitions:
             if runs:
                 raise activity_type_runs(activity_type, _ids(runs))
             del self._runs.activity_definitions[activity_type]
+            self._runs.admitted = [one for one in self._runs.admitted if one.type != activity_type]
 
     def select_orchestration_definitions(self, predicate: Predicate, page: Page) -> JsonPage:
         check_after(page)

@@ -19,6 +19,8 @@ MOST_ACTIVITIES = 1000
 MOST_INPUTS = 200
 LONGEST_POLICY = timedelta(days=366)
 MOST_IN_FLIGHT = 1_000_000
+MOST_IN_PERIOD = 10_000
+"""How many dispatches a rate may allow in its period: so many rows are counted at most to see whether there is room."""
 MOST_ELEMENTS = 1000
 
 
@@ -29,6 +31,14 @@ class RetryPolicy:
     max_attempts: int | None = None
     backoff: timedelta | None = None
     backoff_limit: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``count`` dispatches in any period as long as ``per``; those of retries count as well."""
+
+    count: int
+    per: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +63,18 @@ class Limits:
     """How many may be with agents at a time; None: any number."""
     concurrency_per_tenant: int | None = None
     """Of these, how many of one tenant."""
+    rate: Rate | None = None
+    """How many may be sent in a time; None: any number."""
+    rate_per_tenant: Rate | None = None
+    """Of these, how many of one tenant."""
     consecutive_failures: int | None = None
     """So many failures without a success between them, and for a while nothing is sent; 0: never, None: the default."""
+
+    @property
+    def hold_back(self) -> bool:
+        """Whether activities may have to wait for others of their type."""
+        limits = (self.concurrency, self.concurrency_per_tenant, self.rate, self.rate_per_tenant)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,17 +14,22 @@ SELECT version, document::text FROM provision_manager.activity_definition WHERE 
 -- Adds an activity definition, or replaces the one of its type. Gives its version and JSON.
 INSERT INTO provision_manager.activity_definition AS d
   (type, document, timeout_seconds, start_seconds, close_seconds, heartbeat_seconds, wait_seconds, max_attempts,
-   backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant, max_failures)
+   backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant, rate_count, rate_seconds,
+   tenant_rate_count, tenant_rate_seconds, max_failures)
 VALUES (:type, :document::json, :timeout::double precision, :start::double precision, :close::double precision,
         :heartbeat::double precision, :wait::double precision, :max_attempts::integer, :backoff::double precision,
-        :backoff_limit::double precision, :max_in_flight::integer, :max_per_tenant::integer, :max_failures::integer)
+        :backoff_limit::double precision, :max_in_flight::integer, :max_per_tenant::integer, :rate_count::integer,
+        :rate::double precision, :tenant_rate_count::integer, :tenant_rate::double precision, :max_failures::integer)
 ON CONFLICT (type) DO UPDATE
    SET version = d.version + 1, document = excluded.document, timeout_seconds = excluded.timeout_seconds,
        start_seconds = excluded.start_seconds, close_seconds = excluded.close_seconds,
        heartbeat_seconds = excluded.heartbeat_seconds, wait_seconds = excluded.wait_seconds,
        max_attempts = excluded.max_attempts, backoff_seconds = excluded.backoff_seconds,
        backoff_limit_seconds = excluded.backoff_limit_seconds, max_in_flight = excluded.max_in_flight,
-       max_per_tenant = excluded.max_per_tenant, max_failures = excluded.max_failures
+       max_per_tenant = excluded.max_per_tenant,
+       rate_count = excluded.rate_count, rate_seconds = excluded.rate_seconds,
+       tenant_rate_count = excluded.tenant_rate_count, tenant_rate_seconds = excluded.tenant_rate_seconds,
+       max_failures = excluded.max_failures
 RETURNING version, document::text;
 
 -- name: count_in_flight
@@ -38,6 +43,7 @@ SELECT o.id, a.phase, a.ord, n.type, o.tenant_id, true, a.dispatched_at
     ON CONFLICT DO NOTHING;
 
 -- name: delete_activity_definition
+WITH forgotten AS (DELETE FROM provision_manager.admitted WHERE type = :type)
 DELETE FROM provision_manager.activity_definition WHERE type = :type;
 
 -- name: list_users

@@ -18,6 +18,7 @@ from cfm_core.provisioning.definitions.model import (
     LONGEST_TYPE,
     MOST_ACTIVITIES,
     MOST_IN_FLIGHT,
+    MOST_IN_PERIOD,
     Activity,
     ActivityDefinition,
     OrchestrationDefinition,
@@ -63,6 +64,14 @@ def check_activity_definition(definition: ActivityDefinition) -> None:
     ):
         if limit is not None and not 1 <= limit <= MOST_IN_FLIGHT:
             problems.append(FieldError(pointer, f"must be between 1 and {MOST_IN_FLIGHT}"))
+    for pointer, rate in (
+        ("/limits/rate", definition.limits.rate),
+        ("/limits/ratePerTenant", definition.limits.rate_per_tenant),
+    ):
+        if rate is not None and not 1 <= rate.count <= MOST_IN_PERIOD:
+            problems.append(FieldError(f"{pointer}/count", f"must be between 1 and {MOST_IN_PERIOD}"))
+        if rate is not None and not timedelta(0) < rate.per <= LONGEST_POLICY:
+            problems.append(FieldError(f"{pointer}/per", "must be a positive duration of at most a year"))
     failures = definition.limits.consecutive_failures
     if failures is not None and not 0 <= failures <= MOST_IN_FLIGHT:
         problems.append(FieldError("/limits/consecutiveFailures", f"must be between 0 and {MOST_IN_FLIGHT}"))

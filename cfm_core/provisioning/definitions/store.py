@@ -79,6 +79,7 @@ class PostgresDefinitions:
         self, definition: ActivityDefinition, expected: Expected = ANY
     ) -> tuple[bool, JsonEntity]:
         check_activity_definition(definition)
+        rate, tenant_rate = definition.limits.rate, definition.limits.rate_per_tenant
         with self._database.transaction() as tx:
             tx.rows(SQL["lock_definitions"])
             before = tx.row(SQL["find_activity_definition"], type=definition.type)
@@ -97,9 +98,13 @@ class PostgresDefinitions:
                 backoff_limit=_seconds(definition.retry.backoff_limit),
                 max_in_flight=definition.limits.concurrency,
                 max_per_tenant=definition.limits.concurrency_per_tenant,
+                rate_count=rate and rate.count,
+                rate=rate and rate.per.total_seconds(),
+                tenant_rate_count=tenant_rate and tenant_rate.count,
+                tenant_rate=tenant_rate and tenant_rate.per.total_seconds(),
                 max_failures=definition.limits.consecutive_failures,
             )
-            if (definition.limits.concurrency, definition.limits.concurrency_per_tenant) != (None, None):
+            if definition.limits.hold_back:
                 tx.rows(SQL["count_in_flight"], type=definition.type)
             if before is not None:
                 _renew(tx, v1alpha1.activity_definition_from_json(json.loads(before[1])), definition)

@@ -28,6 +28,7 @@ from cfm_core.provisioning.definitions.model import (
     Limits,
     OrchestrationDefinition,
     OrchestrationTemplate,
+    Rate,
     RetryPolicy,
     Timeouts,
     Undo,
@@ -60,8 +61,20 @@ class TimeoutsDocument(Document):
     wait: timedelta | None = None
 
 
+class RateDocument(Document):
+    """At most ``count`` dispatches in any period as long as ``per``, such as ``PT1S``; those of retries count as well."""
+
+    count: int
+    per: timedelta
+
+    @classmethod
+    def of(cls, rate: Rate | None) -> RateDocument | None:
+        return None if rate is None else cls(count=rate.count, per=rate.per)
+
+
 class LimitsDocument(Document):
-    """Our addition: how many activities of the type may be with agents at a time, of all tenants and of one.
+    """Our addition: how many activities of the type may be with agents at a time, of all tenants and of one, and how many
+    may be sent in a time.
 
     After so many failures in a row nothing is sent for a while, and then one activity at a time as a probe; 0 stands for
     never.
@@ -69,6 +82,8 @@ class LimitsDocument(Document):
 
     concurrency: int | None = None
     concurrency_per_tenant: int | None = None
+    rate: RateDocument | None = None
+    rate_per_tenant: RateDocument | None = None
     consecutive_failures: int | None = None
 
 
@@ -105,9 +120,15 @@ class ActivityDefinitionDocument(Document):
             limits=Limits(
                 concurrency=self.limits.concurrency,
                 concurrency_per_tenant=self.limits.concurrency_per_tenant,
+                rate=_rate(self.limits.rate),
+                rate_per_tenant=_rate(self.limits.rate_per_tenant),
                 consecutive_failures=self.limits.consecutive_failures,
             ),
         )
+
+
+def _rate(document: RateDocument | None) -> Rate | None:
+    return None if document is None else Rate(document.count, document.per)
 
 
 class PutActivityDefinitionDocument(ActivityDefinitionDocument):
@@ -268,6 +289,8 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
         limits=LimitsDocument(
             concurrency=definition.limits.concurrency,
             concurrency_per_tenant=definition.limits.concurrency_per_tenant,
+            rate=RateDocument.of(definition.limits.rate),
+            rate_per_tenant=RateDocument.of(definition.limits.rate_per_tenant),
             consecutive_failures=definition.limits.consecutive_failures,
         ),
     ).model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -104,7 +104,7 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             undoing.append(run)
     rows = announce_dispatches(runs, sent) + announce_endings(runs, ended, undone) + undo_runs(runs, undoing, now)
     rows += announce_calls(runs, calling) + announce_to_parents(runs, stopped)
-    return rows + admit(runs, crossed, now)
+    return rows + admit(runs, crossed)
 
 
 def unlock(

@@ -129,7 +129,7 @@ class MemoryEngine:
                 for move in moves
             ]
             rows += advance(self._runs, moves)
-            rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight}, now)
+            rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight})
             late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
             for run in late:
                 run.resend_at = None if run.remaining else now + RESEND_COMPENSATION

@@ -10,6 +10,7 @@ from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.keys import check_after
+from cfm_core.provisioning.memory.admission import rate_opens_at
 from cfm_core.provisioning.memory.advancing import advance, changes_live, way_to_undo
 from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
 from cfm_core.provisioning.memory.runs import Delayed, Node, Run, Runs
@@ -216,6 +217,7 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         ),
         None,
     )
+    held_back = node.state is ActivityState.READY and not run.paused
     return ActivityStatus(
         phase=phase,
         ord=place,
@@ -231,6 +233,7 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         dispatched_at=node.dispatched_at,
         started_at=node.started_at,
         due_at=node.due_at,
+        rate_opens_at=rate_opens_at(runs, node.type, run.manifest.tenant_id, runs.clock()) if held_back else None,
         progress=node.progress if node.started_at else None,
         ending=node.ending.kind if node.ending else "",
         ended_at=told.at if told else None,

@@ -61,7 +61,7 @@ def retry(runs: Runs, run: Run, ords: Sequence[int]) -> list[OutboxRow]:
     undone = compensated_by(runs, run.manifest.id)
     if undone is not None and undone.state is OrchestrationState.COMPENSATION_FAILED and undone.phase == 0:
         undone.enter(OrchestrationState.COMPENSATING, now)
-    rows = announce_dispatches(runs, sent) + admit(runs, crossed, now) + release(runs, run, now)
+    rows = announce_dispatches(runs, sent) + admit(runs, crossed) + release(runs, run, now)
     if run.state is done:
         rows += announce_endings(runs, *(([], [run]) if run.is_undone else ([run], [])))
     return rows
@@ -114,7 +114,7 @@ def erase(runs: Runs, correlation_id: str) -> tuple[int, list[str]]:
         run.manifest = run.manifest.model_copy(update={"payload": {}})
         run.values, run.outputs, run.error_detail, run.is_erased = None, {}, "", True
         for node in (node for nodes in run.phases.values() for node in nodes.values()):
-            node.progress = None
+            node.progress = node.ending = None
         run.version += 1
     ids = {run.manifest.id for run in fresh}
     runs.fan_outs = {key: kept for key, kept in runs.fan_outs.items() if key[0] not in ids}

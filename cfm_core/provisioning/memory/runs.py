@@ -193,6 +193,15 @@ class Slot:
     in_flight: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What was sent of a type that has limits."""
+
+    type: str
+    tenant_id: str
+    at: datetime
+
+
 @dataclass(slots=True)
 class Delayed:
     """An orchestration that is to start later; see ``provision_manager.delayed_start``."""
@@ -222,6 +231,7 @@ class Runs:
     runs: dict[str, Run] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
     admission: dict[tuple[str, int], Slot] = field(default_factory=dict)
+    admitted: list[Admitted] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     delayed: dict[str, Delayed] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
@@ -273,8 +283,7 @@ class Runs:
     def is_gated_type(self, activity_type: str) -> bool:
         """Whether activities of a type have to be admitted."""
         limits, gate = self.limits(activity_type), self.gates.get(activity_type, Gate())
-        limited = (limits.concurrency, limits.concurrency_per_tenant) != (None, None)
-        return limited or gate.paused or gate.probe_at is not None
+        return limits.hold_back or gate.paused or gate.probe_at is not None
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter under the next number."""

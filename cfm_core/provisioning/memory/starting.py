@@ -63,7 +63,7 @@ def begin(runs: Runs, fresh: Iterable[Run], now: datetime) -> list[OutboxRow]:
         failed = compensated_by(runs, run.manifest.id)
         if failed is not None:
             failed.resend_at = None
-    return announce_dispatches(runs, sent) + admit(runs, crossed, now) + announce_endings(runs, ended)
+    return announce_dispatches(runs, sent) + admit(runs, crossed) + announce_endings(runs, ended)
 
 
 def definition_for(runs: Runs, manifest: OrchestrationManifest) -> Defined | None:

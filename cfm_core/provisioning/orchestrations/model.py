@@ -39,6 +39,8 @@ class ActivityStatus:
     """The agent's first sign of life since then; one that only answers gives none."""
     due_at: datetime | None = None
     """When something happens with it by itself."""
+    rate_opens_at: datetime | None = None
+    """Where it is held back by a rate of its type: when that lets the next one through."""
     progress: Any = None
     """What the agent has said last of how far it is."""
     ending: str = ""

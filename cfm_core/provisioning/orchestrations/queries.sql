@@ -21,6 +21,8 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
                      WHERE c.parent = a.orch_id AND c.parent_phase = a.phase AND c.parent_ord = a.ord) END,
                  'max_attempts', n.max_attempts, 'has_agent', n.has_agent, 'dispatched_at', a.dispatched_at,
                  'started_at', a.started_at, 'due_at', a.due_at,
+                 'rate_opens_at', CASE WHEN a.state = 'READY' AND NOT o.paused
+                                       THEN provision_manager.rate_opens_at(n.type, o.tenant_id, now()) END,
                  'progress', CASE WHEN a.started_at IS NOT NULL THEN a.progress END,
                  'ending', coalesce(a.ending->>'kind', ''), 'ended_at', h.at, 'outcome', coalesce(h.kind, ''), 'reason', coalesce(h.reason, ''))
                ORDER BY a.phase, a.ord)

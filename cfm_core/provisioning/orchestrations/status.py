@@ -74,7 +74,7 @@ def _waiting(one: ActivityStatus, now: datetime) -> str:
     if one.children is not None:
         return f"{one.id}: of {one.children[0]} orchestrations that carry it out {one.children[1]} have ended"
     if one.state is ActivityState.BACKOFF:
-        return f"{one.id} looks again {_in(one, now)}{_because(one)}"
+        return f"{one.id} looks again {_in(one.due_at, now)}{_because(one)}"
     return f"{one.id} waits to be ended from outside{f' until {_at(one.due_at)}' if one.due_at else ''}{_because(one)}"
 
 
@@ -95,15 +95,21 @@ def _is_late(one: ActivityStatus, now: datetime) -> bool:
     return one.due_at is not None and now - one.due_at > _LATE
 
 
+def _queued(one: ActivityStatus, now: datetime) -> str:
+    rate = f"the rate of {one.type}, which lets the next one through {_in(one.rate_opens_at, now)}"
+    why = f" by {rate}" if one.rate_opens_at else ""
+    return f"{one.id} is held back{why}" + (f", and fails at {_at(one.due_at)}" if one.due_at else "")
+
+
 _REASONS: dict[str, Callable[[ActivityStatus, datetime], str]] = {
     "running": _running,
     "no-agent": lambda one, _: f"{one.id}: no agent has announced itself for {one.type}; sent {one.dispatches} times",
     "overdue": _overdue,
     "retrying": lambda one, now: (
-        f"{one.id}: try {one.failures + 1} of {one.max_attempts} {_in(one, now)}{_because(one)}"
+        f"{one.id}: try {one.failures + 1} of {one.max_attempts} {_in(one.due_at, now)}{_because(one)}"
     ),
     "waiting": _waiting,
-    "queued": lambda one, _: f"{one.id} is held back" + (f", and fails at {_at(one.due_at)}" if one.due_at else ""),
+    "queued": _queued,
 }
 """By status, the liveliest first: one activity that moves makes the run one that does."""
 
@@ -118,8 +124,8 @@ def _named(activities: Iterable[ActivityStatus]) -> str:
     return f"{', '.join(ids)} {'is' if len(ids) == 1 else 'are'}"
 
 
-def _in(one: ActivityStatus, now: datetime) -> str:
-    return f"in {max(0, round((one.due_at - now).total_seconds()))} s" if one.due_at else "soon"
+def _in(at: datetime | None, now: datetime) -> str:
+    return f"in {max(0, round((at - now).total_seconds()))} s" if at else "soon"
 
 
 def _at(instant: datetime) -> str:

@@ -144,6 +144,8 @@ class ActivityStatusDocument(Document):
     """The agent's first sign of life since then; one that only answers gives none."""
     due_at: Instant | None = None
     """When something happens with it by itself."""
+    rate_opens_at: Instant | None = None
+    """Where it is held back by a rate of its type: when that lets the next one through."""
     progress: Any = None
     """What its agent has said last of how far it is."""
     ended_at: Instant | None = None
@@ -336,6 +338,7 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "dispatchedAt": one.dispatched_at and instant(one.dispatched_at),
         "startedAt": one.started_at and instant(one.started_at),
         "dueAt": one.due_at and instant(one.due_at),
+        "rateOpensAt": one.rate_opens_at and instant(one.rate_opens_at),
         "progress": masked(one.progress, orchestration.secret_keys),
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,

@@ -18,6 +18,10 @@ CREATE TABLE provision_manager.activity_definition (
   wait_seconds          double precision,         -- how long one waits whose agent does not say how long
   max_in_flight         integer,                  -- how many may be with agents at a time; null: any number
   max_per_tenant        integer,                  -- of these, of one tenant
+  rate_count            integer,                  -- how many may be sent within rate_seconds; null: any number
+  rate_seconds          double precision,
+  tenant_rate_count     integer,                  -- the same of one tenant
+  tenant_rate_seconds   double precision,
   max_failures          integer                   -- so many in a row close the gate for a while; 0: never, null: 20
 );
 
@@ -161,8 +165,8 @@ SELECT n.def_id, n.phase, n.ord, n.activity_id, n.type, n.n_deps, n.inputs, n.in
        make_interval(secs => d.heartbeat_seconds) AS beat_in, -- null: one is enough for the whole attempt
        coalesce(d.wait_seconds, 86400) AS wait_seconds,
        p.type IS NOT NULL AS has_agent,
-       NOT n.calls AND (d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL
-                        OR g.paused IS TRUE OR g.probe_at IS NOT NULL) AS gated
+       NOT n.calls AND (d.max_in_flight IS NOT NULL OR d.max_per_tenant IS NOT NULL OR d.rate_count IS NOT NULL
+                        OR d.tenant_rate_count IS NOT NULL OR g.paused IS TRUE OR g.probe_at IS NOT NULL) AS gated
   FROM provision_manager.def_node n
   LEFT JOIN provision_manager.activity_definition d ON d.type = n.type
   LEFT JOIN provision_manager.activity_type_policy p ON p.type = n.type
@@ -804,7 +808,7 @@ BEGIN
    WHERE o.id = ANY (ids) AND a.state = 'READY';
   IF held IS NOT NULL THEN
     crossed := provision_manager.enqueue(held, instant);
-    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, lease);
   END IF;
 END
 $$;
@@ -1115,7 +1119,7 @@ BEGIN
     RETURN QUERY SELECT * FROM provision_manager.announce_to_parents(stopped, lease);
   END IF;
   IF crossed IS NOT NULL THEN
-    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+    RETURN QUERY SELECT * FROM provision_manager.admit(crossed, lease);
   END IF;
 END
 $$;
@@ -1251,7 +1255,7 @@ BEGIN
     END IF;
     IF held IS NOT NULL THEN
       crossed := provision_manager.enqueue(held, instant);
-      RETURN QUERY SELECT * FROM provision_manager.admit(crossed, instant, lease);
+      RETURN QUERY SELECT * FROM provision_manager.admit(crossed, lease);
     END IF;
     IF ended IS NOT NULL THEN
       PERFORM provision_manager.settle_compensated(ended);
@@ -1506,6 +1510,8 @@ BEGIN
   SELECT array_agg(DISTINCT id) INTO ids FROM locked;
 
   IF ids IS NOT NULL THEN
+    -- Whatever has happened to these runs was before this.
+    instant := clock_timestamp();
     parents := ARRAY(SELECT provision_manager.compensated_by(id) FROM unnest(ids) id WHERE id LIKE '%.compensate');
     IF parents <> '{}' THEN
       WITH locked AS (
@@ -1813,8 +1819,10 @@ BEGIN
   END IF;
   UPDATE provision_manager.orchestration_data d SET input = '{}', values = NULL, outputs = '{}' WHERE d.orch_id = ANY (ids);
   DELETE FROM provision_manager.activity_output a WHERE a.orch_id = ANY (ids);
+  UPDATE provision_manager.activity a
+     SET progress = NULL, ending = NULL
+   WHERE a.orch_id = ANY (ids) AND (a.progress IS NOT NULL OR a.ending IS NOT NULL);
   DELETE FROM provision_manager.fan_out f WHERE f.orch_id = ANY (ids);
-  UPDATE provision_manager.activity a SET progress = NULL WHERE a.orch_id = ANY (ids) AND a.progress IS NOT NULL;
   UPDATE provision_manager.history h SET reason = '' WHERE h.orch_id = ANY (ids) AND h.reason <> '';
   UPDATE provision_manager.orchestration o
      SET is_erased = true, error_detail = '', version = o.version + 1

@@ -463,6 +463,17 @@ def test_an_early_ending_of_a_cancelled_run_counts_once_it_goes_on(world: World,
     assert world.nodes("o")["a"].state == "DONE"
 
 
+def test_what_is_erased_of_a_run_is_its_progress_too(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    beat(world, driver, "writing to Ann")
+    end(world, driver, values={"name": "Ann"})
+    driver.record(driver.outcome("o", "a", OutcomeKind.RETRY))
+    world.operations.cancel("o", ORDER)
+    assert (shown(world).progress, shown(world).ending) == ("writing to Ann", "complete")
+    assert world.operations.erase("of o", ORDER) == 1
+    assert (shown(world).progress, shown(world).ending) == (None, "")
+
+
 # The token
 
 

@@ -105,7 +105,7 @@ class World(Protocol):
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]: ...
 
     def let_time_pass(self) -> None:
-        """Make overdue whatever waits for time."""
+        """Make overdue whatever waits for time; an hour passes for rates."""
         ...
 
     def let_all_time_pass(self) -> None:
@@ -191,6 +191,10 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
+            tx.rows("UPDATE provision_manager.activity SET dispatched_at = dispatched_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.history SET dispatched_at = dispatched_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.admission SET ready_at = ready_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.admitted SET at = at - interval '1 h'")
 
     def let_all_time_pass(self) -> None:
         self.database.rows("UPDATE provision_manager.activity SET close_by = now() WHERE close_by IS NOT NULL")
@@ -267,6 +271,9 @@ class MemoryWorld:
         now = system_clock()
         for gate in self.memory.gates.values():
             gate.probe_at = gate.probe_at and now
+        for slot in self.memory.admission.values():
+            slot.ready_at -= timedelta(hours=1)
+        self.memory.admitted = [replace(one, at=one.at - timedelta(hours=1)) for one in self.memory.admitted]
         for run in self.memory.runs.values():
             run.resend_at = run.resend_at and now
             for node in run.nodes.values():
@@ -318,7 +325,7 @@ def empty(database: Database) -> None:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
             *(f"archived_{table}" for table in ARCHIVED),
-            *("history", "operation", "admission", "gate", "dead_letter"),
+            *("history", "operation", "admission", "admitted", "gate", "dead_letter"),
             *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start", "fan_out"),
         ]

@@ -455,6 +455,7 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
             "type": "t",
             "version": 0,
             "status": "no-agent",
+            "statusReason": "no agent has announced itself",
             "concurrency": 1,
             "concurrencyPerTenant": 1,
             "failures": 0,
@@ -466,6 +467,13 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
     assert call("POST", "/activity-types/t/resume", {"reason": "r"}, {"If-Match": '"0"'}).status == 412
     assert call("POST", "/activity-types/t/resume", {"reason": "r"}).json["status"] == "no-agent"
     assert call("GET", "/activity-types/nope").status == 404
+    rates = {"rate": {"count": 5, "per": "PT1S"}, "ratePerTenant": {"count": 1, "per": "PT1H"}}
+    assert call("PUT", "/activity-definitions/t", {"limits": rates}).json == {"type": "t", "limits": rates}
+    shown = call("GET", "/activity-types/t").json
+    assert {name: shown[name] for name in rates} == rates
+    bad = call("PUT", "/activity-definitions/t", {"limits": {"rate": {"count": 0}, "ratePerTenant": {"per": "soon"}}})
+    assert bad.status == 400
+    assert {one["pointer"] for one in bad.json["errors"]} >= {"/limits/rate/per", "/limits/ratePerTenant/per"}
     assert call("POST", "/activity-types/nope/pause", {"reason": "r"}).status == 404
     assert [one["action"] for one in call("GET", "/audit?q=activityType+%3D+'t'").json] == ["pause", "resume"]
 
@@ -625,6 +633,47 @@ def test_orchestrations_for_an_activity_are_shown_with_it_and_found_by_it() -> N
     child = call("GET", "/orchestrations/o.e.0").json
     assert (child["parentId"], child["steps"][0]["activities"][0]["id"]) == ("o", "e")
     assert child["processingData"]["element"] == 1
+
+
+def test_an_agent_says_how_far_it_is_with_the_token_of_its_dispatch() -> None:
+    define()
+    (sent,) = all_dispatches(deliver("start_orchestrations", manifest()).outbox)
+    path = "/orchestrations/o/activities/a/heartbeat"
+    tag = call("GET", "/orchestrations/o").headers["ETag"]
+    beat = call("POST", path, {"token": sent.token})
+    assert (beat.status, set(beat.json)) == (200, {"dueAt"})
+    assert call("GET", "/orchestrations/o").headers["ETag"] == tag
+    assert call("POST", path, {"token": sent.token, "progress": {"hosts": 3}}).status == 200
+    shown = call("GET", "/orchestrations/o")
+    assert shown.headers["ETag"] != tag
+    activity = shown.json["activities"][0]
+    assert (activity["progress"], "startedAt" in activity) == ({"hosts": 3}, True)
+    assert shown.json["statusReason"] == 'a is with its agent: {"hosts": 3}'
+    refused = call("POST", path, {"token": sent.token, "progress": "x" * 2000})
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/progress")
+    assert call("POST", path, {}).status == 400
+    assert call("POST", path, {"token": "no"}).status == 409
+    assert call("POST", "/orchestrations/o/activities/z/heartbeat", {"token": "no"}).status == 404
+    assert call("GET", "/orchestrations/o").json["activities"][0]["progress"] == {"hosts": 3}
+
+
+def test_an_activity_that_is_ended_early_says_so_until_its_agent_has_been_heard() -> None:
+    define()
+    (sent,) = all_dispatches(deliver("start_orchestrations", manifest()).outbox)
+    path, shown = "/orchestrations/o/activities/a/complete", ending(sent).token
+    assert call("POST", path, {"token": sent.token}).status == 403
+    for _ in range(2):
+        ended = call("POST", path, {"token": shown, "values": {"by": "outside"}})
+        assert (ended.status, ended.json) == (200, {"activityId": "a", "state": "done"})
+    assert "ended from outside" in call("GET", "/orchestrations/o").json["statusReason"]
+    assert call("POST", path, {"token": shown, "error": "no"}).status == 409
+    said = {"kind": "wait", "values": {"request": 7}}
+    place = sent.model_dump(mode="json", by_alias=True, include={"orchestration_id", "phase", "ord", "token"})
+    deliver("record_activity_results", place | said)
+    run = call("GET", "/orchestrations/o").json
+    assert (run["completed"], run["processingData"]) == ({"a": {}}, {"k": 1, "by": "outside", "request": 7})
+    assert call("POST", path, {"token": shown}).status == 200
+    assert call("POST", path, {"token": shown, "error": "no"}).status == 409
 
 
 def test_an_archived_orchestration_is_answered_as_before(emptied: Database) -> None:

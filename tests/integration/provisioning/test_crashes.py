@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -26,6 +27,7 @@ from tests.contract.provisioning.world import (
     all_dispatches,
     define,
     dispatches,
+    ending,
     manifest,
     responses,
     unchecked_dispatches,
@@ -208,6 +210,23 @@ def test_two_at_once_hear_a_result_with_a_schema_once(world: PostgresWorld, driv
     assert sum(len(all_dispatches(progress.outbox)) for progress in told) == 1
     assert sum(len(responses(progress.outbox)) for progress in told) == 1
     assert (world.history("good").count("complete"), world.history("bad").count("invalid output")) == (1, 1)
+    assert broken(world.database) == {}
+
+
+def test_an_early_completion_that_is_not_committed_leaves_nothing_and_can_be_repeated(
+    world: PostgresWorld, driver: Driver
+) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("o", "one"))
+    made = ending(driver.sent["o", "a"], values={"v": 1})
+    with contextlib.suppress(ZeroDivisionError), world.database.joined():
+        world.orchestrations.end_activity("o", "a", made)
+        raise ZeroDivisionError
+    assert world.orchestrations.get("o").graph[0].ending == ""
+    for _ in range(2):
+        world.orchestrations.end_activity("o", "a", made)
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
+    assert world.orchestrations.get("o").processing_data == {"v": 1}
     assert broken(world.database) == {}
 
 

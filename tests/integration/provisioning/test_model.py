@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, event, given, settings
@@ -21,6 +21,7 @@ from cfm_core.provisioning.definitions.model import (
     ForEach,
     Limits,
     OrchestrationTemplate,
+    Rate,
     RetryPolicy,
     Timeouts,
     Undo,
@@ -44,6 +45,7 @@ from tests.contract.provisioning.world import (
 
 ON_ONE_DATABASE = [HealthCheck.function_scoped_fixture]
 ENDED = {"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSATION_FAILED"}
+NOW = datetime.now(UTC)
 ORDER = Order(actor="ann", reason="why", request_id="r")
 ACTS = (
     *("pause", "resume", "cancel", "stop", "retry", "retry some"),
@@ -73,7 +75,15 @@ def operated(world: PostgresWorld | MemoryWorld, act: str, id_: str, activity: s
         return (
             shown.state
             if isinstance(shown, Orchestration)
-            else str(replace(shown, probe_at=None, counts=_sorted(shown.counts)))
+            else str(
+                replace(
+                    shown,
+                    probe_at=None,
+                    counts=_sorted(shown.counts),
+                    rate_opens_at=shown.rate_opens_at and NOW,
+                    tenant_rates_open_at=dict.fromkeys(sorted(shown.tenant_rates_open_at), NOW),
+                )
+            )
         )
     except ClientError as error:
         return f"{type(error).__name__}: {error}"
@@ -116,6 +126,8 @@ LIMITS = st.builds(
     Limits,
     concurrency=st.sampled_from([None, None, 1, 2]),
     concurrency_per_tenant=st.sampled_from([None, None, 1]),
+    rate=st.sampled_from([None, None, Rate(1, timedelta(minutes=20)), Rate(3, timedelta(minutes=20))]),
+    rate_per_tenant=st.sampled_from([None, None, Rate(1, timedelta(minutes=30))]),
     consecutive_failures=st.sampled_from([None, 0, 1, 2]),
 )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Ret
 from cfm_core.agent.declaration import LONGEST_REASON
 from cfm_core.assembly.secrets import SECRETS
 from cfm_core.assembly.service_type import ServiceType
-from cfm_core.contracts.activity import ActivityDispatch, ActivityTypeAnnouncement
+from cfm_core.contracts.activity import ActivityDispatch, ActivityTypeAnnouncement, Address
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.contracts.reply import Reply
 from cfm_core.declaration import EventFunction
@@ -86,7 +89,9 @@ def function(name: str) -> EventFunction:
     return declaration
 
 
-def event(number: int = 0, deadline: datetime | None = None, **values: Any) -> CloudEvent[ActivityDispatch]:
+def event(
+    number: int = 0, deadline: datetime | None = None, sign_of_life: Address | None = None, **values: Any
+) -> CloudEvent[ActivityDispatch]:
     dispatch = ActivityDispatch(
         orchestration_id="o",
         phase=0,
@@ -98,6 +103,8 @@ def event(number: int = 0, deadline: datetime | None = None, **values: Any) -> C
         correlation_id="c",
         attempt=1,
         deadline=deadline,
+        timeout_seconds=1.0 if sign_of_life else None,
+        heartbeat=sign_of_life,
         values=values,
     )
     return CloudEvent(f"event-{number}", "test", "cfm.activity.dispatch", "", dispatch)
@@ -287,3 +294,39 @@ def declare(source: str) -> None:
 def test_a_declaration_that_makes_no_sense_says_what_to_change(source: str, words: str) -> None:
     with pytest.raises(FatalError, match=words):
         declare(source)
+
+
+@contextlib.contextmanager
+def api(status: int) -> Iterator[tuple[Address, list[Any]]]:
+    """Where heartbeats are answered with ``status``, and what has arrived there."""
+    arrived: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield Address(url=f"http://127.0.0.1:{server.server_port}/beat", token="t"), arrived
+        server.shutdown()
+
+
+def test_an_attempt_that_is_waited_for_gives_a_sign_of_life_and_has_its_timeout_from_then_on() -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    with api(200) as (address, arrived):
+        (outcome,) = outcomes(obey(event(deadline=later, sign_of_life=address, do="hang")))
+    assert arrived == [{"token": "t", "progress": None}]
+    assert (outcome["kind"], outcome["reason"]) == ("retry", "timed out after 1 s")
+
+
+def test_an_attempt_that_is_superseded_before_it_has_begun_does_nothing() -> None:
+    with api(409) as (address, arrived):
+        (outcome,) = outcomes(obey(event(sign_of_life=address, do="wait")))
+    assert len(arrived) == 1
+    assert outcome["kind"] == "schedule"

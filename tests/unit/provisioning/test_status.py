@@ -80,6 +80,11 @@ RETRYING = activity("b", ActivityState.BACKOFF, failures=2, due_at=SOON, outcome
         ),
         ([activity("a", ActivityState.BACKOFF, due_at=SOON, outcome="schedule")], "waiting", "a looks again in 16 s"),
         ([activity("a", ActivityState.READY)], "queued", "a is held back"),
+        (
+            [activity("a", ActivityState.READY, rate_opens_at=SOON)],
+            "queued",
+            "a is held back by the rate of t, which lets the next one through in 16 s",
+        ),
     ],
 )
 def test_a_running_run_says_what_it_does_or_waits_for(graph: list[ActivityStatus], status: str, reason: str) -> None:
