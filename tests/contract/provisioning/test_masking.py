@@ -122,3 +122,10 @@ def test_a_mask_that_is_sent_back_is_refused(world: World) -> None:
         with pytest.raises(ValidationError) as refused:
             world.schedules.put("s", new.model_copy(update={"payload": payload}), ORDER)
         assert [one.pointer for one in refused.value.errors] == [pointer]
+
+
+def test_what_operators_give_as_reasons_is_shown_without_secrets(world: World, driver: Driver) -> None:
+    driver.start(manifest("o", "one"))
+    world.operations.pause("o", Order(actor="ann", reason="their token=abc has leaked", request_id="r"))
+    (noted,) = json.loads(world.operations.select("true", Page()).json)
+    assert noted["reason"] == "their token=*** has leaked"
