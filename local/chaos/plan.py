@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, TENANT_ID
-from local.chaos.shapes import ACTIVITY_TYPES, DATA, PLAIN, SHAPES, UNDOABLE
+from local.chaos.shapes import ACTIVITY_TYPES, CHAIN, DATA, FLOW, PLAIN, SHAPES, UNDOABLE
 
 AGENT = "agent-chaos_agent"
 PROCESSES = ("gateway", "gateway-2", "events", "events-2", "trigger", "trigger-2", AGENT, "nats", "postgres")
@@ -184,6 +184,10 @@ def _plain(dice: random.Random, seed: int, number: int, seconds: float) -> Work:
         script |= _script(dice, DISPOSE)
         if order == "compensate again":
             script |= {"c": ("fatal",), "v": ("fatal", "complete")}
+    elif type_ == FLOW:
+        payload |= {"list": list(range(dice.randint(1, 4))), "go": dice.random() < 0.5}
+        script = {name: words for name, words in script.items() if name != "nested" and (name != "q" or payload["go"])}
+        script |= _script(dice, CHAIN) | ({"z": ("fatal",)} if order == "" and dice.random() < 0.3 else {})
     elif order == "" and dice.random() < 0.15:
         order = dice.choice(("", "retry", "retry activity", "resolve"))
         script[victim] = ("fatal", "complete") if order.startswith("retry") else ("retry", "fatal")
@@ -226,8 +230,9 @@ def _script(dice: random.Random, type_: str) -> dict[str, tuple[str, ...]]:
     script: dict[str, tuple[str, ...]] = {}
     for activity in SHAPES[type_]:
         words = dice.choices(("schedule", "retry"), k=dice.choices((0, 1, 2), (12, 3, 1))[0])
-        # What another activity gets of one that is ended from outside may be lost, see the README.
-        last = dice.choices(("complete", "wait"), (15, 1))[0] if type_ != DATA else "complete"
+        # Whoever ends one with an output schema from outside has to say what that requires, and these record nothing; and where
+        # each activity is undone, the same script is read once more.
+        last = dice.choices(("complete", "wait"), (15, 1))[0] if type_ not in {DATA, FLOW} else "complete"
         if words or last != "complete":
             script[activity] = (*words, last)
     return script

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cfm_core.store.database import Database, connect
-from local.chaos.shapes import SHAPES
+from local.chaos.shapes import CARRIED_OUT, SHAPES
 
 _TABLES = """
 CREATE SCHEMA chaos;
@@ -64,7 +64,6 @@ RULES: Mapping[str, str] = {
     "nothing starts before its time": """
         SELECT w.id, w.starts_at, o.created_at FROM chaos.work w JOIN provision_manager.orchestration o ON o.id = w.id
          WHERE o.created_at < w.starts_at""",
-    # Those of an attempt that waits count only if it was heard of before somebody ended it.
     "no record of an activity is lost": """
         SELECT w.id, s.key, d.values->>('turn.' || s.key) AS turns
           FROM chaos.work w
@@ -73,7 +72,7 @@ RULES: Mapping[str, str] = {
          CROSS JOIN LATERAL jsonb_each(w.script) s
          WHERE EXISTS (SELECT FROM chaos.parent p WHERE p.type = w.type AND p.activity = s.key)
            AND coalesce(d.values->('turn.' || s.key), '0')
-               < (SELECT to_jsonb(count(*)) FROM jsonb_array_elements_text(s.value) word WHERE word <> 'wait')""",
+               < to_jsonb(jsonb_array_length(s.value))""",
     "no output is lost": """
         SELECT w.id, w.payload->>'large' AS activity FROM chaos.work w
           JOIN provision_manager.orchestration o ON o.id = w.id AND o.state = 'COMPLETED'
@@ -87,14 +86,44 @@ RULES: Mapping[str, str] = {
         SELECT b.run, b.activity, p.parent FROM begun b
           JOIN chaos.parent p ON p.type = b.type AND p.activity = b.activity AND p.parent IS NOT NULL
           LEFT JOIN completed c ON c.run = b.run AND c.phase = b.phase AND c.activity = p.parent
-         WHERE c.at IS NULL OR c.at > b.at""",  # noqa: S608
+         WHERE b.phase < 2 AND (c.at IS NULL OR c.at > b.at)""",  # noqa: S608
+    "what builds on orchestrations begins after they are completed": f"""
+        WITH completed AS MATERIALIZED ({_COMPLETED})
+        SELECT b.run, c.id FROM chaos.execution b
+          JOIN provision_manager.orchestration c ON c.parent = b.run AND c.parent_phase = 0
+         WHERE b.what = 'begin' AND b.phase = 0 AND b.activity = 'z'
+           AND (c.state <> 'COMPLETED' OR EXISTS (SELECT FROM completed x WHERE x.run = c.id AND x.at > b.at))""",  # noqa: S608
+    "an activity is undone after all that has built on it": f"""
+        WITH completed AS MATERIALIZED ({_COMPLETED}),
+             begun AS MATERIALIZED (
+               SELECT run, min(at) AS at FROM chaos.execution
+                WHERE what = 'begin' AND phase = 1 AND activity = 'p' GROUP BY 1)
+        SELECT b.run, x.activity FROM begun b
+          JOIN completed x ON x.phase = 1 AND x.run = b.run AND x.activity <> 'p'
+         WHERE x.at > b.at
+         UNION ALL
+        SELECT b.run, c.id FROM begun b
+          JOIN provision_manager.orchestration c ON c.parent = b.run AND c.parent_phase = 1
+          LEFT JOIN completed x ON x.run = c.id
+         WHERE x.at IS NULL OR x.at > b.at""",  # noqa: S608
+    "each element is carried out once": """
+        SELECT w.id, w.payload->'list' FROM chaos.work w JOIN provision_manager.orchestration o ON o.id = w.id
+         WHERE o.state = 'COMPLETED' AND w.payload ? 'list'
+           AND (SELECT count(*) FROM provision_manager.orchestration c
+                 WHERE c.parent = w.id AND c.element IS NOT NULL AND c.state = 'COMPLETED')
+               <> jsonb_array_length(w.payload->'list')""",
+    "what does not hold is skipped, and nothing else": """
+        SELECT w.id, a.state FROM chaos.work w JOIN provision_manager.orchestration o ON o.id = w.id
+          JOIN provision_manager.activity a ON a.orch_id = w.id AND a.phase = 0 AND a.ord = 1
+         WHERE w.payload ? 'go' AND (a.state = 'SKIPPED' AND w.payload->'go' = 'true'
+                                     OR a.state = 'DONE' AND w.payload->'go' = 'false')""",
     "what is done was executed": f"""
         WITH completed AS MATERIALIZED ({_COMPLETED})
         SELECT a.orch_id, n.activity_id FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
           JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
           LEFT JOIN completed c ON c.run = a.orch_id AND c.phase = a.phase AND c.activity = n.activity_id
-         WHERE a.state = 'DONE' AND c.run IS NULL""",  # noqa: S608
+         WHERE a.state = 'DONE' AND NOT n.calls AND c.run IS NULL""",  # noqa: S608
     "what counts was said": """
         WITH counted AS MATERIALIZED (
                SELECT orch_id, phase, ord, kind, count(*) AS n FROM provision_manager.history
@@ -103,7 +132,12 @@ RULES: Mapping[str, str] = {
                SELECT run, phase, ord, kind, count(DISTINCT token) AS n FROM chaos.said GROUP BY 1, 2, 3, 4)
         SELECT c.* FROM counted c
           LEFT JOIN said s ON s.run = c.orch_id AND s.phase = c.phase AND s.ord = c.ord AND s.kind = c.kind
-         WHERE c.n > coalesce(s.n, 0)""",
+         WHERE c.n > coalesce(s.n, 0)
+           -- What orchestrations carry out, the managers record themselves.
+           AND NOT EXISTS (SELECT FROM provision_manager.orchestration o
+                             JOIN provision_manager.def_node n
+                               ON n.def_id = o.def_id AND n.phase = c.phase AND n.ord = c.ord AND n.calls
+                            WHERE o.id = c.orch_id)""",
     "what does not fit its schema is never executed": """
         SELECT w.id FROM chaos.work w JOIN chaos.execution e ON e.run = w.id AND e.activity = 'b'
          WHERE w.payload ? 'measure'""",
@@ -138,7 +172,7 @@ def create(database: Database) -> None:
             {"type": type_, "activity": activity, "parent": parent}
             for type_, shape in SHAPES.items()
             for activity, parents in shape.items()
-            for parent in (parents or (None,))
+            for parent in (set(parents) - CARRIED_OUT or (None,))
         ]
         _insert(tx.rows, "parent", parents)
 

@@ -22,7 +22,7 @@ from local.chaos.ground import Ground
 from local.chaos.invariants import broken
 from local.chaos.operators import Operators
 from local.chaos.plan import Plan, Work
-from local.chaos.shapes import UNDOABLE
+from local.chaos.shapes import FLOW, UNDOABLE
 from local.chaos.watch import Watch
 from local.chaos.workload import Workload
 
@@ -184,6 +184,8 @@ def expected_states(work: Work, cancelled: bool) -> set[str]:
     """How an orchestration, or for a deployment its participant, may end."""
     if work.type == DEPLOY:
         return {"disposed"} if work.fails or cancelled or work.order == "dispose" else {"active"}
+    if work.type == FLOW:
+        return {"COMPENSATED"} if work.fails or cancelled else {"COMPLETED"}
     if work.order in {"compensate", "compensate again"} or (cancelled and work.order == "stop"):
         return {"COMPENSATED"}
     if cancelled:

@@ -35,15 +35,19 @@ ACTIVITY_TYPES: Mapping[str, Mapping[str, Any]] = {
 Shape = Mapping[str, Sequence[str]]
 """The parents of each activity. An activity's place is its ``ord``."""
 
-DATA, NARROW, UNDOABLE = "chaos.data", "chaos.narrow", "chaos.undoable"
+CHAIN, DATA, NARROW, FLOW, UNDOABLE = "chaos.chain", "chaos.data", "chaos.narrow", "chaos.flow", "chaos.undoable"
 PLAIN: Mapping[str, Shape] = {
-    "chaos.chain": {"a": (), "b": ("a",), "c": ("b",)},
+    CHAIN: {"a": (), "b": ("a",), "c": ("b",)},
     "chaos.diamond": {"a": (), "b": ("a",), "c": ("a",), "d": ("b", "c")},
     "chaos.fan": {"a": (), **{f"b{n}": ("a",) for n in range(6)}, "c": [f"b{n}" for n in range(6)]},
     "chaos.lattice": {"a": (), "b": (), "c": ("a",), "d": ("a", "b"), "e": ("b",), "f": ("c", "d"), "g": ("d", "e")},
     DATA: {"a": (), "b": ("a",), "c": ("b",)},
     NARROW: {"a": (), "b": ("a",), "c": ("a",)},
+    # Other names than those of the chain that carries one of them out.
+    FLOW: {"p": (), "q": ("p",), "each": ("p",), "nested": ("q",), "z": ("each", "nested")},
 }
+CARRIED_OUT = frozenset({"each", "nested"})
+"""Activities that no agent gets, because orchestrations carry them out."""
 _UNDO: Shape = {"u": (), "v": ("u",), "w": ("u",), "x": ("v", "w")}
 """Other names than those of what it undoes, whose processing data it gets."""
 UNDOABLES: Mapping[str, Shape] = {UNDOABLE: {"a": (), "b": ("a",), "c": ("b",)}, DISPOSE: _UNDO}
@@ -61,6 +65,14 @@ _TYPES: Mapping[str, Mapping[str, str]] = {
 _INPUTS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     DATA: {"b": ["script", "measure", "turn.b", {"source": "a.turn.a", "target": "before"}]}
 }
+_MORE: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    FLOW: {
+        "p": {"compensation": "chaos.two"},
+        "q": {"compensation": "chaos.two", "condition": "go = true"},
+        "each": {"compensation": "chaos.two", "forEach": {"source": "list", "concurrency": 2}},
+        "nested": {"compensation": "chaos.one", "type": f"orchestration:{CHAIN}"},
+    }
+}
 
 
 def template(shapes: Mapping[str, Shape]) -> dict[str, Any]:
@@ -77,4 +89,5 @@ def _activity(type_: str, place: int, id_: str) -> dict[str, Any]:
         "type": _TYPES.get(type_, {}).get(id_, ("chaos.one", "chaos.two")[place % 2]),
         **({"dependsOn": list(parents)} if parents else {}),
         **({"inputs": inputs} if inputs else {}),
+        **_MORE.get(type_, {}).get(id_, {}),
     }
