@@ -84,7 +84,9 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         schedules = PostgresSchedules(database)
         context.registry.register(SCHEDULES, Schedules(schedules))
         context.registry.register(DUE_STARTS, DueStarts([schedules, PostgresDelayedStarts(database)]))
-        context.registry.register(DEAD_LETTERS, DeadLetters(PostgresDeadLetters(database)))
+        context.registry.register(
+            DEAD_LETTERS, DeadLetters(PostgresDeadLetters(database), timedelta(days=settings.dead_letter_days))
+        )
 
 
 class MemoryProvisioningAssembly(ServiceAssembly):
@@ -125,7 +127,9 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         schedules = MemorySchedules(runs)
         context.registry.register(SCHEDULES, Schedules(schedules))
         context.registry.register(DUE_STARTS, DueStarts([schedules, MemoryDelayedStarts(runs)]))
-        context.registry.register(DEAD_LETTERS, DeadLetters(MemoryDeadLetters(runs)))
+        context.registry.register(
+            DEAD_LETTERS, DeadLetters(MemoryDeadLetters(runs), timedelta(days=context.settings.dead_letter_days))
+        )
 
 
 def provisioning_assembly(settings: Settings) -> ServiceAssembly:

@@ -51,6 +51,3 @@ ON CONFLICT (type) DO UPDATE SET paused = excluded.paused, version = g.version +
 -- Sends what limits allow by now. Gives the outbox rows that it has written, free for all.
 SELECT id FROM provision_manager.admit(ARRAY[:type], interval '0');
 
--- name: note
-INSERT INTO provision_manager.operation (actor, action, activity_type, reason, before, after, request_id)
-VALUES (:actor, :action, :type, :reason, :before, :after, :request_id);

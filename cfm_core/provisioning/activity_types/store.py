@@ -12,6 +12,7 @@ from cfm_core.provisioning.definitions.model import Rate
 from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.keys import check_known
 from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.operations.notes import note
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.store.database import Database
 from cfm_core.store.sql import Queries
@@ -47,16 +48,7 @@ class PostgresActivityTypes:
             self._database.announce()
 
     def note(self, type_: str, action: Action, order: Order, before: str, after: str) -> None:
-        self._database.rows(
-            SQL["note"],
-            actor=order.actor,
-            action=action,
-            type=type_,
-            reason=order.reason,
-            before=before,
-            after=after,
-            request_id=order.request_id,
-        )
+        note(self._database, order, action, before, after, activity_type=type_)
 
     def _select(self, type_: str | None) -> list[ActivityType]:
         counts: dict[str, dict[str, dict[ActivityState, int]]] = {}

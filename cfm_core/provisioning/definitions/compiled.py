@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, orchestration_in, source_of
+from cfm_core.provisioning.masking import marked_keys
 from cfm_core.query import Predicate, parse
 
 _ABOUT_OTHER_KEYS = frozenset({"additionalProperties", "unevaluatedProperties", "propertyNames", "maxProperties"})
@@ -68,6 +69,15 @@ class CompiledDefinition:
         yield from ((0, place, one) for place, one in enumerate(self.activities))
         yield from ((1, place, one) for place, one in self.undoing.items())
         yield from ((phase, 0, one) for phase, one in self.single.items())
+
+    @property
+    def secret_keys(self) -> frozenset[str]:
+        """The keys that the schemas mark as those of secrets, and those that lie under them before they are mapped."""
+        keys = set[str]()
+        for _, _, one in self.nodes:
+            marked = {*marked_keys(one.input_schema), *marked_keys(one.output_schema)}
+            keys |= marked | {each.key for each in one.inputs if each.target in marked}
+        return frozenset(keys)
 
 
 def compiled(activities: Sequence[Activity], known: Mapping[str, ActivityDefinition]) -> CompiledDefinition:

@@ -113,9 +113,9 @@ UPDATE provision_manager.template t
 -- Puts a new version of an orchestration type in force, with its nodes and edges.
 WITH made AS (
   INSERT INTO provision_manager.definition
-    (type, version, template_ref, posted, beside, is_active, document, undo, undo_after, n_nodes)
+    (type, version, template_ref, posted, beside, is_active, document, undo, undo_after, secret_keys, n_nodes)
   SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :posted::bigint, :beside::boolean, :active::boolean,
-         :document::json, :undo, :undo_after::interval,
+         :document::json, :undo, :undo_after::interval, :secret_keys::text[],
          (SELECT count(*) FROM jsonb_array_elements(:nodes::jsonb) n WHERE (n->'phase')::integer = 0)
     FROM provision_manager.definition
    WHERE type = :type

@@ -263,6 +263,7 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
         document=json_of(v1alpha1.orchestration_definition_to_json(replace(definition, active=True))),
         undo=definition.undo.mode,
         undo_after=definition.undo.after,
+        secret_keys=sorted(made.secret_keys),
         nodes=json.dumps(nodes),
         edges=json.dumps(edges),
     )

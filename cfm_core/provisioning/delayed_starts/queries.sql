@@ -11,7 +11,8 @@ ON CONFLICT (id) DO NOTHING;
 SELECT s.id, s.version, s.correlation_id, s.tenant_id, s.type, s.state, s.state_at, s.created_at, s.error_detail,
        coalesce((SELECT d.document->'activities'->d.type
                    FROM provision_manager.definition d
-                  WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at
+                  WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at,
+       provision_manager.secret_keys()
   FROM provision_manager.delayed_start s
  WHERE s.id = :id;
 

@@ -88,6 +88,7 @@ class MemoryOrchestrations:
                 changes_live=changes_live(run),
                 processing_data=copy(run.processing_data),
                 output_data=copy(run.outputs),
+                secret_keys=self._runs.secret_keys,
             )
 
     def _get_delayed(self, orchestration_id: str) -> Orchestration:
@@ -109,6 +110,7 @@ class MemoryOrchestrations:
             graph=(),
             processing_data=copy(delayed.manifest.payload),
             start_at=delayed.start_at,
+            secret_keys=self._runs.secret_keys,
         )
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:

@@ -248,6 +248,12 @@ class Runs:
         )
         self.operations.append(noted)
 
+    @property
+    def secret_keys(self) -> frozenset[str]:
+        """The keys whose values are not shown, because an activity type says so."""
+        made = [*(one.made for one in self.definitions), *(run.made for run in self.runs.values())]
+        return frozenset().union(*(one.secret_keys for one in made))
+
     def in_force(self, orchestration_type: str) -> list[Defined]:
         """The definitions of a type, the newest first."""
         found = [one for one in self.definitions if one.definition.type == orchestration_type]

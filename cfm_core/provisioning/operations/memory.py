@@ -102,7 +102,7 @@ class MemoryOperations:
 
 def _fields_of(operation: Operation) -> dict[str, object]:
     return (
-        {"orchestrationId": "", "activityId": "", "activityType": ""}
+        dict.fromkeys(("orchestrationId", "activityId", "activityType", "scheduleId", "deadLetterId", "reason"), "")
         | operation_to_json(operation)
         | {"at": operation.at}
     )

@@ -56,5 +56,7 @@ SELECT payload FROM provision_manager.delayed_start WHERE id = :id
 
 -- name: note
 -- Notes what was done.
-INSERT INTO provision_manager.operation (actor, action, orch_id, activity_id, reason, before, after, request_id)
-VALUES (:actor, :action, :id, :activity_id, :reason, :before, :after, :request_id);
+INSERT INTO provision_manager.operation
+  (actor, action, orch_id, activity_id, activity_type, schedule_id, dead_letter, reason, before, after, request_id)
+VALUES (:actor, :action, :orch_id, :activity_id, :activity_type, :schedule_id, :dead_letter_id, :reason, :before, :after,
+        :request_id);

@@ -11,8 +11,13 @@ from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestra
 class Action(StrEnum):
     CANCEL = "cancel"
     COMPENSATE = "compensate"
+    CREATE = "create"
+    DELETE = "delete"
+    DISCARD = "discard"
     ERASE = "erase"
     PAUSE = "pause"
+    REPLACE = "replace"
+    REPLAY = "replay"
     RERUN = "rerun"
     RESOLVE = "resolve"
     RESUME = "resume"

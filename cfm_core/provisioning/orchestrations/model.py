@@ -82,6 +82,8 @@ class Orchestration:
     output_data: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
     """The id of the orchestration for one of whose activities it was started."""
+    secret_keys: frozenset[str] = frozenset()
+    """What activity types mark: not to be shown of its data."""
     start_at: datetime | None = None
     """When one that has not started is to start, or was to; None for one that has."""
 

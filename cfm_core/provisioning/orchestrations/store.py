@@ -168,7 +168,18 @@ class PostgresOrchestrations:
         if row is None:
             return None
         (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, processing_data, output_data, paused, erased, compensable, changes_live, parent, graph = row[9:]
+        (
+            activities,
+            processing_data,
+            output_data,
+            paused,
+            erased,
+            compensable,
+            changes_live,
+            parent,
+            secret_keys,
+            graph,
+        ) = row[9:]
         shown = tuple(_STATUS.validate_python(one) for one in graph)
         return Orchestration(
             id=id_,
@@ -183,6 +194,7 @@ class PostgresOrchestrations:
             activities=activities_of([activity_from_json(activity) for activity in activities], shown),
             graph=shown,
             parent=parent,
+            secret_keys=frozenset(secret_keys),
             paused=paused,
             erased=erased,
             compensable=compensable,

@@ -18,6 +18,7 @@ from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE, Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
+from cfm_core.provisioning.masking import masked, masked_text
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Heartbeat, Orchestration
 from cfm_core.provisioning.orchestrations.status import status_of
@@ -284,7 +285,7 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
         "dispatch": attempt.dispatch,
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,
-        "reason": attempt.reason or None,
+        "reason": masked_text(attempt.reason) or None,
         "startedAt": attempt.started_at and instant(attempt.started_at),
         "endedAt": instant(attempt.ended_at),
         "nextAt": attempt.next_at and instant(attempt.next_at),
@@ -311,13 +312,17 @@ def _document(
         **({"parentId": orchestration.parent} if orchestration.parent else {}),
         **({"startAt": instant(orchestration.start_at)} if orchestration.start_at else {}),
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
-        "processingData": orchestration.processing_data,
-        "outputData": orchestration.output_data,
+        "processingData": masked(orchestration.processing_data, orchestration.secret_keys),
+        "outputData": masked(orchestration.output_data, orchestration.secret_keys),
         "completed": {id_: {} for id_ in orchestration.completed},
         "status": status,
-        **({"statusReason": reason} if reason else {}),
+        **({"statusReason": masked_text(reason, orchestration.secret_keys)} if reason else {}),
         "allowedActions": list(allowed_actions(orchestration)),
-        **({"errorDetail": orchestration.error_detail} if orchestration.error_detail else {}),
+        **(
+            {"errorDetail": masked_text(error, orchestration.secret_keys)}
+            if (error := orchestration.error_detail)
+            else {}
+        ),
     }
 
 
@@ -334,10 +339,10 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "startedAt": one.started_at and instant(one.started_at),
         "dueAt": one.due_at and instant(one.due_at),
         "rateOpensAt": one.rate_opens_at and instant(one.rate_opens_at),
-        "progress": one.progress,
+        "progress": masked(one.progress, orchestration.secret_keys),
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,
-        "reason": one.reason or None,
+        "reason": masked_text(one.reason, orchestration.secret_keys) or None,
         "orchestrations": one.children and {"started": one.children[0], "ended": one.children[1]},
         "allowedActions": list(allowed_activity_actions(orchestration, one)),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,9 @@ import pytest
 
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
-from cfm_core.errors import NotFoundError
-from cfm_core.provisioning.definitions.model import Activity
-from cfm_core.provisioning.operations.model import Order
+from cfm_core.errors import ClientError, NotFoundError
+from cfm_core.provisioning.definitions.model import Activity, ForEach
+from cfm_core.provisioning.operations.model import Order, Resolution
 from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
 from cfm_core.provisioning.orchestrations import store
@@ -269,3 +270,41 @@ def test_a_run_is_not_forgotten_before_what_has_undone_it(world: PostgresWorld, 
     assert archive.tidy() == 0
     age(world.database, "o.compensate", by=timedelta(days=30))
     assert archive.tidy() == 2
+
+
+def test_orders_to_families_steps_and_archiving_leave_nothing_broken(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    each = Activity("e", "t", for_each=ForEach("list"), compensation="t")
+    define(world, one=[each, Activity("z", "t", ("e",))])
+    ids = ["o0", "o1"]
+    for id_ in ids:
+        driver.start(manifest(id_, "one", list=["x", "y"]))
+        driver.complete(f"{id_}.e.0", "e")
+        driver.complete(f"{id_}.e.1", "e")
+        driver.record(driver.outcome(id_, "z", OutcomeKind.FATAL))
+        driver.hear()
+    shared = PostgresWorld(pool)
+    orders = [
+        lambda id_: shared.operations.retry(id_, ORDER),
+        lambda id_: shared.operations.cancel(id_, ORDER, compensate=False),
+        lambda id_: shared.operations.compensate(id_, ORDER),
+        lambda id_: shared.operations.rerun(f"{id_}.e.0", ORDER),
+        lambda id_: shared.operations.resolve_activity(id_, "z", ORDER, Resolution({"by": "hand"})),
+    ]
+
+    def work(number: int) -> None:
+        own = Driver(shared)
+        for n in range(25):
+            id_ = ids[(n + number) % 2]
+            pool.rows("SELECT provision_manager.archive_runs('-1 s', 1)")
+            with contextlib.suppress(ClientError):
+                orders[(n * 5 + number) % len(orders)](id_)
+            own.start(manifest(id_, "one", list=[]), manifest(f"{id_}.e.1", "one"))
+            assert shared.orchestrations.get(id_).graph[0].children == (2, 2)
+
+    at_once(work)
+    assert broken(world.database) == {}
+    for id_ in ids:
+        with world.operations._store.held(id_):
+            assert not [one for one in archived(world.database) if one.startswith(id_)], "all come back together"
