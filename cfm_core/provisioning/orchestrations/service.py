@@ -43,7 +43,7 @@ class Orchestrations(Protocol):
         Raises:
             NotFoundError: the orchestration has no such activity.
             ValidationError: what is recorded does not fit the output schema of its type; the activity goes on waiting.
-        RecoverableError: what its agent has recorded, once that was heard, may make it fit.
+            RecoverableError: the same, but what its agent has recorded, once that is heard, may make it fit.
             ForbiddenError: the token was not given away with the activity's last dispatch.
             ConflictError: the activity is not waiting any more, and has not been completed.
         """
