@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import cfm_core.clients.http  # noqa: F401 - not while an attempt is timed
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Retry, Schedule, Wait, activity
 from cfm_core.agent.declaration import LONGEST_REASON
 from cfm_core.assembly.secrets import SECRETS
