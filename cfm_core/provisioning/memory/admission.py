@@ -1,4 +1,4 @@
-"""Which activities are sent, and in which order; see migration 0008."""
+"""Which activities are sent, and in which order; see migration 0009."""
 
 from __future__ import annotations
 

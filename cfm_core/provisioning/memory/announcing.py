@@ -1,4 +1,4 @@
-"""What a step writes to the outbox; see the functions ``announce_...`` of migration 0003."""
+"""What a step writes to the outbox; see the functions ``announce_...`` of migration 0012."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators do to runs; see the last part of migration 0003."""
+"""What operators do to runs; see migration 0014."""
 
 from __future__ import annotations
 

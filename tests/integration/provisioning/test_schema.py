@@ -23,7 +23,11 @@ from cfm_core.store.database import Database
 from cfm_core.store.migrations import known
 from tests.contract.provisioning.world import DIAMOND, PostgresWorld, define
 
-(TEXT,) = (migration.sql for migration in known() if migration.name == "provision_manager")
+TEXT = "".join(
+    migration.sql
+    for migration in known()
+    if migration.name in {"definitions", "runs", "announcements", "engine", "orders"}
+)
 
 
 def words_of(emptied: Database, constraint: str) -> set[str]:

@@ -1,5 +1,5 @@
 -- The archive: what runs have left behind that ended a while ago. They look as they did, and are found as they were; only the
--- engine, which has the tables of migration 0003 alone, knows nothing of them. Operators bring one back when they change it.
+-- engine, which has the tables of migration 0004 alone, knows nothing of them. Operators bring one back when they change it.
 
 CREATE TABLE provision_manager.archived_orchestration (
   LIKE provision_manager.orchestration INCLUDING DEFAULTS INCLUDING GENERATED,
