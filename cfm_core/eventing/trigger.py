@@ -89,7 +89,8 @@ class Trigger:
                 raise FatalError(f"{name} is not set, and the trigger needs it")
         self._settings = settings
         self._targets = targets
-        self._database = Database(settings.database_url, size=_DATABASE_CONNECTIONS)
+        # A claim or a deletion that a crash of the server undoes is a second delivery, no more.
+        self._database = Database(settings.database_url, size=_DATABASE_CONNECTIONS, waits_for_disk=False)
         self._poster = Poster(settings.event_token)
         self._jetstream = JetStream(settings.nats_url, streams(settings.nats_stream))
         self._switchboard = Switchboard(
@@ -205,7 +206,7 @@ class Trigger:
         await _cancel([*working, relay, jetstream])
         await self._relay.close()
         await self._jetstream.close()
-        await self._poster.close()
+        self._poster.close()
         self._database.close()
 
     def _report(self) -> tuple[bool, dict[str, Any]]:

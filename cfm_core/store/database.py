@@ -262,10 +262,15 @@ class Database:
 
     Args:
         announce: called after the commit of a transaction that announced something.
+        waits_for_disk: whether a commit returns when nothing can undo it any more. Otherwise a crash of the server may undo
+            what was committed in the last half second, but never in part.
     """
 
-    def __init__(self, url: str, *, size: int = 4, announce: Callable[[], None] = _nobody_to_tell) -> None:
+    def __init__(
+        self, url: str, *, size: int = 4, announce: Callable[[], None] = _nobody_to_tell, waits_for_disk: bool = True
+    ) -> None:
         self._url = url
+        self._session = _SESSION if waits_for_disk else f"{_SESSION}; SET synchronous_commit = off"
         self._announce = announce
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
@@ -404,7 +409,7 @@ class Database:
                 connection = self._idle.pop() if self._idle else None
             fresh = connection is None
             if connection is None:
-                connection = _Connection(self._url)
+                connection = _Connection(self._url, self._session)
             try:
                 # Begins the transaction, or finds out whether an idle connection is still alive: nothing has been
                 # done on it yet, so another one can take its place.
