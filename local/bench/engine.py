@@ -24,13 +24,14 @@ _LATENCIES = 60
 _IN_FLIGHT = 24
 """Wide runs at a time: enough that no step is ever without work."""
 _LOOK_SECONDS = 0.01
+_QUIET_SECONDS = 30
 
 _FILL_ENDED = """
 WITH def AS (
   SELECT id FROM provision_manager.definition WHERE type = 'bench.diamond' AND is_current
 ), run AS (
   INSERT INTO provision_manager.orchestration (id, def_id, type, correlation_id, state, remaining, state_at, created_at)
-  SELECT 'ended-' || i, def.id, 'bench.diamond', 'c', 'COMPLETED', 0, now(), now()
+  SELECT 'ended-' || i, def.id, 'bench.diamond', 'ended-' || i, 'COMPLETED', 0, now(), now()
     FROM def, generate_series(1, :count::integer) i
   RETURNING id
 ), data AS (
@@ -46,7 +47,7 @@ WITH def AS (
   SELECT id FROM provision_manager.definition WHERE type = 'bench.one' AND is_current
 ), run AS (
   INSERT INTO provision_manager.orchestration (id, def_id, type, correlation_id, remaining, state_at, created_at)
-  SELECT 'waiting-' || i, def.id, 'bench.one', 'c', 1, now(), now() FROM def, generate_series(1, :count::integer) i
+  SELECT 'waiting-' || i, def.id, 'bench.one', 'waiting-' || i, 1, now(), now() FROM def, generate_series(1, :count::integer) i
   RETURNING id
 ), data AS (
   INSERT INTO provision_manager.orchestration_data (orch_id, input) SELECT id, '{}' FROM run)
@@ -62,6 +63,8 @@ SELECT round((percentile_cont(share) WITHIN GROUP (ORDER BY extract(epoch FROM a
  GROUP BY share
  ORDER BY share
 """
+_UNDER_WAY = "SELECT count(*) FROM provision_manager.activity WHERE due_at < now() + interval '1 hour'"
+"""What waits is due much later."""
 
 
 def figures(stack: Stack, deployments: int, runs: int, seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def figures(stack: Stack, deployments: int, runs: int, seconds: float, say: Call
 
     Args:
         runs: how many ended runs, and afterwards how many waiting ones, are stored for the comparison.
-        seconds: how long the sustained rate is taken; the comparisons take an eighth of it each.
+        seconds: how long the sustained rate is taken; each look at rest takes a quarter of it, each comparison an eighth.
     """
     prepared = Fabric(stack.url, "")
     deployment_latency(prepared, 10)  # the first ones start assemblies and prepare statements
@@ -85,6 +88,8 @@ def figures(stack: Stack, deployments: int, runs: int, seconds: float, say: Call
         found["sustained"] = _under_load(stack, database, _WIDE, _IN_FLIGHT, seconds)
         say("  100 diamonds in flight")
         found["hundredInFlight"] = _under_load(stack, database, _DIAMOND, 100, seconds / 4)
+        say("  at rest")
+        found["atRestPercent"] = {"withFewRuns": _at_rest(stack, database, seconds / 4)}
         short = seconds / 8
         found["cost"] = {"withFewRuns": _under_load(stack, database, _WIDE, _IN_FLIGHT, short)}
         say(f"  the same with {runs} ended runs")
@@ -94,7 +99,7 @@ def figures(stack: Stack, deployments: int, runs: int, seconds: float, say: Call
         _fill(stack, _FILL_WAITING, runs)
         found["cost"]["withWaitingRuns"] = _under_load(stack, database, _WIDE, _IN_FLIGHT, short)
         say("  at rest with all of them")
-        found["atRestPercent"] = _at_rest(stack, short)
+        found["atRestPercent"]["withWaitingRuns"] = _at_rest(stack, database, seconds / 4)
         found["runs"] = runs
         return found
 
@@ -132,7 +137,8 @@ def _under_load(stack: Stack, database: Database, type_: str, in_flight: int, se
                 last=prefix + "~",
             )
             for _ in range(in_flight - going):
-                document = {"id": f"{prefix}-{next(numbers)}", "correlationId": "c", "orchestrationType": type_}
+                id_ = f"{prefix}-{next(numbers)}"
+                document = {"id": id_, "correlationId": id_, "orchestrationType": type_}
                 connection.json("POST", f"{BASE}/orchestrations", document, expect=202)
             done.wait(_LOOK_SECONDS)
         connection.close()
@@ -158,12 +164,19 @@ def _under_load(stack: Stack, database: Database, type_: str, in_flight: int, se
     }
 
 
-def _at_rest(stack: Stack, seconds: float) -> dict[str, float]:
+def _at_rest(stack: Stack, database: Database, seconds: float) -> dict[str, float]:
     """What the processes use when nothing is due."""
+    end = time.monotonic() + _QUIET_SECONDS
+    while database.value(_UNDER_WAY):
+        assert time.monotonic() < end, f"activities are still under way after {_QUIET_SECONDS} s"
+        time.sleep(_LOOK_SECONDS)
+    # What a load leaves to be written is no part of rest.
+    database.rows("CHECKPOINT")
     before = _cpu_seconds(stack)
     time.sleep(seconds)  # the measurement is of doing nothing for so long
     after = _cpu_seconds(stack)
-    return {name: round(100 * (after[name] - before[name]) / seconds, 2) for name in sorted(after)}
+    used = {name: round(100 * (after[name] - before[name]) / seconds, 2) for name in sorted(after)}
+    return used | {"all": round(sum(used.values()), 2)}
 
 
 def _cpu_seconds(stack: Stack) -> dict[str, float]:
