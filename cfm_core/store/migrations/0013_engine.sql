@@ -219,6 +219,7 @@ LANGUAGE plpgsql
 AS $$
 #variable_conflict use_column
 DECLARE
+  batch   record;
   sent    provision_manager.activity_key[];
   kids    provision_manager.activity_key[];
   held    provision_manager.activity_key[];
@@ -232,9 +233,18 @@ DECLARE
   undone  text[];
   stopped text[];
 BEGIN
+  -- Most batches need little of what follows, and a statement that finds nothing to do costs as much as another.
+  SELECT bool_or(m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL) AS has_data,
+         array_agg((m.orch_id, m.phase, m.ord)::provision_manager.activity_key) FILTER (WHERE m.state = 'DONE') AS done,
+         coalesce(array_agg(m.orch_id) FILTER (WHERE m.state = 'DONE' AND m.open), '{}') AS going,
+         bool_or(m.running AND m.state = 'FAILED') AS fails,
+         EXISTS (SELECT FROM provision_manager.admission) AS has_queues,
+         bool_or(m.failed = 1) OR EXISTS (SELECT FROM provision_manager.gate g WHERE g.failures > 0) AS has_failures
+    INTO batch
+    FROM unnest(moves) m;
+
   -- The processing data first, so that what is dispatched below carries it. The last word on each key counts.
-  IF EXISTS (SELECT FROM unnest(moves) m
-              WHERE m.values IS NOT NULL OR m.deleted IS NOT NULL OR m.outputs IS NOT NULL) THEN
+  IF batch.has_data THEN
     WITH said AS (
       SELECT m.pos, m.orch_id, 'value' AS what, e.key, e.value FROM unnest(moves) m, jsonb_each(m.values) e
        UNION ALL
@@ -298,15 +308,14 @@ BEGIN
     FROM moved;
 
   -- Children: deps_left falls in any case, sent are those of runs that go on, unless the run or their type holds them back.
-  SELECT u.sent, u.held, u.skipped
-    INTO kids, waiting, skipped
-    FROM provision_manager.unlock(
-           (SELECT array_agg((m.orch_id, m.phase, m.ord)::provision_manager.activity_key)
-              FROM unnest(moves) m WHERE m.state = 'DONE'),
-           ARRAY(SELECT m.orch_id FROM unnest(moves) m WHERE m.state = 'DONE' AND m.open), instant) u;
+  IF batch.done IS NOT NULL THEN
+    SELECT u.sent, u.held, u.skipped
+      INTO kids, waiting, skipped
+      FROM provision_manager.unlock(batch.done, batch.going, instant) u;
+  END IF;
 
   -- Whatever has moved makes room.
-  IF EXISTS (SELECT FROM provision_manager.admission) THEN
+  IF batch.has_queues THEN
     WITH freed AS (
       DELETE FROM provision_manager.admission s
        USING unnest(moves) m
@@ -317,8 +326,7 @@ BEGIN
   IF held IS NOT NULL OR waiting IS NOT NULL THEN
     crossed := crossed || provision_manager.enqueue(held || waiting, instant);
   END IF;
-  IF EXISTS (SELECT FROM unnest(moves) m WHERE m.failed = 1)
-     OR EXISTS (SELECT FROM provision_manager.gate g WHERE g.failures > 0) THEN
+  IF batch.has_failures THEN
     crossed := crossed || provision_manager.count_failures(moves, instant);
   END IF;
 
@@ -371,13 +379,13 @@ BEGIN
    WHERE remaining = 0;
 
   -- Runs that fail now: the first reason counts.
-  SELECT array_agg(f.orch_id), array_agg(f.reason)
-    INTO failing, reasons
-    FROM (SELECT DISTINCT ON (m.orch_id) m.orch_id, m.reason
-            FROM unnest(moves) m
-           WHERE m.running AND m.state = 'FAILED'
-           ORDER BY m.orch_id, m.pos, m.ord) f;
-  IF failing IS NOT NULL THEN
+  IF batch.fails THEN
+    SELECT array_agg(f.orch_id), array_agg(f.reason)
+      INTO failing, reasons
+      FROM (SELECT DISTINCT ON (m.orch_id) m.orch_id, m.reason
+              FROM unnest(moves) m
+             WHERE m.running AND m.state = 'FAILED'
+             ORDER BY m.orch_id, m.pos, m.ord) f;
     SELECT ended || array_agg(f.orch_id) FILTER (WHERE f.phase <> 1), undone || array_agg(f.orch_id) FILTER (WHERE f.phase = 1),
            undoing || array_agg(f.orch_id) FILTER (WHERE f.undo)
       INTO ended, undone, undoing
