@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
 from cfm_core.assembly.service_type import ServiceType
+from cfm_core.contracts import wake
+from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import FatalError
 
 if TYPE_CHECKING:
@@ -16,24 +18,26 @@ DATABASE: ServiceType[Database] = ServiceType("database")
 
 
 class Waker:
-    """Wakes the trigger at ``host:port`` with one empty datagram a call; at an empty address it wakes nobody.
+    """Wakes the trigger at ``host:port`` with one datagram a call; at an empty address it wakes nobody.
 
-    A datagram may be lost, and it tells nothing: whoever forges one makes the trigger look into the outbox, no more.
+    A datagram may be lost, and only one sealed with ``key`` is believed: whoever forges one makes the trigger look into the
+    outbox, no more.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: bytes) -> None:
+        self._key = key
         host, _, port = address.rpartition(":")
         self._destination = (host, int(port)) if address else None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def __call__(self) -> None:
+    def __call__(self, row: OutboxRow | None) -> None:
         if self._destination is None:
             return
         try:
-            self._socket.sendto(b"", self._destination)
+            self._socket.sendto(b"" if row is None else wake.sealed(row, self._key), self._destination)
         except OSError:
-            # The trigger looks into the outbox by itself before long.
+            # The trigger looks into the outbox by itself before long, and takes what has no lease any more.
             return
 
     def close(self) -> None:
@@ -56,8 +60,13 @@ class DatabaseAssembly(ServiceAssembly):
         settings = context.settings
         if not settings.database_url:
             raise FatalError("CFM_DATABASE_URL is not set, and this function needs a database")
-        self._waker = Waker(settings.trigger_address)
-        self._database = Database(settings.database_url, size=settings.database_pool_size, announce=self._waker)
+        self._waker = Waker(settings.trigger_address, wake.key_of(settings.database_url))
+        self._database = Database(
+            settings.database_url,
+            size=settings.database_pool_size,
+            announce=self._waker,
+            hands_over=bool(settings.trigger_address),
+        )
         context.registry.register(DATABASE, self._database)
 
     def shutdown(self, context: InitContext) -> None:

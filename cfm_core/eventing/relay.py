@@ -101,6 +101,11 @@ class Relay:
         """Claim what can be claimed; during a claim: once more afterwards."""
         self._woken.set()
 
+    def take(self, row: OutboxRow) -> None:
+        """Take a row in hand that somebody has brought; where there is no room for it, it stays where it is."""
+        if self._claiming and not self._is_full:
+            self._take([row])
+
     def hold(self, row: OutboxRow) -> Row | None:
         """Take a row in hand that a function has named, or that was claimed; None if it is in hand already."""
         if row.id in self._held:

@@ -20,7 +20,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from cfm_core.contracts import subjects
+from cfm_core.contracts import subjects, wake
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import CfmError, FatalError
@@ -53,13 +53,18 @@ _CANCEL_AGAIN_SECONDS = 0.05
 
 
 class _Wakener(asyncio.DatagramProtocol):
-    """Wakes the relay with each datagram; what is in it does not matter."""
+    """Wakes the relay with each datagram, or gives it the row that is in it."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: Relay, key: bytes) -> None:
         self._relay = relay
+        self._key = key
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._relay.wake()
+        row = wake.opened(data, self._key)
+        if row is None:
+            self._relay.wake()
+        else:
+            self._relay.take(row)
 
 
 class _Announcement:
@@ -116,7 +121,7 @@ class Trigger:
         if self._settings.trigger_address:
             host, _, port = self._settings.trigger_address.rpartition(":")
             transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Wakener(self._relay), local_addr=(host, int(port))
+                lambda: _Wakener(self._relay, wake.key_of(self._settings.database_url)), local_addr=(host, int(port))
             )
             closing.append(transport)
         if self._settings.trigger_health:

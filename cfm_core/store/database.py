@@ -20,6 +20,7 @@ import pg8000.native
 from pg8000.converters import VARCHAR
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError, FatalError, RecoverableError, ValidationError
 from cfm_core.store.constraints import error_for
 
@@ -192,9 +193,10 @@ class _Connection:
 class Transaction:
     """What can be done between the begin and the commit. Not shared between threads."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, *, hands_over: bool = False) -> None:
         self._connection = connection
-        self.announced = False
+        self.hands_over = hands_over
+        self.announced: list[OutboxRow | None] = []
 
     def rows(self, sql: str, **params: Any) -> list[Row]:
         """Run a statement and give its rows.
@@ -225,9 +227,11 @@ class Transaction:
             CfmError: the connection was lost.
         """
         self.simple("SAVEPOINT part")
+        announced = len(self.announced)
         try:
             yield
         except BaseException:
+            del self.announced[announced:]
             if not self._connection.is_closed:
                 self.simple("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part")
             raise
@@ -244,12 +248,12 @@ class Transaction:
         except (*_LOST, DatabaseError) as error:
             raise translated(error) from error
 
-    def announce(self) -> None:
-        """Wake the relay once this transaction has committed, because it left rows in the outbox."""
-        self.announced = True
+    def announce(self, row: OutboxRow | None = None) -> None:
+        """Wake the relay once this transaction has committed, because it left ``row``, or any rows, in the outbox."""
+        self.announced.append(row)
 
 
-def _nobody_to_tell() -> None:
+def _nobody_to_tell(row: OutboxRow | None) -> None:
     return None
 
 
@@ -261,16 +265,25 @@ class Database:
     """A pool of at most ``size`` connections to ``url``; safe to share between threads.
 
     Args:
-        announce: called after the commit of a transaction that announced something.
+        announce: called after the commit of a transaction for each row that it announced; with None for rows that it does
+            not know.
+        hands_over: whether what is announced reaches the relay, which then need not look for it.
         waits_for_disk: whether a commit returns when nothing can undo it any more. Otherwise a crash of the server may undo
             what was committed in the last half second, but never in part.
     """
 
     def __init__(
-        self, url: str, *, size: int = 4, announce: Callable[[], None] = _nobody_to_tell, waits_for_disk: bool = True
+        self,
+        url: str,
+        *,
+        size: int = 4,
+        announce: Callable[[OutboxRow | None], None] = _nobody_to_tell,
+        hands_over: bool = False,
+        waits_for_disk: bool = True,
     ) -> None:
         self._url = url
         self._session = _SESSION if waits_for_disk else f"{_SESSION}; SET synchronous_commit = off"
+        self.hands_over = hands_over
         self._announce = announce
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
@@ -291,7 +304,7 @@ class Database:
                 yield outer
             return
         with self._connection("BEGIN") as connection:
-            transaction = Transaction(connection)
+            transaction = Transaction(connection, hands_over=self.hands_over)
             try:
                 yield transaction
             except BaseException:
@@ -301,8 +314,8 @@ class Database:
                 connection.simple("COMMIT")
             except (*_LOST, DatabaseError) as error:
                 raise translated(error) from error
-        if transaction.announced:
-            self._announce()
+        for row in transaction.announced:
+            self._announce(row)
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[Transaction]:
@@ -362,12 +375,12 @@ class Database:
         finally:
             connection.close()
 
-    def announce(self) -> None:
-        """Wake the relay: a statement of its own has left rows in the outbox."""
+    def announce(self, row: OutboxRow | None = None) -> None:
+        """Wake the relay: a statement of its own has left ``row``, or any rows, in the outbox."""
         if (outer := self._outer) is not None:
-            outer.announce()
+            outer.announce(row)
         else:
-            self._announce()
+            self._announce(row)
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they come back."""

@@ -1,8 +1,9 @@
 """The outbox: events are stored with the change that they announce, and published afterwards.
 
 A row belongs to whoever holds its lease. A function that answers an event puts its rows with a lease and names them in
-its answer, so that the trigger which called it takes them over at once; an API function puts them without and wakes the
-trigger. A lease that runs out makes the row everybody's again, which is how nothing is lost.
+its answer, so that the trigger which called it takes them over at once; an API function hands them to the trigger in the
+datagram that wakes it, or puts them without a lease where they are too large for that. A lease that runs out makes the row
+everybody's again, which is how nothing is lost.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
+from cfm_core.contracts import wake
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.sql import Queries
@@ -24,10 +26,17 @@ RENEWAL = timedelta(seconds=6)
 must not hand what is in work to another trigger."""
 
 
+def lease_for(events: str, *, hands_over: bool) -> timedelta:
+    """How long a row with ``events`` is left to the trigger, which is told of it; none where the trigger has to look for it."""
+    return LEASE if hands_over and len(events) <= wake.MOST_EVENTS else timedelta(0)
+
+
 def put(transaction: Transaction, subject: str, events: Sequence[EventDict]) -> None:
     """Announce ``events`` on ``subject`` when ``transaction`` commits, and wake the trigger."""
-    transaction.rows(SQL["put"], subject=subject, events=json.dumps(events), lease=timedelta(0))
-    transaction.announce()
+    text = json.dumps(events)
+    lease = lease_for(text, hands_over=transaction.hands_over)
+    row_id = transaction.value(SQL["put"], subject=subject, events=text, lease=lease)
+    transaction.announce(OutboxRow(row_id, subject, list(events)) if lease else None)
 
 
 def put_for_caller(transaction: Transaction, subject: str, events: Sequence[EventDict]) -> OutboxRow:

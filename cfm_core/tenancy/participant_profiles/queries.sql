@@ -25,7 +25,7 @@ SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
 
 -- name: insert
 -- Keeps a new profile and announces its manifest, if its tenant is still there; a trigger looks at the rest.
--- Gives the profile's version and JSON, 0 or 1 row.
+-- Gives the profile's version and JSON, and the id of the outbox row, 0 or 1 row.
 WITH tenant AS (
   SELECT id FROM tenant_manager.tenants WHERE id = :tenant_id::uuid FOR KEY SHARE
 ), inserted AS (
@@ -38,10 +38,12 @@ WITH tenant AS (
     FROM tenant
   RETURNING p
 ), announced AS (
-  INSERT INTO eventing.outbox (subject, events)
-  SELECT :subject, jsonb_build_array(:event::jsonb) FROM inserted
+  INSERT INTO eventing.outbox (subject, events, claimable_at)
+  SELECT :subject, jsonb_build_array(:event::jsonb), now() + :lease::interval FROM inserted
+  RETURNING id
 )
-SELECT (inserted.p).version, tenant_manager.participant_profile_json(inserted.p) FROM inserted;
+SELECT (inserted.p).version, tenant_manager.participant_profile_json(inserted.p), announced.id
+  FROM inserted, announced;
 
 -- name: lock
 -- One profile of one tenant, its row held until the commit. Gives 0 or 1 row.

@@ -81,20 +81,25 @@ class PostgresParticipantProfiles:
         return _basis(self._database, tenant_id, dataspace_profile_ids)
 
     def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
+        event = manifest_event(manifest)
+        text = json.dumps(event)
+        lease = outbox.lease_for(text, hands_over=self._database.hands_over)
         row = self._database.row(
             SQL["insert"],
             **_params(profile),
             identifier=profile.identifier,
             tenant_id=profile.tenant_id,
             manifest_id=manifest.id,
-            event=json.dumps(manifest_event(manifest)),
+            event=text,
             due=due,
             subject=MANIFESTS,
+            lease=lease,
         )
         if row is None:
             return None
-        self._database.announce()
-        return JsonEntity(*row)
+        version, shown, row_id = row
+        self._database.announce(OutboxRow(row_id, MANIFESTS, [event]) if lease else None)
+        return JsonEntity(version, shown)
 
     def change(
         self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta

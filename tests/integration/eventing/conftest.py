@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cfm_core.assembly.database import Waker
+from cfm_core.contracts import wake
 from cfm_core.store.database import Database, connect
 from cfm_core.store.migrations import known, migrate
 from local.servers.nats import EmbeddedNats
@@ -56,13 +58,14 @@ def start_trigger(tmp_path: Path, database_url: str, own_nats: EmbeddedNats) -> 
 @pytest.fixture
 def waking_database(database_url: str) -> Iterator[Callable[[TriggerProcess], Database]]:
     """A database whose commits wake a given trigger."""
-    opened: list[Database] = []
+    opened: list[Database | Waker] = []
 
     def make(trigger: TriggerProcess) -> Database:
-        database = Database(database_url, announce=trigger.wake)
-        opened.append(database)
+        waker = Waker(trigger.wake_address, wake.key_of(database_url))
+        database = Database(database_url, announce=waker, hands_over=True)
+        opened.extend((database, waker))
         return database
 
     yield make
-    for database in opened:
-        database.close()
+    for one in opened:
+        one.close()

@@ -197,11 +197,11 @@ class TriggerProcess:
             return {}
         return document
 
-    def wake(self) -> None:
-        """What a function does after a commit that announced something."""
+    def wake(self, datagram: bytes = b"") -> None:
+        """What a function does after a commit that left rows of which it knows nothing."""
         host, port = self.wake_address.split(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"", (host, int(port)))
+            sock.sendto(datagram, (host, int(port)))
 
     def kill(self) -> None:
         stop(self.process, how=signal.SIGKILL)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cfm_core.contracts import subjects
+from cfm_core.contracts import subjects, wake
 from cfm_core.contracts.activity import DISPATCH_EVENT, OUTCOME_EVENT, ActivityTypeAnnouncement
-from cfm_core.contracts.reply import EventDict
+from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.eventing.cloudevents import event
 from cfm_core.eventing.targets import Target
 from cfm_core.store import outbox
@@ -160,6 +160,32 @@ def test_a_dispatch_goes_to_its_agent_and_the_outcome_to_the_engine(
         log = trigger.log.read_text()
         assert shown not in log
         assert KEY.key not in log
+
+
+def test_a_row_that_was_announced_is_not_looked_for_and_comes_once(
+    start_trigger: StartTrigger, waking_database: Waking, database_url: str
+) -> None:
+    with serving({"results": fine}) as functions:
+        trigger = start_trigger([Target(name="results", url=functions.url("results"), subject=subjects.RESULTS)])
+        trigger.wait_ready()
+        # There is no such row: what the trigger delivers is what it was told.
+        told = OutboxRow(10**9, subjects.RESULTS, [an_event("told")])
+        trigger.wake(wake.sealed(told, wake.key_of(database_url)))
+        trigger.wake(wake.sealed(told, wake.key_of("postgresql://u:guessed@h/d")))
+        database = waking_database(trigger)
+        put(database, subjects.RESULTS, an_event("one"))
+        until(lambda: rows(database) == 0)
+        functions.wait(lambda: functions.ids("results") == {"told": 1, "one": 1})
+
+
+def test_a_row_that_does_not_fit_into_a_datagram_is_looked_for(
+    start_trigger: StartTrigger, waking_database: Waking
+) -> None:
+    with serving({"results": fine}) as functions:
+        trigger = start_trigger([Target(name="results", url=functions.url("results"), subject=subjects.RESULTS)])
+        trigger.wait_ready()
+        put(waking_database(trigger), subjects.RESULTS, an_event("large", data={"text": "x" * wake.MOST_EVENTS}))
+        functions.wait(lambda: functions.ids("results") == {"large": 1})
 
 
 def test_a_row_that_nobody_has_announced_is_found_by_the_slow_poll(

@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cfm_core.contracts import wake
+from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import ConflictError, FatalError, RecoverableError, ValidationError
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, connect
@@ -136,14 +138,43 @@ def test_a_row_put_for_the_caller_is_not_claimable_at_once(database: Database) -
     assert outbox.Outbox(database).claim() == []
 
 
-def test_a_commit_that_announced_something_wakes_the_relay(database_url: str) -> None:
-    woken: list[bool] = []
-    database = Database(database_url, announce=lambda: woken.append(True))
+def test_a_row_that_is_undone_with_its_part_is_not_announced(database_url: str) -> None:
+    woken: list[OutboxRow | None] = []
+    database = Database(database_url, announce=woken.append, hands_over=True)
+
+    def put_and_fail() -> None:
+        with database.transaction() as part:
+            outbox.put(part, "event.x", [{"id": "1"}])
+            raise ValidationError("in vain")
+
+    with database.joined() as transaction:
+        with pytest.raises(ValidationError):
+            put_and_fail()
+        outbox.put(transaction, "event.x", [{"id": "2"}])
+    assert [row and row.events for row in woken] == [[{"id": "2"}]]
+    database.close()
+
+
+def test_a_commit_that_announced_a_row_gives_it_to_the_relay(database_url: str) -> None:
+    woken: list[OutboxRow | None] = []
+    database = Database(database_url, announce=woken.append, hands_over=True)
     with database.transaction() as transaction:
         transaction.rows("SELECT 1")
     assert woken == []
     with database.transaction() as transaction:
-        outbox.put(transaction, "event.x", [])
+        outbox.put(transaction, "event.x", [{"id": "1"}])
         assert woken == []
-    assert woken == [True]
+    assert [row and row.events for row in woken] == [[{"id": "1"}]]
+    assert outbox.Outbox(database).claim() == [], "it is left to whoever was told"
+    database.close()
+
+
+@pytest.mark.parametrize(("hands_over", "text"), [(False, "small"), (True, "x" * wake.MOST_EVENTS)])
+def test_a_row_that_cannot_be_handed_over_is_free_at_once(database_url: str, hands_over: bool, text: str) -> None:
+    woken: list[OutboxRow | None] = []
+    database = Database(database_url, announce=woken.append, hands_over=hands_over)
+    with database.transaction() as transaction:
+        outbox.put(transaction, "event.x", [{"id": text}])
+    assert woken == [None]
+    assert [row.events for row in outbox.Outbox(database).claim()] == [[{"id": text}]]
     database.close()
