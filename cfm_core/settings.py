@@ -53,9 +53,19 @@ class Settings:
     supervised: bool = False
     """Whether somebody starts this process again when it ends: then one that is beyond help may end itself."""
     completion_url: str = ""
-    """The API's address with its version, ``https://host/api/v1alpha1``: agents tell others there to end a waiting activity."""
+    """The API's address with its version, ``https://host/api/v1alpha1``: the trigger gives agents the addresses there at which
+    others end a waiting activity, and at which they themselves say how far they are."""
+    completion_key: str = ""
+    """A secret of the trigger and the API, from which the tokens are derived that end activities from outside. With another
+    key those that have been given away are worth nothing any more."""
     history_days: int = 90
     """How long the history of orchestrations is kept, in days."""
+    archive_after_days: int = 7
+    """How long after its end an orchestration is archived, in days; at least one."""
+    archive_days: int = 0
+    """How long after its end an archived orchestration is forgotten, in days; 0: never."""
+    dead_letter_days: int = 90
+    """How long dead letters are kept, in days."""
     log_level: str = "info"
 
     @classmethod
@@ -73,8 +83,10 @@ class Settings:
                 continue
             try:
                 match name:
-                    case "database_pool_size" | "history_days":
+                    case "database_pool_size":
                         values[name] = int(raw)
+                    case "history_days" | "archive_after_days" | "archive_days" | "dead_letter_days":
+                        values[name] = _days(name, raw, least=0 if name == "archive_days" else 1)
                     case "supervised":
                         values[name] = raw not in {"", "0", "false"}
                     case "request_timeout":
@@ -84,3 +96,10 @@ class Settings:
             except ValueError:
                 raise FatalError(f"CFM_{name.upper()} is {raw!r}, which is not a number") from None
         return cls(**values)  # type: ignore[arg-type]  # each value was converted for its field just above
+
+
+def _days(name: str, raw: str, least: int) -> int:
+    days = int(raw)
+    if days < least:
+        raise FatalError(f"CFM_{name.upper()} is {raw!r}; it must be at least {least}")
+    return days

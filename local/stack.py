@@ -230,6 +230,8 @@ class Stack:
         _check_address(self._host, self._port)
         self._port = self._port or free_port(self._host)
         self._secrets = {name: secrets.token_urlsafe(24) for name in ("events", "standins")}
+        # What somebody was given before a restart is good afterwards, too.
+        self._secrets["completion"] = state.kept_secret(self.data, "completion-key")
         self._ports = {name: self._unused_port() for name in ("standins", "agents")}
         for suffix in self._handovers:
             self._ports |= {f"{name}{suffix}": self._unused_port() for name in ("events", "trigger-health")}
@@ -323,6 +325,8 @@ class Stack:
             "CFM_NATS_URL": self._nats_url,
             "CFM_TRIGGER_HEALTH": health_address,
             "CFM_HANDOVER": self._handovers[suffix],
+            "CFM_COMPLETION_URL": f"{self.url}/api/v1alpha1",
+            "CFM_COMPLETION_KEY": self._secrets["completion"],
         }
         check = f"http://{health_address}/readyz"
         arguments = ("--targets", targets_file)
@@ -392,7 +396,8 @@ class Stack:
         # The second gateway wakes the second trigger, if there is one.
         suffix = name.removeprefix(GATEWAYS[0])
         database = self._database_environ(suffix if suffix in self._handovers else "")
-        return self._environ() | database | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
+        key = {"CFM_COMPLETION_KEY": self._secrets["completion"]}
+        return self._environ() | database | key | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
 
     def _events_environ(self, suffix: str) -> dict[str, str]:
         return self._environ() | self._database_environ(suffix) | {"CFM_EVENT_TOKEN": self._secrets["events"]}
@@ -405,7 +410,6 @@ class Stack:
             "CFM_EVENT_TOKEN": self._secrets["events"],
             "CFM_SECRETS_FILE": str(self.data / f"secrets-{name}.json"),
             "CFM_SUPERVISED": "1",
-            "CFM_COMPLETION_URL": f"{self.url}/api/v1alpha1",
         }
 
     def _database_environ(self, suffix: str) -> dict[str, str]:

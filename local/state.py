@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -84,6 +85,17 @@ def read(data: Path) -> StackState | None:
         return None
     except (ValueError, TypeError, KeyError):
         return None  # of another version, or not ours
+
+
+def kept_secret(data: Path, name: str) -> str:
+    """A secret of a stack that outlasts its restarts; made where there is none, for its owner to read only."""
+    file = data / name
+    if not file.exists():
+        partial = data / f"{name}.partial"
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(secrets.token_urlsafe(32))
+        partial.rename(file)
+    return file.read_text(encoding="utf-8")
 
 
 def running(data: Path) -> StackState | None:

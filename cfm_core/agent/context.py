@@ -5,23 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
-from urllib.parse import quote
 
 import pydantic
 
-from cfm_core.contracts.activity import ActivityDispatch
+from cfm_core.contracts.activity import LONGEST_PROGRESS, ActivityDispatch
 from cfm_core.contracts.orchestration import VPA_DATA
 from cfm_core.errors import FatalError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_BEAT_SECONDS = 1.0
 _SHORTEST_SECRET = 8
 """A shorter text may stand anywhere by chance."""
 
@@ -82,11 +83,14 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """With what somebody else ends a waiting activity: a POST to ``url``, which shows ``token``."""
+    """With what somebody else ends a waiting activity: a POST to ``url``, which shows ``token``.
+
+    A body ``{"token": ..., "values": {...}, "outputs": {...}}`` completes it, one with ``"error"`` fails it.
+    """
 
     token: str = field(repr=False)
     url: str
-    """Empty where the API's address is not configured."""
+    """Empty where the trigger does not know the API's address, or has no key."""
 
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
@@ -110,10 +114,12 @@ class ActivityContext:
         *,
         secrets: SecretSource | None = None,
         secret_names: Iterable[str] = (),
-        completion_url: str = "",
+        beat: Callable[[Any], bool] = lambda _: True,
     ) -> None:
         self._dispatch = dispatch
-        self._completion_url = completion_url
+        self._beat = beat
+        self._beat_at: float | None = None
+        self._wanted = True
         self._values = dict(dispatch.values)
         self._outputs = dict(dispatch.outputs)
         self.recorded_values: dict[str, Any] = {}
@@ -231,17 +237,30 @@ class ActivityContext:
     @property
     def completion(self) -> Completion:
         """How somebody else ends this activity once it has answered Wait."""
-        url = self._completion_url
-        if url:
-            url = (
-                f"{url.rstrip('/')}/orchestrations/{quote(self.orchestration_id, safe='')}"
-                f"/activities/{quote(self.activity_id, safe='')}/complete"
-            )
-        return Completion(self._dispatch.token, url)
+        given = self._dispatch.completion
+        return Completion(given.token, given.url) if given else Completion("", "")
 
-    def heartbeat(self, progress: object = None) -> None:
-        """Say how far the activity is."""
-        self.log.info("at work: %s", progress)
+    def heartbeat(self, progress: object = None) -> bool:
+        """Say that the attempt is at work, and how far: small and JSON, shown to operators.
+
+        May be called as often as one likes: of several calls within a second, one is sent. One that does not arrive is no
+        failure.
+
+        Returns:
+            Whether the attempt is still waited for; if not, it had better end.
+
+        Raises:
+            FatalError: the progress is not JSON, is too large, or holds a secret.
+        """
+        said = None if progress is None else self._json("progress", progress)
+        if len(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()) > LONGEST_PROGRESS:
+            raise FatalError(f"the progress takes more than {LONGEST_PROGRESS} bytes")
+        now = time.monotonic()
+        if self._beat_at is None or now - self._beat_at >= _BEAT_SECONDS:
+            self._beat_at = now
+            self.log.info("at work: %s", progress)
+            self._wanted = self._beat(said)
+        return self._wanted
 
     @cached_property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from cfm_core.agent.context import ActivityContext, SecretSource
 from cfm_core.agent.execution import attempt
+from cfm_core.agent.heartbeats import Heartbeats
 from cfm_core.agent.results import ActivityResult, Complete, Fatal, Retry, Schedule, Wait
 from cfm_core.agent.threads import START_WINDOW, Job, Threads
 from cfm_core.assembly.secrets import SECRETS
@@ -154,7 +155,7 @@ class _Host:
         self._threads = Threads(exhausted=_begin_anew)
         self._lock = threading.Lock()
         self._instance: tuple[tuple[Any, ...], Any] | None = None
-        self._completion_url: str | None = None
+        self._heartbeats = Heartbeats()
 
     def handle(self, events: Sequence[CloudEvent[ActivityDispatch]], services: tuple[Any, ...]) -> Reply:
         """Run the activities of ``events``; the reply holds one outcome for each.
@@ -165,17 +166,22 @@ class _Host:
         if self._declaration.secrets:
             *others, store = services
             services = tuple(others)
-        if self._completion_url is None:
-            self._completion_url = Settings.from_environ().completion_url
         contexts = [
             ActivityContext(
-                one.data, secrets=store, secret_names=self._declaration.secrets, completion_url=self._completion_url
+                one.data,
+                secrets=store,
+                secret_names=self._declaration.secrets,
+                beat=partial(self._heartbeats.send, one.data.heartbeat),
             )
             for one in events
         ]
         jobs = [
-            Job(partial(self._attempt, ctx, services), partial(self._limit, ctx), partial(self._too_late, ctx))
-            for ctx in contexts
+            Job(
+                partial(self._attempt, ctx, services, one.data),
+                partial(self._limit, one.data),
+                partial(self._too_late, ctx),
+            )
+            for one, ctx in zip(events, contexts, strict=True)
         ]
         self._threads.run(jobs)
         reply = Reply()
@@ -191,7 +197,10 @@ class _Host:
                     reply.events.append(_outcome(one, nothing, Fatal(f"its outcome cannot be sent: {error}")))
         return reply
 
-    def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...]) -> ActivityResult:
+    def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch) -> ActivityResult:
+        if dispatch.timeout_seconds is not None and not self._heartbeats.send(dispatch.heartbeat, None):
+            # The engine has waited for this sign of life, and has sent the activity again meanwhile.
+            return _NotBegun(after=self._declaration.backoff)
         try:
             instance = self._instance_for(services)
         except Exception as error:
@@ -210,16 +219,22 @@ class _Host:
                 made = self._instance = (services, self._cls(*services))
             return made[1]
 
-    def _limit(self, ctx: ActivityContext) -> float:
+    def _limit(self, dispatch: ActivityDispatch) -> float:
         timeout = self._declaration.timeout
-        if ctx.deadline is not None:
-            timeout = min(ctx.deadline - datetime.now(UTC), max(timeout, LONGEST_OVERRIDE))
+        if dispatch.deadline is not None:
+            timeout = min(dispatch.deadline - datetime.now(UTC), max(timeout, LONGEST_OVERRIDE))
+        if dispatch.timeout_seconds is not None:
+            timeout = min(timeout, timedelta(seconds=dispatch.timeout_seconds))
         return timeout.total_seconds()
 
     def _too_late(self, ctx: ActivityContext) -> ActivityResult:
         # No failure of the activity: it asks for another turn, with a deadline that it can meet.
         ctx.log.warning("arrived after its deadline %s: it waited too long, or a clock is wrong", ctx.deadline)
-        return Schedule(after=self._declaration.backoff)
+        return _NotBegun(after=self._declaration.backoff)
+
+
+class _NotBegun(Schedule):
+    """The attempt came too late. It has done nothing, and wants another turn."""
 
 
 def _begin_anew() -> None:
@@ -245,6 +260,7 @@ def _outcome(dispatched: CloudEvent[ActivityDispatch], ctx: ActivityContext, res
         kind=kind,
         after=after,
         reason=_presentable(reason),
+        begun=not isinstance(result, _NotBegun),
         values=ctx.recorded_values.copy(),
         deleted=list(ctx.recorded_deletions.copy()),
         outputs=ctx.recorded_outputs.copy(),

@@ -6,11 +6,12 @@ import copy
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from cfm_core.agent.context import ActivityContext
 from cfm_core.agent.execution import attempt
 from cfm_core.agent.results import ActivityResult, Retry
-from cfm_core.contracts.activity import ActivityDispatch
+from cfm_core.contracts.activity import ActivityDispatch, Address
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from cfm_core.errors import NotFoundError
 
@@ -29,7 +30,8 @@ class ActivityEnvironment:
     """An orchestration of one activity, for a test.
 
     It does what the engine does: ``values`` and ``outputs`` keep what an attempt recorded, so that the next one finds it,
-    and ``attempt`` rises with a Retry. An exception becomes the result that the engine would be told.
+    and ``attempt`` rises with a Retry. An exception becomes the result that the engine would be told. ``progress`` is what the
+    activity has said last of how far it is.
 
     Args:
         values: the processing data.
@@ -60,6 +62,7 @@ class ActivityEnvironment:
         self.attempt = attempt
         self.deadline = deadline
         self.completion_url = completion_url
+        self.progress: Any = None
         self._secrets = _GivenSecrets(dict(secrets or {}))
 
     def run(self, instance: object, discriminator: str = "") -> ActivityResult:
@@ -86,6 +89,7 @@ class ActivityEnvironment:
             phase=0,
             ord=0,
             token="token-of-a-test",
+            completion=self._completion(),
             activity_id=self.activity_id,
             activity_type=declaration.activity_type if declaration else "test",
             discriminator=discriminator or self.discriminator,
@@ -99,5 +103,18 @@ class ActivityEnvironment:
             dispatch,
             secrets=self._secrets,
             secret_names=declaration.secrets if declaration else (),
-            completion_url=self.completion_url,
+            beat=self._beat,
         )
+
+    def _completion(self) -> Address:
+        url = self.completion_url
+        if url:
+            about = (
+                f"orchestrations/{quote(self.orchestration_id, safe='')}/activities/{quote(self.activity_id, safe='')}"
+            )
+            url = f"{url.rstrip('/')}/{about}/complete"
+        return Address(url=url, token="token-of-a-test")
+
+    def _beat(self, progress: Any) -> bool:
+        self.progress = progress
+        return True

@@ -27,14 +27,18 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody else ends the activity, with the token of ``ctx.completion``; after ``timeout`` it has failed."""
+    """Somebody else ends the activity, with the token of ``ctx.completion``; after ``timeout`` it has failed.
 
-    timeout: timedelta
+    Without one, its definition says how long it waits, or else a day.
+    """
+
+    timeout: timedelta | None = None
     reason: str = ""
     """What is waited for."""
 
     def __post_init__(self) -> None:
-        _check_delay("timeout", self.timeout)
+        if self.timeout is not None:
+            _check_delay("timeout", self.timeout)
         _check_reason(self.reason)
 
 

@@ -15,7 +15,17 @@ from pydantic import Field
 from cfm_core.contracts.documents import Document
 
 DISPATCH_EVENT = "cfm.activity.dispatch"
+CALL_EVENT = "cfm.activity.call"
 OUTCOME_EVENT = "cfm.activity.outcome"
+LONGEST_PROGRESS = 2000
+"""What an agent says of how far it is, in bytes of JSON."""
+
+
+class Address(Document):
+    """Where to POST something about one dispatch, and the token to show there."""
+
+    url: str
+    token: str = Field(repr=False)
 
 
 class ActivityDispatch(Document):
@@ -36,6 +46,13 @@ class ActivityDispatch(Document):
     """1 for the first; rises with reported failures only, not with repeated deliveries."""
     deadline: datetime | None = None
     """After this instant the engine no longer waits for the outcome."""
+    timeout_seconds: float | None = None
+    """How long the attempt may take from the agent's first sign of life, where the engine waits for one; otherwise the deadline
+    says all."""
+    completion: Address | None = None
+    """With what somebody else ends the activity; this and the next are added on the way to the agent."""
+    heartbeat: Address | None = None
+    """Where the agent says that it is at work, and how far."""
     values: dict[str, Any] = Field(default_factory=dict)
     outputs: dict[str, Any] = Field(default_factory=dict)
 
@@ -45,6 +62,14 @@ class ActivityDispatch(Document):
         return f"{self.orchestration_id}/{self.phase}/{self.activity_id}"
 
 
+class ActivityCall(Document):
+    """Asks the Provision Manager to look after an activity that orchestrations of its own carry out."""
+
+    orchestration_id: str
+    phase: int
+    ord: int
+
+
 class UncheckedDispatch(ActivityDispatch):
     """A dispatch that stays with the Provision Manager until its values have been held against a schema."""
 
@@ -52,7 +77,7 @@ class UncheckedDispatch(ActivityDispatch):
 
     def to_agent_json(self) -> dict[str, object]:
         """The same as an agent gets it."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"input_schema"})
+        return self.model_dump(mode="json", by_alias=True, exclude={"input_schema", "completion", "heartbeat"})
 
 
 class OutcomeKind(StrEnum):
@@ -75,6 +100,8 @@ class ActivityOutcome(Document):
     """``schedule``: when to run again; ``retry``: overrides the backoff; ``wait``: how long to wait."""
     reason: str = ""
     """``retry`` and ``fatal``: what went wrong; ``wait``: what is waited for."""
+    begun: bool = True
+    """Whether the attempt was begun. One that came too late was not: whatever it would record is missing."""
     values: dict[str, Any] = Field(default_factory=dict)
     """Processing data to set, key by key."""
     deleted: list[str] = Field(default_factory=list)

@@ -22,6 +22,8 @@ ACTIVITY_TYPES = "event.cfm.activity-types"
 DEAD_LETTERS = "event.cfm.dead-letter"
 INPUTS = "event.cfm.inputs"
 """Dispatches whose values are looked at before an agent gets them."""
+CALLS = "event.cfm.calls"
+"""Activities that are carried out by orchestrations of their own."""
 _ACTIVITY = "event.cfm.activity."
 
 CONTRACT_SUBJECTS = frozenset({MANIFESTS, RESPONSES})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,6 +56,7 @@ class Entry:
     alone: bool = False
     """A batch with it has failed; it goes by itself."""
     _encoded: bytes = field(default=b"", repr=False)
+    _sent: bytes = field(default=b"", repr=False)
 
     @property
     def id(self) -> str:
@@ -64,10 +66,20 @@ class Entry:
     def encoded(self) -> bytes:
         """The event in its JSON form."""
         if not self._encoded:
-            self._encoded = json.dumps(self.event, separators=(",", ":")).encode()
+            self._encoded = _json(self.event)
         return self._encoded
 
+    def encoded_as(self, addressed: Callable[[EventDict], EventDict]) -> bytes:
+        """What ``addressed`` makes of the event for its receiver, in its JSON form; the event itself stays as it is."""
+        if not self._sent:
+            self._sent = _json(addressed(self.event))
+        return self._sent
 
-def batch_body(entries: list[Entry]) -> bytes:
-    """The entries' events as the body of a CloudEvents batch."""
-    return b"[" + b",".join(entry.encoded for entry in entries) + b"]"
+
+def batch_body(events: Iterable[bytes]) -> bytes:
+    """Events in their JSON form as the body of a CloudEvents batch."""
+    return b"[" + b",".join(events) + b"]"
+
+
+def _json(event: EventDict) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode()

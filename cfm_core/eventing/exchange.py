@@ -12,6 +12,7 @@ from typing import Any
 from cfm_core.contracts import subjects
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import RecoverableError, TooLargeError, ValidationError
+from cfm_core.eventing.addresses import Addresses
 from cfm_core.eventing.cloudevents import BATCH, event, from_nats, to_nats
 from cfm_core.eventing.entries import Entry, batch_body
 from cfm_core.eventing.jetstream import EVENTS_PER_MESSAGE, Consumer, JetStream, Message
@@ -34,9 +35,19 @@ class Switchboard:
 
     Args:
         direct: hand over inside this process where that is possible; otherwise everything goes through JetStream.
+        addresses: what agents are given with their activities.
     """
 
-    def __init__(self, targets: Iterable[Target], post: Post, jetstream: JetStream, *, direct: bool) -> None:
+    def __init__(
+        self,
+        targets: Iterable[Target],
+        post: Post,
+        jetstream: JetStream,
+        *,
+        direct: bool,
+        addresses: Addresses | None = None,
+    ) -> None:
+        self._addresses = addresses
         self.relay: Relay | None = None
         self._jetstream = jetstream
         self._direct = direct
@@ -49,7 +60,8 @@ class Switchboard:
                 self._add_lane(target, post)
 
     def _add_lane(self, target: Target, post: Post) -> None:
-        lane = Lane(target, post, self)
+        addressed = self._addresses.given if self._addresses and target.is_agent else None
+        lane = Lane(target, post, self, addressed=addressed)
 
         def take(message: Message) -> None:
             self.take_message(lane, message)
@@ -146,7 +158,7 @@ class Switchboard:
             if subject in subjects.CONTRACT_SUBJECTS:
                 body, headers = to_nats([entries[0].event], bare=True)
             else:
-                body, headers = batch_body(entries), {"Content-Type": BATCH}
+                body, headers = batch_body(entry.encoded for entry in entries), {"Content-Type": BATCH}
             async with self._publishing:
                 await self._jetstream.publish(subject, body, headers, _message_id(entries))
         except TooLargeError as error:

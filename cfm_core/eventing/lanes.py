@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cfm_core.contracts.reply import Failure, OutboxRow, Reply
+from cfm_core.contracts.reply import EventDict, Failure, OutboxRow, Reply
 from cfm_core.errors import CfmError
 from cfm_core.eventing import outcomes
 from cfm_core.eventing.entries import Entry, batch_body
@@ -76,13 +76,20 @@ class Lane:
 
     Args:
         room_made: called whenever the lane may have become able to take more.
+        addressed: what becomes of an event in the POST alone, and nowhere else that it may go.
     """
 
     def __init__(
-        self, target: Target, post: Post, exchange: Exchange, room_made: Callable[[], None] = lambda: None
+        self,
+        target: Target,
+        post: Post,
+        exchange: Exchange,
+        room_made: Callable[[], None] = lambda: None,
+        addressed: Callable[[EventDict], EventDict] | None = None,
     ) -> None:
         self.target = target
         self.room_made = room_made
+        self._addressed = addressed
         self._post = post
         self._exchange = exchange
         self._queue: deque[Entry] = deque()
@@ -174,19 +181,22 @@ class Lane:
     def _next_batch(self) -> list[Entry]:
         most = 1 if self._bar else self._most
         batch = [self._queue.popleft()]
-        size = len(batch[0].encoded)
+        size = len(self._encoded(batch[0]))
         while not batch[0].alone and self._queue and len(batch) < most:
             following = self._queue[0]
-            size += len(following.encoded)
+            size += len(self._encoded(following))
             if following.alone or size > _MOST_BYTES:
                 break
             batch.append(self._queue.popleft())
         return batch
 
+    def _encoded(self, entry: Entry) -> bytes:
+        return entry.encoded if self._addressed is None else entry.encoded_as(self._addressed)
+
     async def _deliver(self, batch: list[Entry]) -> None:
         try:
             try:
-                answer = await self._post(self.target, batch_body(batch))
+                answer = await self._post(self.target, batch_body(map(self._encoded, batch)))
             finally:
                 self._in_flight -= 1
                 self._pump_soon()

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from cfm_core.contracts import subjects, wake
+from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import CfmError, FatalError
 from cfm_core.eventing import health
+from cfm_core.eventing.addresses import Addresses
 from cfm_core.eventing.cloudevents import event, to_batch
 from cfm_core.eventing.entries import Entry
 from cfm_core.eventing.exchange import Switchboard
@@ -97,7 +99,11 @@ class Trigger:
         self._poster = Poster(settings.event_token)
         self._jetstream = JetStream(settings.nats_url, streams(settings.nats_stream))
         self._switchboard = Switchboard(
-            targets, self._poster.post, self._jetstream, direct=settings.handover == "direct"
+            targets,
+            self._poster.post,
+            self._jetstream,
+            direct=settings.handover == "direct",
+            addresses=Addresses(settings.completion_url, CompletionKey(settings.completion_key)),
         )
         self._relay = Relay(Outbox(self._database), self._switchboard.take_claimed)
         self._switchboard.relay = self._relay

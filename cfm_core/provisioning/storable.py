@@ -1,4 +1,4 @@
-"""What Postgres would not take, for the stores in memory, so that they refuse it as well."""
+"""What Postgres would not take: so that it is refused with a reason, and by the stores in memory as well."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Predicates about one document of any keys: a path's first step is a key of it like all others, read exactly.
 
-The database evaluates such a condition with ``query.holds`` (migration 0004).
+The database evaluates such a condition with ``query.holds`` (migration 0005).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Keeps what the trigger could not deliver."""
+"""Keeps what the trigger could not deliver, for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.dead_letter import DeadLetterNotice
@@ -17,4 +18,11 @@ from cfm_core.provisioning.dead_letters.service import DeadLetters
 def keep_dead_letters(events: Sequence[CloudEvent[DeadLetterNotice]], dead_letters: DeadLetters) -> Reply:
     """Keep messages that no delivery can help. A repeated one is kept once."""
     dead_letters.keep([event.data for event in events])
+    return Reply()
+
+
+@event_function(every=timedelta(hours=1), slots=1, requires=[DEAD_LETTERS])
+def forget_dead_letters(events: Sequence[CloudEvent[None]], dead_letters: DeadLetters) -> Reply:
+    """Forget the dead letters that came long ago. Safe at any time, at several places."""
+    dead_letters.forget()
     return Reply()

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
+from cfm_core.contracts.activity import ActivityCall, ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
-from cfm_core.provisioning.assembly import ENGINE, HISTORY
+from cfm_core.provisioning.assembly import ARCHIVE, CALLS, ENGINE, HISTORY
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.calls.service import Calls
 from cfm_core.provisioning.engine.service import Engine
-from cfm_core.provisioning.orchestrations.service import History
+from cfm_core.provisioning.orchestrations.service import Archive, History
 
 
 @event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, slots=2, requires=[ENGINE])
@@ -34,6 +36,13 @@ def check_activity_inputs(events: Sequence[CloudEvent[UncheckedDispatch]], engin
     return engine.check_inputs({event.id: event.data for event in events}).reply([event.id for event in events])
 
 
+@event_function(subject=subjects.CALLS, data=ActivityCall, batch=256, slots=2, requires=[CALLS])
+def look_after_calls(events: Sequence[CloudEvent[ActivityCall]], calls: Calls) -> Reply:
+    """Bring activities that orchestrations carry out up to date. It goes by what is: repetition changes nothing."""
+    wanted = [Call(event.data.orchestration_id, event.data.phase, event.data.ord) for event in events]
+    return calls.tend(wanted).reply([event.id for event in events])
+
+
 @event_function(every=timedelta(seconds=0.5), slots=1, requires=[ENGINE])
 def sweep_orchestrations(events: Sequence[CloudEvent[None]], engine: Engine) -> Reply:
     """Take care of what is overdue. Two sweeps at a time share the work."""
@@ -44,6 +53,13 @@ def sweep_orchestrations(events: Sequence[CloudEvent[None]], engine: Engine) -> 
 def tidy_history(events: Sequence[CloudEvent[None]], history: History) -> Reply:
     """Forget the history of days long ago, and make room for those to come. Safe at any time, at several places."""
     history.tidy()
+    return Reply()
+
+
+@event_function(every=timedelta(minutes=1), slots=1, requires=[ARCHIVE])
+def archive_orchestrations(events: Sequence[CloudEvent[None]], archive: Archive) -> Reply:
+    """Archive the orchestrations that ended a while ago. Two at a time share the work; a crash loses one batch of it."""
+    archive.tidy()
     return Reply()
 
 

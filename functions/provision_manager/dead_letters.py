@@ -11,9 +11,11 @@ from cfm_core.function import http_function
 from cfm_core.provisioning.assembly import DEAD_LETTERS
 from cfm_core.provisioning.dead_letters.service import DeadLetters
 from cfm_core.provisioning.dead_letters.v1alpha1 import DeadLetterDocument, DeadLetterEntryDocument, to_entity
+from cfm_core.provisioning.operations.model import Order
 from cfm_core.web import answers
 from cfm_core.web.auth import PM_READ, PM_WRITE
 from cfm_core.web.conditional import expected
+from cfm_core.web.edge import request_id_of, subject_of
 from cfm_core.web.paging import Asked
 
 PATH = "/api/v1alpha1/dead-letters"
@@ -34,7 +36,7 @@ def query_dead_letters(request: Request, dead_letters: DeadLetters, asked: Asked
 
 @http_function("GET", LETTER, scope=PM_READ, requires=[DEAD_LETTERS], gives={200: DeadLetterDocument})
 def get_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str) -> Response:
-    """One dead letter with what it holds; tokens are masked."""
+    """One dead letter with what it holds; secrets are masked."""
     return answers.entity(request, to_entity(dead_letters.get(letter_id)))
 
 
@@ -47,11 +49,15 @@ def get_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str)
 )
 def replay_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str) -> Response:
     """Send the event of a dead letter to its subject once more. Safe to repeat: it is sent once."""
-    return answers.entity(request, to_entity(dead_letters.replay(letter_id, expected(request))))
+    return answers.entity(request, to_entity(dead_letters.replay(letter_id, _order(request), expected(request))))
 
 
 @http_function("DELETE", LETTER, scope=PM_WRITE, requires=[DEAD_LETTERS])
 def discard_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str) -> Response:
     """Forget a dead letter."""
-    dead_letters.discard(letter_id, expected(request))
+    dead_letters.discard(letter_id, _order(request), expected(request))
     return answers.empty()
+
+
+def _order(request: Request) -> Order:
+    return Order(actor=subject_of(request), reason="", request_id=request_id_of(request))

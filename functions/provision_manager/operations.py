@@ -5,9 +5,11 @@ Source: interface decisions, "Actions".
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Request, Response
 
-from cfm_core.function import http_function
+from cfm_core.function import Target, http_function
 from cfm_core.provisioning.assembly import OPERATIONS
 from cfm_core.provisioning.operations.model import Order, Resolution
 from cfm_core.provisioning.operations.service import Operations
@@ -22,7 +24,9 @@ from cfm_core.provisioning.operations.v1alpha1 import (
     ResolveDocument,
     RetryDocument,
 )
+from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.provisioning.orchestrations.v1alpha1 import OrchestrationDocument, to_entity
+from cfm_core.versions import Expected
 from cfm_core.web import answers
 from cfm_core.web.auth import PM_READ, PM_WRITE
 from cfm_core.web.conditional import expected
@@ -32,7 +36,6 @@ from cfm_core.web.paging import Asked
 AUDIT = "/api/v1alpha1/audit"
 ORCHESTRATION = "/api/v1alpha1/orchestrations/{orchestration_id}"
 ACTIVITY = ORCHESTRATION + "/activities/{activity_id}"
-_GIVES = {200: OrchestrationDocument}
 
 
 @http_function("GET", AUDIT, scope=PM_READ, requires=[OPERATIONS], lists=OperationDocument)
@@ -47,98 +50,63 @@ def query_operations(request: Request, operations: Operations, asked: Asked) -> 
     return answers.page(request, asked, operations.select(asked.predicate, asked.page))
 
 
-@http_function(
-    *("POST", ORCHESTRATION + "/pause"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=OrderDocument,
-    gives=_GIVES,
-    acts=True,
-)
+def _action(path: str, body: type[OrderDocument] = OrderDocument) -> Callable[[Callable[..., Response]], Target]:
+    """Declare what operators do to the orchestration that ``path`` names; it is answered with the orchestration."""
+    return http_function(
+        *("POST", path),
+        scope=PM_WRITE,
+        requires=[OPERATIONS],
+        body=body,
+        gives={200: OrchestrationDocument},
+        acts=True,
+    )
+
+
+@_action(ORCHESTRATION + "/pause")
 def pause_orchestration(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str
 ) -> Response:
     """Send nothing more of a running orchestration. What was sent may still report. Safe to repeat."""
-    order = _order(request, document)
-    return answers.entity(request, to_entity(operations.pause(orchestration_id, order, expected(request))))
+    return _shown(request, operations.pause(orchestration_id, *_asked(request, document)))
 
 
-@http_function(
-    *("POST", ORCHESTRATION + "/resume"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=OrderDocument,
-    gives=_GIVES,
-    acts=True,
-)
+@_action(ORCHESTRATION + "/resume")
 def resume_orchestration(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str
 ) -> Response:
     """Send what a paused orchestration has held back. Safe to repeat."""
-    order = _order(request, document)
-    return answers.entity(request, to_entity(operations.resume(orchestration_id, order, expected(request))))
+    return _shown(request, operations.resume(orchestration_id, *_asked(request, document)))
 
 
-@http_function(
-    *("POST", ORCHESTRATION + "/cancel"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=CancelDocument,
-    gives=_GIVES,
-    acts=True,
-)
+@_action(ORCHESTRATION + "/cancel", CancelDocument)
 def cancel_orchestration(
     request: Request, operations: Operations, document: CancelDocument, orchestration_id: str
 ) -> Response:
     """End a running orchestration; what was done is undone where its template says how. Safe to repeat."""
-    order = _order(request, document)
-    run = operations.cancel(orchestration_id, order, expected(request), compensate=document.compensate)
-    return answers.entity(request, to_entity(run))
+    asked = _asked(request, document)
+    return _shown(request, operations.cancel(orchestration_id, *asked, compensate=document.compensate))
 
 
-@http_function(
-    *("POST", ORCHESTRATION + "/retry"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=RetryDocument,
-    gives=_GIVES,
-    acts=True,
-)
+@_action(ORCHESTRATION + "/retry", RetryDocument)
 def retry_orchestration(
     request: Request, operations: Operations, document: RetryDocument, orchestration_id: str
 ) -> Response:
     """Let a failed or cancelled orchestration go on: with all that was not done, or with some activities and what depends
     on them."""
-    order = _order(request, document)
-    run = operations.retry(orchestration_id, order, expected(request), activities=document.activities)
-    return answers.entity(request, to_entity(run))
+    asked = _asked(request, document)
+    return _shown(request, operations.retry(orchestration_id, *asked, activities=document.activities))
 
 
-@http_function(
-    *("POST", ORCHESTRATION + "/compensate"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=CompensateDocument,
-    gives=_GIVES,
-    acts=True,
-)
+@_action(ORCHESTRATION + "/compensate", CompensateDocument)
 def compensate_orchestration(
     request: Request, operations: Operations, document: CompensateDocument, orchestration_id: str
 ) -> Response:
     """Undo an orchestration that has ended, or repeat what has failed of its compensation. Safe to repeat."""
-    order = _order(request, document)
-    run = operations.compensate(orchestration_id, order, expected(request), force=document.force)
-    return answers.entity(request, to_entity(run))
+    asked = _asked(request, document)
+    return _shown(request, operations.compensate(orchestration_id, *asked, force=document.force))
 
 
-@http_function(
-    *("POST", ORCHESTRATION + "/rerun"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=RerunDocument,
-    gives=_GIVES,
-    acts=True,
-)
+@_action(ORCHESTRATION + "/rerun", RerunDocument)
 def rerun_orchestration(
     request: Request, operations: Operations, document: RerunDocument, orchestration_id: str
 ) -> Response:
@@ -146,29 +114,18 @@ def rerun_orchestration(
 
     Asked twice with the same id, or without one, it starts once.
     """
-    order = _order(request, document)
-    run = operations.rerun(orchestration_id, order, expected(request), new_id=document.id)
-    return answers.entity(request, to_entity(run))
+    return _shown(request, operations.rerun(orchestration_id, *_asked(request, document), new_id=document.id))
 
 
-@http_function(*("POST", ACTIVITY + "/retry"), scope=PM_WRITE, requires=[OPERATIONS], body=OrderDocument, gives=_GIVES)
+@_action(ACTIVITY + "/retry")
 def retry_activity(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str, activity_id: str
 ) -> Response:
     """Send an activity at once that waits for its next attempt, or let a failed orchestration go on with it."""
-    order = _order(request, document)
-    run = operations.retry_activity(orchestration_id, activity_id, order, expected(request))
-    return answers.entity(request, to_entity(run))
+    return _shown(request, operations.retry_activity(orchestration_id, activity_id, *_asked(request, document)))
 
 
-@http_function(
-    *("POST", ACTIVITY + "/resolve"),
-    scope=PM_WRITE,
-    requires=[OPERATIONS],
-    body=ResolveDocument,
-    gives=_GIVES,
-    acts=True,
-)
+@_action(ACTIVITY + "/resolve", ResolveDocument)
 def resolve_activity(
     request: Request, operations: Operations, document: ResolveDocument, orchestration_id: str, activity_id: str
 ) -> Response:
@@ -176,10 +133,9 @@ def resolve_activity(
 
     Safe to repeat.
     """
-    order = _order(request, document)
+    order, version = _asked(request, document)
     resolution = Resolution(document.values, document.outputs)
-    run = operations.resolve_activity(orchestration_id, activity_id, order, resolution, expected(request))
-    return answers.entity(request, to_entity(run))
+    return _shown(request, operations.resolve_activity(orchestration_id, activity_id, order, resolution, version))
 
 
 @http_function(
@@ -195,6 +151,15 @@ def erase_orchestrations(request: Request, operations: Operations, document: Era
     That they were, and how they ended, stays; nothing can be done to them any more. Safe to repeat.
     """
     return answers.json_value({"erased": operations.erase(document.correlation_id, _order(request, document))})
+
+
+def _asked(request: Request, document: OrderDocument) -> tuple[Order, Expected]:
+    """The order, and the version of the orchestration that it is meant for."""
+    return _order(request, document), expected(request)
+
+
+def _shown(request: Request, run: Orchestration) -> Response:
+    return answers.entity(request, to_entity(run))
 
 
 def _order(request: Request, document: OrderDocument) -> Order:

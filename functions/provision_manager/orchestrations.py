@@ -100,6 +100,25 @@ def end_activity(
     return answers.json_value(v1alpha1.ended_to_json(activity_id, ending))
 
 
+@http_function(
+    *("POST", ORCHESTRATION + "/activities/{activity_id}/heartbeat"),
+    scope=None,
+    requires=[ORCHESTRATIONS],
+    body=v1alpha1.HeartbeatDocument,
+    gives={200: v1alpha1.HeartbeatAnswerDocument},
+)
+def keep_activity(
+    request: Request,
+    orchestrations: Orchestrations,
+    document: v1alpha1.HeartbeatDocument,
+    orchestration_id: str,
+    activity_id: str,
+) -> Response:
+    """Take a sign of life from the agent that has an activity: the token of its dispatch stands for a scope. Safe to repeat."""
+    until = orchestrations.heartbeat(orchestration_id, activity_id, document.to_heartbeat())
+    return answers.json_value({"dueAt": v1alpha1.instant(until)})
+
+
 class _NotAllowed(ClientError):
     status = 405
 

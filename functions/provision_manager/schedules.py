@@ -12,11 +12,13 @@ from flask import Request, Response
 from cfm_core.function import http_function
 from cfm_core.provisioning.assembly import SCHEDULES
 from cfm_core.provisioning.keys import check_same
+from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.schedules.service import Schedules
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff, ScheduleDocument
 from cfm_core.web import answers
 from cfm_core.web.auth import PM_READ, PM_WRITE
 from cfm_core.web.conditional import expected
+from cfm_core.web.edge import request_id_of, subject_of
 from cfm_core.web.paging import Asked
 
 PATH = "/api/v1alpha1/schedules"
@@ -38,7 +40,7 @@ def query_schedules(request: Request, schedules: Schedules, asked: Asked) -> Res
 @http_function("POST", PATH, scope=PM_WRITE, requires=[SCHEDULES], body=NewSchedule, gives={201: ScheduleDocument})
 def create_schedule(request: Request, schedules: Schedules, new: NewSchedule) -> Response:
     """Create a schedule, with the id that it names or a random one."""
-    schedule_id, schedule = schedules.create(new)
+    schedule_id, schedule = schedules.create(new, _order(request))
     return answers.created(request, schedule, _path(schedule_id))
 
 
@@ -58,7 +60,7 @@ def get_schedule(request: Request, schedules: Schedules, schedule_id: str) -> Re
 def put_schedule(request: Request, schedules: Schedules, new: NewSchedule, schedule_id: str) -> Response:
     """Create a schedule with an id of the caller's, or replace it. With the same times it keeps the next one."""
     check_same("id", new.id, schedule_id)
-    is_new, schedule = schedules.put(schedule_id, new, expected(request))
+    is_new, schedule = schedules.put(schedule_id, new, _order(request), expected(request))
     return answers.created(request, schedule, _path(schedule_id)) if is_new else answers.entity(request, schedule)
 
 
@@ -67,15 +69,19 @@ def put_schedule(request: Request, schedules: Schedules, new: NewSchedule, sched
 )
 def change_schedule(request: Request, schedules: Schedules, diff: ScheduleDiff, schedule_id: str) -> Response:
     """Pause a schedule, or let it go on with the next time."""
-    return answers.entity(request, schedules.change(schedule_id, diff, expected(request)))
+    return answers.entity(request, schedules.change(schedule_id, diff, _order(request), expected(request)))
 
 
 @http_function("DELETE", SCHEDULE, scope=PM_WRITE, requires=[SCHEDULES])
 def delete_schedule(request: Request, schedules: Schedules, schedule_id: str) -> Response:
     """Delete a schedule. What it has started goes on."""
-    schedules.delete(schedule_id, expected(request))
+    schedules.delete(schedule_id, _order(request), expected(request))
     return answers.empty()
 
 
 def _path(schedule_id: str) -> str:
     return f"{PATH}/{quote(schedule_id, safe='')}"
+
+
+def _order(request: Request) -> Order:
+    return Order(actor=subject_of(request), reason="", request_id=request_id_of(request))

@@ -43,6 +43,24 @@ def hasten(database_url: str) -> None:
             "CREATE TRIGGER soon BEFORE INSERT OR UPDATE ON tenant_manager.participant_profiles"
             " FOR EACH ROW WHEN (NEW.due_at IS NOT NULL) EXECUTE FUNCTION tenant_manager.soon()"
         )
+        connection.run(
+            "CREATE FUNCTION provision_manager.soon() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " NEW.next_at := least(NEW.next_at, date_trunc('second', clock_timestamp() + interval '2 s')); RETURN NEW; END $$"
+        )
+        connection.run(
+            "CREATE TRIGGER soon BEFORE INSERT OR UPDATE ON provision_manager.schedule"
+            " FOR EACH ROW WHEN (NEW.next_at IS NOT NULL) EXECUTE FUNCTION provision_manager.soon()"
+        )
+        # What orchestrations carry out is looked after a minute later; what waits for somebody outside is given more time.
+        connection.run(
+            "CREATE FUNCTION provision_manager.sooner() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " NEW.due_at := least(NEW.due_at, clock_timestamp() + interval '3 s'); RETURN NEW; END $$"
+        )
+        connection.run(
+            "CREATE TRIGGER sooner BEFORE UPDATE ON provision_manager.activity FOR EACH ROW"
+            " WHEN (NEW.state = 'WAITING' AND NEW.due_at < now() + interval '61 s')"
+            " EXECUTE FUNCTION provision_manager.sooner()"
+        )
     finally:
         connection.close()
     alter(database_url, "", "interval '1 min'", "interval '3 s'")

@@ -74,7 +74,7 @@ class NatsConnection(Connection):
         if fault.endswith("delayed"):
             asyncio.get_running_loop().call_later(self._dice.between(0.1, 3), _write, sink, frame)
             return
-        sink.write(frame * 2 if fault.endswith("doubled") else frame)
+        _write(sink, frame * 2 if fault.endswith("doubled") else frame)
 
 
 def _write(sink: asyncio.StreamWriter, frame: bytes) -> None:

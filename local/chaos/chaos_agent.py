@@ -1,23 +1,23 @@
 """The agent of a run: does what the script of its orchestration says, and keeps a log of its own.
 
-It is served from a copy in the directory of the run. ``executions.jsonl`` beside that is only ever added to, one line at the
+It is served from a copy in the directory of the run. ``executions.tsv`` beside that is only ever added to, one line at the
 beginning and one at the end of each execution, and knows nothing of what the engine believes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Retry, Schedule, Wait, activity
 
-_LOG = Path(__file__).with_name("executions.jsonl")
+_LARGE = 100_000
 _LONGEST_WORK = 0.02
 _POLICY: dict[str, Any] = {
     "timeout": timedelta(seconds=3),
@@ -28,15 +28,17 @@ _POLICY: dict[str, Any] = {
 }
 
 
-def _note(ctx: ActivityContext, what: str, turn: int, **more: Any) -> None:
+@cache
+def _log() -> int:
+    """The log; every write goes to its end, also after it has been emptied for the next run."""
+    return os.open(Path(__file__).with_name("executions.tsv"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def _note(ctx: ActivityContext, what: str, turn: int, word: str = "", url: str = "") -> None:
     run, phase, activity_id = ctx.idempotency_key.rsplit("/", 2)
-    entry = {"at": time.monotonic_ns(), "what": what, "run": run, "type": ctx.discriminator, "phase": int(phase)}
-    entry |= {"activity": activity_id, "turn": turn, "token": ctx.completion.token, **more}
-    descriptor = os.open(_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(descriptor, json.dumps(entry).encode() + b"\n")
-    finally:
-        os.close(descriptor)
+    place = (run, ctx.discriminator, phase, activity_id)
+    line = "\t".join(map(str, (time.monotonic_ns(), what, *place, turn, ctx.completion.token, word, url)))
+    os.write(_log(), f"{line}\n".encode())
 
 
 def _carry_out(ctx: ActivityContext, script: Mapping[str, Sequence[str]]) -> ActivityResult:
@@ -46,9 +48,14 @@ def _carry_out(ctx: ActivityContext, script: Mapping[str, Sequence[str]]) -> Act
     _note(ctx, "begin", turn)
     time.sleep(random.Random(f"{ctx.idempotency_key}/{turn}").uniform(0, _LONGEST_WORK))  # the work
     ctx.set_value(f"turn.{ctx.activity_id}", turn + 1)
-    _note(ctx, "end", turn, word=word, **({"url": ctx.completion.url} if word == "wait" else {}))
+    _note(ctx, "end", turn, word, ctx.completion.url if word == "wait" else "")
     match word:
         case "complete":
+            if ctx.values.get("large") == ctx.activity_id:
+                ctx.set_output("large", "x" * _LARGE)
+            return Complete()
+        case "bad":
+            ctx.set_value(f"turn.{ctx.activity_id}", "no number")
             return Complete()
         case "wait":
             return Wait(timeout=timedelta(minutes=10))
@@ -67,7 +74,8 @@ class _Scripted:
         return _carry_out(ctx, (ctx.vpa_properties("cfm.connector") or {})["script"])
 
     def dispose(self, ctx: ActivityContext) -> ActivityResult:
-        return self.deploy(ctx)
+        """Of a participant, or of whatever else has a compensation."""
+        return self.process(ctx) if "script" in ctx.values else self.deploy(ctx)
 
 
 @activity("chaos.one", **_POLICY)
@@ -78,3 +86,13 @@ class ChaosOne(_Scripted):
 @activity("chaos.two", **_POLICY)
 class ChaosTwo(_Scripted):
     """Does what the script says."""
+
+
+@activity("chaos.checked", **_POLICY)
+class ChaosChecked(_Scripted):
+    """Does what the script says, with data that are held against schemas."""
+
+
+@activity("chaos.limited", **_POLICY)
+class ChaosLimited(_Scripted):
+    """Does what the script says, a few at a time."""

@@ -17,12 +17,13 @@ from local.chaos.workload import prepare
 
 
 def repeatedly(
-    seed: int, minutes: float, seconds: float, patience: float, say: Callable[[str], None]
+    seed: int, minutes: float, seconds: float, rate: float, patience: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Make runs and give their summary; the directory of the last one stays if it has broken a rule.
 
     Args:
         seconds: how long each run makes requests and faults.
+        rate: how many orchestrations it asks for in a second.
         patience: how many seconds everything may take to come to rest afterwards.
         say: takes lines about what happens, the plans among them.
     """
@@ -34,12 +35,13 @@ def repeatedly(
         with Ground(home, say) as ground:
             fabric = prepare(ground.url)
             while not reports or (time.monotonic() < end and not reports[-1].violations):
-                plan = draw(seed + len(reports), seconds)
+                plan = draw(seed + len(reports), seconds, rate)
                 say(f"run with seed {plan.seed}: {len(plan.work)} orchestrations, {len(plan.faults)} faults")
                 for fault in plan.faults:
                     say(f"  planned {fault.at:6.2f} s  {fault.kind} {fault.target} {fault.seconds or ''}".rstrip())
                 reports.append(run(plan, ground, fabric, patience, say))
                 say(f"  at rest after {reports[-1].rest_seconds} s; {reports[-1].executions}")
+                say(f"  looked at in {reports[-1].check_seconds} s")
     finally:
         if reports and reports[-1].violations:
             say(f"the directory of the run stays: {home}")
@@ -57,6 +59,11 @@ def summary_of(reports: list[Report]) -> dict[str, Any]:
         "faults": _sum(report.faults for report in reports),
         "messages": _sum(report.messages for report in reports),
         "orchestrations": _sum(report.orchestrations for report in reports),
+        "orchestrationsPerSecond": round(
+            sum(sum(report.orchestrations.values()) for report in reports) / sum(report.seconds for report in reports),
+            1,
+        ),
+        "operations": _sum(report.operations for report in reports),
         "fenced": sum(report.fenced for report in reports),
         "executionsPerActivity": round(total / needed, 4) if needed else 0.0,
         "executions": _sum(

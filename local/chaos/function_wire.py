@@ -1,6 +1,6 @@
 """The wire between the triggers and the functions: calls that are lost, doubled, delayed, or carried out without an answer.
 
-It also keeps every outcome that was told to the engine, so that what the engine believes can be held against it.
+It also writes down every outcome that was told to the engine, so that what the engine believes can be held against it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from typing import Any
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, TextIO
 
 import aiohttp
 from aiohttp import web
@@ -21,31 +23,35 @@ _TIMEOUT = "PT3S"
 """So long a trigger waits for an event function of a run, so that a late answer is one."""
 _MOST_BYTES = 16 * 1024 * 1024
 _HEADERS = ("Authorization", "Content-Type")
-
-Said = tuple[str, int, int, str, str]
-"""An outcome that was told to the engine: orchestration, phase, place, kind, token."""
+_MOST_REMEMBERED = 5000
 
 
 class FunctionWire:
     """An HTTP server that hands each call on to its function, or does not."""
 
-    def __init__(self, dice: Dice) -> None:
-        self.said: set[Said] = set()
+    def __init__(self, dice: Dice, said: Path) -> None:
+        self._said_path = said
+        self._said: TextIO = said.open("w")
         self._port = free_port()
         self._dice = dice
         self._targets: list[dict[str, Any]] = []
         self._is_cut = False
         self._open: set[asyncio.BaseTransport] = set()
         self._later: set[asyncio.Task[None]] = set()
-        self._last: dict[tuple[str, int, int], dict[str, Any]] = {}
-        """The event that told the last outcome of each activity."""
+        self._last: OrderedDict[tuple[str, int, int], dict[str, Any]] = OrderedDict()
+        """The event that told the last outcome of each activity, of those that have spoken last."""
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
 
     def forget(self) -> None:
         """Forget what has been told so far."""
-        self.said.clear()
+        self._said.close()
+        self._said = self._said_path.open("w")
         self._last.clear()
+
+    def flush(self) -> None:
+        """Let the file have all that was told."""
+        self._said.flush()
 
     def told(self, target: dict[str, Any]) -> dict[str, Any]:
         """What a trigger is told of a target, so that it calls this wire instead."""
@@ -74,6 +80,7 @@ class FunctionWire:
         """Take no more calls."""
         for task in self._later:
             task.cancel()
+        self._said.close()
         if self._session is not None:
             await self._session.close()
         if self._runner is not None:
@@ -120,13 +127,16 @@ class FunctionWire:
         return web.Response(status=status, body=answer, headers=answer_headers)
 
     def _outcomes(self, body: bytes, headers: dict[str, str], target: dict[str, Any]) -> bytes:
-        """Keep what is told, perhaps tell it once more later, and perhaps in another order."""
+        """Write down what is told, perhaps tell it once more later, and perhaps in another order."""
         events = json.loads(body)
         for event in events:
             data = event["data"]
             place = (data["orchestrationId"], data["phase"], data["ord"])
-            self.said.add((*place, data["kind"], data["token"]))
+            self._said.write("\t".join(map(str, (*place, data["kind"], data["token"]))) + "\n")
             self._last[place] = event
+            self._last.move_to_end(place)
+            if len(self._last) > _MOST_REMEMBERED:
+                self._last.popitem(last=False)
         fault = self._dice.throw("outcomes shuffled", "outcomes replayed")
         if fault == "outcomes replayed":
             self._post_later(target, headers, body, self._dice.between(0.2, 8))

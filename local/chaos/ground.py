@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import shutil
 import signal
@@ -15,6 +16,7 @@ from typing import Self
 import psutil
 
 from cfm_core.store.database import Database
+from local.chaos import records
 from local.chaos.alterations import hasten
 from local.chaos.bus_wire import NatsConnection
 from local.chaos.database_wire import PostgresConnection
@@ -30,7 +32,8 @@ from local.stack import Stack
 _EMPTY = """
 TRUNCATE provision_manager.orchestration, provision_manager.orchestration_data, provision_manager.activity,
          provision_manager.activity_output, provision_manager.history, provision_manager.operation,
-         provision_manager.dead_letter, eventing.outbox, http.idempotent_answers
+         provision_manager.dead_letter, provision_manager.admission, provision_manager.admitted, provision_manager.gate,
+         provision_manager.schedule, provision_manager.delayed_start, eventing.outbox, http.idempotent_answers
 """
 
 
@@ -42,9 +45,10 @@ class Ground:
     """
 
     def __init__(self, home: Path, say: Callable[[str], None]) -> None:
-        self.executions = home / "executions.jsonl"
+        self.executions = home / "executions.tsv"
+        self.said = home / "said.tsv"
         self.dice = Dice()
-        self.functions = FunctionWire(self.dice)
+        self.functions = FunctionWire(self.dice, self.said)
         self._home = home
         self._say = say
         self._postgres = EmbeddedPostgres(
@@ -82,10 +86,12 @@ class Ground:
         """Forget all orchestrations and participants, and what agents have noted of them."""
         with self.database.transaction() as tx:
             tx.rows(_EMPTY)
+            tx.rows(records.EMPTY)
             # Past the rule that only a disposed participant goes.
             tx.rows("SET LOCAL session_replication_role = replica")
             tx.rows("DELETE FROM tenant_manager.participant_profiles")
-        self.executions.unlink(missing_ok=True)
+        if self.executions.exists():
+            os.truncate(self.executions, 0)  # the agent goes on writing to it
         self.functions.forget()
 
     # What can happen to a process, or to a wire
@@ -154,6 +160,7 @@ class Ground:
         self.database = Database(self.database_url)
         self._open.callback(self.database.close)
         hasten(self.database_url)
+        records.create(self.database)
 
     def _start_servers(self) -> None:
         settled: queue.SimpleQueue[Keeper] = queue.SimpleQueue()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 from cfm_core.store.database import Database
 
 INVARIANTS = {
@@ -60,6 +63,23 @@ INVARIANTS = {
           JOIN provision_manager.admission s ON s.type = d.type AND s.in_flight
          GROUP BY GROUPING SETS ((d.type), (d.type, s.tenant_id))
         HAVING count(*) > CASE GROUPING(s.tenant_id) WHEN 1 THEN d.max_in_flight ELSE d.max_per_tenant END""",
+    "no more is sent in a period than the rates allow": """
+        WITH sent AS (
+               SELECT n.type, o.tenant_id, s.at
+                 FROM (SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.history WHERE dispatch > 0
+                        UNION
+                       SELECT orch_id, phase, ord, dispatched_at FROM provision_manager.activity WHERE dispatches > 0
+                      ) s (orch_id, phase, ord, at)
+                 JOIN provision_manager.orchestration o ON o.id = s.orch_id
+                 JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = s.phase AND n.ord = s.ord AND NOT n.calls)
+        SELECT l.type, l.tenant_id, l.at FROM (
+               SELECT s.*, s.at - lag(s.at, d.rate_count) OVER (PARTITION BY s.type ORDER BY s.at)
+                           < make_interval(secs => d.rate_seconds)
+                        OR s.at - lag(s.at, d.tenant_rate_count) OVER (PARTITION BY s.type, s.tenant_id ORDER BY s.at)
+                           < make_interval(secs => d.tenant_rate_seconds) AS is_early
+                 FROM sent s JOIN provision_manager.activity_definition d ON d.type = s.type
+                WHERE d.rate_count IS NOT NULL OR d.tenant_rate_count IS NOT NULL) l
+         WHERE l.is_early""",
     "a compensation is under way, asked for, or waits for the last activity": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATING' AND o.phase = 0 AND o.remaining = 0 AND o.resend_at IS NULL AND NOT EXISTS (
@@ -67,13 +87,20 @@ INVARIANTS = {
                 WHERE c.id = o.id || '.compensate' AND c.state IN ('RUNNING', 'COMPENSATING'))""",
     "what lives has a time, what is blocked or has ended has none": """
         SELECT orch_id, ord FROM provision_manager.activity
-         WHERE (due_at IS NOT NULL) <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF'))""",
+         WHERE (due_at IS NOT NULL)
+               <> (state IN ('DISPATCHED', 'WAITING', 'BACKOFF') OR state = 'READY' AND close_by IS NOT NULL)
+            OR due_at > close_by""",
+    "what somebody outside has said is kept only until it counts": """
+        SELECT orch_id, ord FROM provision_manager.activity
+         WHERE ending IS NOT NULL AND state IN ('WAITING', 'DONE', 'FAILED', 'SKIPPED')""",
     "nothing is sent once the run has failed": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
          WHERE o.state NOT IN ('RUNNING', 'COMPLETED') AND NOT (o.state = 'COMPENSATING' AND a.phase = 1)
            AND (a.phase = 0 AND a.dispatched_at > o.state_at AND o.state IN ('ERRORED', 'COMPENSATING', 'CANCELLING', 'CANCELLED')
-                OR a.state IN ('BLOCKED', 'READY', 'WAITING', 'BACKOFF'))""",
+                OR a.state IN ('BLOCKED', 'READY', 'BACKOFF') OR a.state = 'WAITING' AND NOT EXISTS (
+                     SELECT FROM provision_manager.def_node n
+                      WHERE n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord AND n.calls))""",
     "what is with an agent, or waits for somebody, has a token": """
         SELECT orch_id, ord FROM provision_manager.activity
          WHERE state IN ('DISPATCHED', 'WAITING') AND (token IS NULL OR dispatched_at IS NULL OR dispatches = 0)""",
@@ -81,13 +108,14 @@ INVARIANTS = {
         SELECT a.orch_id, a.ord, a.failures FROM provision_manager.activity a
          WHERE a.failures > (
                SELECT count(*) FROM provision_manager.history h
-                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind = 'retry')""",
+                WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord AND h.kind IN ('retry', 'heartbeat over'))""",
     "a failed activity is in the history": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
          WHERE a.state = 'FAILED' AND NOT EXISTS (
                SELECT FROM provision_manager.history h
                 WHERE h.orch_id = a.orch_id AND h.phase = a.phase AND h.ord = a.ord
-                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output', 'wait over', 'lease over'))""",
+                  AND h.kind IN ('fatal', 'retry', 'invalid input', 'invalid output',
+                                 'wait over', 'lease over', 'heartbeat over', 'time over'))""",
     "a compensated run has a compensation that is completed": """
         SELECT o.id FROM provision_manager.orchestration o
          WHERE o.state = 'COMPENSATED' AND o.phase = 0 AND NOT EXISTS (
@@ -106,21 +134,34 @@ INVARIANTS = {
           JOIN provision_manager.orchestration o ON o.id = a.orch_id
           JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
          WHERE a.failures > n.max_attempts""",
+    "the history ends as the activity has": """
+        SELECT a.orch_id, a.ord, a.state, h.kind, h.dispatch, a.dispatches FROM provision_manager.activity a
+          JOIN LATERAL (
+               SELECT l.kind, l.dispatch FROM provision_manager.history l
+                WHERE l.orch_id = a.orch_id AND l.phase = a.phase AND l.ord = a.ord AND l.kind NOT LIKE 'fenced: %'
+                ORDER BY l.at DESC, l.dispatch DESC LIMIT 1) h ON true
+         WHERE a.state IN ('DONE', 'FAILED')
+           AND ((a.state = 'DONE') <> (h.kind IN ('complete', 'resolved')) OR h.dispatch <> a.dispatches)""",
     "every run has its data": """
         SELECT o.id FROM provision_manager.orchestration o
           LEFT JOIN provision_manager.orchestration_data d ON d.orch_id = o.id WHERE d.orch_id IS NULL""",
 }
 
 
-_ALL = " UNION ALL ".join(
-    f"SELECT '{rule}', to_jsonb(found)::text FROM ({query}) found"  # noqa: S608
-    for rule, query in INVARIANTS.items()
-)
+_MOST_SHOWN = 10
 
 
-def broken(database: Database) -> dict[str, list[str]]:
-    """The rules that do not hold, with what breaks them."""
+def broken(database: Database, rules: Mapping[str, str] = INVARIANTS) -> dict[str, list[str]]:
+    """The rules that do not hold, with some of what breaks them; all are looked at in the same instant."""
     found: dict[str, list[str]] = {}
-    for rule, what in database.rows(_ALL):
+    for rule, what in database.rows(_all_of(tuple(rules.items()))):
         found.setdefault(rule, []).append(what)
     return found
+
+
+@cache
+def _all_of(rules: tuple[tuple[str, str], ...]) -> str:
+    return " UNION ALL ".join(
+        f"(SELECT '{rule}', to_jsonb(found)::text FROM ({query}) found LIMIT {_MOST_SHOWN})"  # noqa: S608
+        for rule, query in rules
+    )

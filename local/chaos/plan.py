@@ -6,19 +6,27 @@ Real processes do not take turns by a seed, so a repetition is the same plan and
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
-from local.chaos.shapes import PLAIN, SHAPES
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, TENANT_ID
+from local.chaos.shapes import ACTIVITY_TYPES, CHAIN, DATA, FLOW, PLAIN, SHAPES, UNDOABLE
 
 AGENT = "agent-chaos_agent"
 PROCESSES = ("gateway", "gateway-2", "events", "events-2", "trigger", "trigger-2", AGENT, "nats", "postgres")
 WIRES = ("functions", "database", "bus")
 
-_PLAIN_PER_SECOND = 5.0
-_DEPLOYMENTS_PER_SECOND = 1.5
+RATE = 36.0
+"""How many orchestrations are asked for in a second."""
+_DEPLOYMENTS = 0.15
+"""The share of participants among them; and below, of others."""
+_OVER_BUS = 0.4
+_DELAYED = 0.05
+_LARGE = 0.01
+_MISFIT = 0.03
+_TENANTS = {"t0": 8, "t1": 4, "t2": 2, "t3": 1}
+_LONGEST_HOLD = 3.0
 _LONGEST_PAUSE = 8.0
 """Longer than any lease of a run."""
 
@@ -59,7 +67,7 @@ class Fault:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """An orchestration that is asked for, and what is done to it afterwards."""
 
@@ -70,12 +78,32 @@ class Work:
     script: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """How the attempts at an activity end, one after the other; the last word stands for all further ones, too."""
     order: str = ""
-    """``dispose`` or ``cancel`` for a deployment, ``pause`` (and resume), ``cancel`` or ``retry`` for others. Further verbs of
-    operators are drawn here, done in ``workload``, and have their ends in ``run.expected_states``."""
+    """What operators do to it, see ``operators.ORDERS``; for a deployment ``dispose`` or ``cancel``."""
+    victim: str = ""
+    """The activity that the order is about."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """What it is started with beside its script."""
+    over_bus: bool = False
+    """Whether its manifest comes with others in a message, and not over the API."""
+    starts_after: float = 0.0
+    """So many seconds after it was asked for."""
 
     @property
     def fails(self) -> bool:
-        return any("fatal" in words for words in self.script.values())
+        return "measure" in self.payload or any({"fatal", "bad"} & set(words) for words in self.script.values())
+
+    @property
+    def whole_payload(self) -> dict[str, Any]:
+        return {"script": {name: list(words) for name, words in self.script.items()}, **self.payload}
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An activity type that operators pause for some seconds."""
+
+    at: float
+    type: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +112,9 @@ class Plan:
     seconds: float
     work: tuple[Work, ...]
     faults: tuple[Fault, ...]
+    holds: tuple[Hold, ...]
+    schedules: Mapping[str, str]
+    """What each schedule does when its last run goes on."""
     messages: Mapping[str, float]
     """How often, as a share, each fault of a message happens."""
 
@@ -91,20 +122,26 @@ class Plan:
         return asdict(self)
 
 
-def draw(seed: int, seconds: float) -> Plan:
+def draw(seed: int, seconds: float, rate: float = RATE) -> Plan:
     """The plan of a seed; the same for ever, as long as this module and the shapes stay the same."""
     dice = random.Random(seed)
-    work = [_plain(dice, seed, n, seconds) for n in range(round(seconds * _PLAIN_PER_SECOND))]
-    work += [_deployment(dice, seed, n, seconds) for n in range(round(seconds * _DEPLOYMENTS_PER_SECOND))]
+    deployments = round(seconds * rate * _DEPLOYMENTS)
+    work = [_plain(dice, seed, n, seconds) for n in range(round(seconds * rate) - deployments)]
+    work += [_deployment(dice, seed, n, seconds) for n in range(deployments)]
     return Plan(
-        seed, seconds, tuple(sorted(work, key=lambda one: one.at)), tuple(_faults(dice, seconds)), dict(MESSAGES)
+        seed,
+        seconds,
+        tuple(sorted(work, key=lambda one: one.at)),
+        tuple(_faults(dice, seconds)),
+        tuple(_holds(dice, seconds)),
+        {f"chaos-{seed}-{overlap}": overlap for overlap in ("skip", "queue", "allow")},
+        dict(MESSAGES),
     )
 
 
-def calm(seed: int, seconds: float) -> Plan:
+def calm(seed: int, seconds: float, rate: float = RATE) -> Plan:
     """The same orchestrations without any fault."""
-    plan = draw(seed, seconds)
-    return Plan(seed, seconds, plan.work, (), {})
+    return replace(draw(seed, seconds, rate), faults=(), messages={})
 
 
 def _faults(dice: random.Random, seconds: float) -> list[Fault]:
@@ -127,15 +164,52 @@ def _faults(dice: random.Random, seconds: float) -> list[Fault]:
     return faults
 
 
+def _holds(dice: random.Random, seconds: float) -> Iterator[Hold]:
+    at = dice.uniform(1, 5)
+    while at < seconds:
+        hold = Hold(round(at, 2), dice.choice(sorted(ACTIVITY_TYPES)), round(dice.uniform(0.3, _LONGEST_HOLD), 2))
+        yield hold
+        # One ends before the next begins, which may be of the same type.
+        at += hold.seconds + dice.uniform(2, 10)
+
+
 def _plain(dice: random.Random, seed: int, number: int, seconds: float) -> Work:
-    type_ = dice.choice(sorted(PLAIN))
+    type_ = dice.choice(sorted([*PLAIN, UNDOABLE]))
     script = _script(dice, type_)
-    order = dice.choices(("", "pause", "cancel"), (20, 2, 1))[0]
-    if order == "" and dice.random() < 0.15:
-        victim = dice.choice(sorted(SHAPES[type_]))
-        order = dice.choice(("", "retry"))
-        script[victim] = ("fatal", "complete") if order == "retry" else ("retry", "fatal")
-    return Work(_moment(dice, seconds), f"chaos-{seed}-{number}", type_, script, order)
+    payload: dict[str, Any] = {TENANT_ID: dice.choices(list(_TENANTS), list(_TENANTS.values()))[0]}
+    order = dice.choices(("", "pause", "hasten", "cancel", "rerun"), (30, 3, 1, 2, 1))[0]
+    victim = dice.choice(sorted(SHAPES[type_]))
+    if type_ == UNDOABLE:
+        order = dice.choice(("", "compensate", "stop", "compensate again"))
+        script |= _script(dice, DISPOSE)
+        if order == "compensate again":
+            script |= {"c": ("fatal",), "v": ("fatal", "complete")}
+    elif type_ == FLOW:
+        payload |= {"list": list(range(dice.randint(1, 4))), "go": dice.random() < 0.5}
+        script = {name: words for name, words in script.items() if name != "nested" and (name != "q" or payload["go"])}
+        script |= _script(dice, CHAIN) | ({"z": ("fatal",)} if order == "" and dice.random() < 0.3 else {})
+    elif order == "" and dice.random() < 0.15:
+        order = dice.choice(("", "retry", "retry activity", "resolve"))
+        script[victim] = ("fatal", "complete") if order.startswith("retry") else ("retry", "fatal")
+    elif type_ == DATA and order == "" and dice.random() < _MISFIT:
+        payload["measure"] = 2
+    elif type_ == DATA and order == "" and dice.random() < _MISFIT:
+        script["b"] = ("bad",)
+    if dice.random() < _LARGE:
+        payload["large"] = "a"
+    over_bus = dice.random() < _OVER_BUS
+    is_delayed = not over_bus and dice.random() < _DELAYED
+    return Work(
+        at=_moment(dice, seconds),
+        id=f"chaos-{seed}-{number}",
+        type=type_,
+        script=script,
+        order=order,
+        victim=victim,
+        payload=payload,
+        over_bus=over_bus,
+        starts_after=round(dice.uniform(1, 8), 2) if is_delayed else 0.0,
+    )
 
 
 def _deployment(dice: random.Random, seed: int, number: int, seconds: float) -> Work:
@@ -143,7 +217,8 @@ def _deployment(dice: random.Random, seed: int, number: int, seconds: float) -> 
     order = dice.choices(("", "dispose", "cancel"), (8, 4, 1))[0]
     if order == "" and dice.random() < 0.3:
         script[dice.choice(sorted(SHAPES[DEPLOY]))] = ("fatal",)
-    return Work(_moment(dice, seconds), f"did:web:chaos-{seed}-{number}.example", DEPLOY, script, order)
+    id_ = f"did:web:chaos-{seed}-{number}.example"
+    return Work(at=_moment(dice, seconds), id=id_, type=DEPLOY, script=script, order=order)
 
 
 def _moment(dice: random.Random, seconds: float) -> float:
@@ -155,7 +230,8 @@ def _script(dice: random.Random, type_: str) -> dict[str, tuple[str, ...]]:
     script: dict[str, tuple[str, ...]] = {}
     for activity in SHAPES[type_]:
         words = dice.choices(("schedule", "retry"), k=dice.choices((0, 1, 2), (12, 3, 1))[0])
-        last = dice.choices(("complete", "wait"), (15, 1))[0]
+        # Where each activity is undone, the same script is read once more.
+        last = dice.choices(("complete", "wait"), (15, 1))[0] if type_ != FLOW else "complete"
         if words or last != "complete":
             script[activity] = (*words, last)
     return script

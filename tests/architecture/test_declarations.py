@@ -15,9 +15,9 @@ HTTP = [one for one in DECLARED if isinstance(one, HttpFunction)]
 EVENTS = [one for one in DECLARED if isinstance(one, EventFunction)]
 BASE = "/api/v1alpha1"
 
-BY_TOKEN = f"{BASE}/orchestrations/{{orchestration_id}}/activities/{{activity_id}}/complete"
+ACTIVITY = f"{BASE}/orchestrations/{{orchestration_id}}/activities/{{activity_id}}"
 OPEN = {
-    *("/health", "/livez", "/readyz", BY_TOKEN),
+    *("/health", "/livez", "/readyz", f"{ACTIVITY}/complete", f"{ACTIVITY}/heartbeat"),
     *("/openapi.json", "/docs", "/docs/{name}", "/problems/{name}"),
 }
 """What needs no scope: health, what a token of its own allows, and the documentation."""

@@ -6,7 +6,7 @@ from tests.support.command import cfm
 
 
 def test_a_run_that_breaks_no_rule_ends_with_a_summary() -> None:
-    done = cfm("chaos", "--seed", "5", "--minutes", "0", "--seconds", "2")
+    done = cfm("chaos", "--seed", "5", "--minutes", "0", "--seconds", "2", "--rate", "8")
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["runs"] == [5]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from cfm_core.contracts.orchestration import DISPOSE
 from local.chaos import plan
+from local.chaos.operators import ORDERS
 from local.chaos.plan import PROCESSES, WIRES
 from local.chaos.shapes import SHAPES
 
@@ -18,6 +20,19 @@ def test_every_process_and_wire_is_hit_by_some_seed() -> None:
         *(("cut", wire) for wire in WIRES),
         ("wipe", "nats"),
     }
+
+
+def test_every_order_is_given_and_known() -> None:
+    given = {work.order for work in plan.draw(7, 60).work}
+    assert given == {*ORDERS, ""}
+
+
+def test_every_kind_of_orchestration_is_asked_for_in_every_way() -> None:
+    work = plan.draw(7, 60).work
+    assert {one.type for one in work} == SHAPES.keys() - {DISPOSE}
+    assert any(one.over_bus for one in work)
+    assert any(one.starts_after for one in work)
+    assert {"large", "measure"} <= {name for one in work for name in one.payload}
 
 
 def test_scripts_speak_of_activities_that_there_are() -> None:

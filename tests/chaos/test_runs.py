@@ -10,19 +10,20 @@ from local.chaos.ground import Ground
 from local.chaos.run import run
 
 SECONDS = 12.0
+RATE = 8.0
 PATIENCE_SECONDS = 90.0
 SEEDS = [3]
 
 
 def test_without_faults_every_activity_is_executed_once(ground: Ground, fabric: Fabric) -> None:
-    report = run(plan.calm(1, 3), ground, fabric, PATIENCE_SECONDS, print)
+    report = run(plan.calm(1, 3, RATE), ground, fabric, PATIENCE_SECONDS, print)
     assert report.violations == {}
     assert report.executions["perActivity"] == 1.0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_under_faults_no_rule_is_broken(ground: Ground, fabric: Fabric, seed: int) -> None:
-    report = run(plan.draw(seed, SECONDS), ground, fabric, PATIENCE_SECONDS, print)
+    report = run(plan.draw(seed, SECONDS, RATE), ground, fabric, PATIENCE_SECONDS, print)
     assert report.violations == {}
     assert report.faults
     assert report.messages

@@ -17,6 +17,7 @@ from local.chaos.plan import Fault, Plan
 from local.chaos.run import run
 
 SECONDS = 3.0
+RATE = 8.0
 PATIENCE_SECONDS = 60.0
 """How long a run may take to come to rest; on a machine that has nothing else to do they take two or three."""
 NO_PATIENCE_SECONDS = 12.0
@@ -90,7 +91,7 @@ class Case:
     always: tuple[Change, ...] = ()
 
 
-CALM = plan.calm(1, SECONDS)
+CALM = plan.calm(1, SECONDS, RATE)
 KILLS = (0.5, 1.0, 1.5, 2.0, 2.5)
 CASES = {
     "the token is compared": Case(

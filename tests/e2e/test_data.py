@@ -24,6 +24,17 @@ class Namer:
         ctx.set_output(ctx.activity_id, sorted(ctx.values))
         ctx.set_value("greeting", f"hello {ctx.values['name']}")
         return Complete()
+
+
+@activity("filler")
+class Filler:
+    def process(self, ctx: ActivityContext) -> ActivityResult:
+        if ctx.activity_id == "fill":
+            for n in range(5000):
+                ctx.set_value(f"key.{n}", {"n": n, "text": "x" * 40})
+        else:
+            ctx.set_output("sum", sum(ctx.values[f"key.{n}"]["n"] for n in range(5000)))
+        return Complete()
 """
 INPUT = {"properties": {"name": {"type": "string"}}, "required": ["name"], "additionalProperties": False}
 OUTPUT = {"properties": {"greeting": {"maxLength": 20}}, "required": ["greeting"]}
@@ -64,4 +75,16 @@ def test_what_fits_reaches_the_agent_and_what_does_not_fails_the_run(stack: Stac
     assert bad["errorDetail"] == 'activity a (namer): invalid input: /name: the value is not of type "string"'
     assert (long["status"], list(long["outputData"])) == ("errored", ["a"])
     assert long["errorDetail"].startswith("activity a (namer): invalid output: /greeting: ")
+    api.close()
+
+
+def test_a_result_of_five_thousand_values_reaches_the_next_agent(stack: Stack) -> None:
+    api = Connection(stack.url, stack.token())
+    api.json("POST", f"{BASE}/activity-definitions", {"type": "filler"}, expect=201)
+    activities = [{"id": "fill", "type": "filler"}, {"id": "sum", "type": "filler", "dependsOn": ["fill"]}]
+    api.json("POST", f"{BASE}/orchestration-definitions", {"activities": {"fill": activities}}, expect=201)
+    body = {"id": "o", "correlationId": "o", "orchestrationType": "fill"}
+    api.json("POST", f"{BASE}/orchestrations", body, expect=202)
+    run = ended(api, "o")
+    assert (run["status"], run["outputData"], len(run["processingData"])) == ("completed", {"sum": 12497500}, 5000)
     api.close()

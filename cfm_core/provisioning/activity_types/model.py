@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cfm_core.provisioning.definitions.model import Rate
 from cfm_core.provisioning.engine.model import ActivityState
 
 
@@ -20,6 +21,12 @@ class ActivityType:
     paused: bool = False
     concurrency: int | None = None
     concurrency_per_tenant: int | None = None
+    rate: Rate | None = None
+    rate_per_tenant: Rate | None = None
+    rate_opens_at: datetime | None = None
+    """Where the rate is used up: when it lets the next one through."""
+    tenant_rates_open_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When rates let the next one of those tenants through who have something queued and have to wait for that."""
     failures: int = 0
     """How many its agents have reported since the last success."""
     probe_at: datetime | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from cfm_core.contracts.dead_letter import DeadLetterNotice
@@ -12,6 +13,8 @@ from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
 from cfm_core.provisioning.dead_letters.v1alpha1 import entry_to_json
 from cfm_core.provisioning.memory.runs import Runs
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
 from cfm_core.versions import Expected
@@ -43,7 +46,8 @@ class MemoryDeadLetters:
 
     def find(self, letter_id: int) -> DeadLetter | None:
         with self._runs.lock:
-            return self._runs.dead_letters.get(letter_id)
+            letter = self._runs.dead_letters.get(letter_id)
+            return letter and replace(letter, secret_keys=self._runs.secret_keys)
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         with self._runs.lock:
@@ -53,26 +57,38 @@ class MemoryDeadLetters:
         shown = page_of(found, predicate, FIELDS, place, _stored, entry_to_json)
         return replace(shown, last=shown.last.lstrip("0"))
 
-    def replay(self, letter_id: int, expected: Expected) -> DeadLetter | None:
+    def replay(self, letter_id: int, order: Order, expected: Expected) -> DeadLetter | None:
         with self._runs.lock:
             letter = self._runs.dead_letters.get(letter_id)
             if letter is None:
                 return None
+            letter = replace(letter, secret_keys=self._runs.secret_keys)
             expected.check(f"dead letter {letter_id}", letter.version)
             if letter.replayed_at is not None:
                 return letter
             self._runs.put(letter.subject, [letter.to_send])
             after = replace(letter, version=letter.version + 1, replayed_at=self._runs.clock())
             self._runs.dead_letters[letter_id] = after
+            self._runs.note(order, Action.REPLAY, "kept", "replayed", dead_letter_id=str(letter_id))
             return after
 
-    def delete(self, letter_id: int, expected: Expected) -> bool:
+    def delete(self, letter_id: int, order: Order, expected: Expected) -> bool:
         with self._runs.lock:
             letter = self._runs.dead_letters.get(letter_id)
             if letter is None or not expected.allows(letter.version):
                 return False
             del self._runs.dead_letters[letter_id]
+            before = "replayed" if letter.replayed_at else "kept"
+            self._runs.note(order, Action.DISCARD, before, "discarded", dead_letter_id=str(letter_id))
             return True
+
+    def forget(self, kept: timedelta, most: int) -> int:
+        with self._runs.lock:
+            until = self._runs.clock() - kept
+            old = [id_ for id_, letter in self._runs.dead_letters.items() if letter.at < until][:most]
+            for id_ in old:
+                del self._runs.dead_letters[id_]
+            return len(old)
 
     def erase(self, correlation_id: str, runs: Iterable[str]) -> None:
         """Delete the letters about a correlation id or one of its ``runs``."""

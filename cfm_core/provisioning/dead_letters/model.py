@@ -15,7 +15,6 @@ from cfm_core.provisioning.storable import is_storable
 
 _SUBJECTS = "event."
 """What the engine notes of itself is under a name that is no subject."""
-_TOKEN = re.compile(rb'("token"\s*:\s*")(?:[^"\\]|\\.)*')
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -39,6 +38,8 @@ class DeadLetter:
     event: str | None = None
     raw: bytes = b""
     replayed_at: datetime | None = None
+    secret_keys: frozenset[str] = frozenset()
+    """What activity types mark: not to be shown of its content."""
 
     @property
     def is_readable(self) -> bool:
@@ -69,11 +70,6 @@ class DeadLetter:
         if not self.is_readable:
             return "holds no event that could be sent"
         return "" if self.subject.startswith(_SUBJECTS) else "is a note of the engine"
-
-
-def masked(text: bytes) -> bytes:
-    """``text``, which is JSON or was to be, without tokens: who may read it may not therefore end an activity."""
-    return _TOKEN.sub(rb"\1***", text)
 
 
 def storable(text: str) -> str:

@@ -8,13 +8,15 @@ ON CONFLICT (key) DO NOTHING;
 
 -- name: find
 -- One letter, 0 or 1 row.
-SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at
+SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at,
+       provision_manager.secret_keys()
   FROM provision_manager.dead_letter
  WHERE id = :id;
 
 -- name: lock
 -- The same, held until commit.
-SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at
+SELECT id, version, at, subject, target, reason, deliveries, event, raw, replayed_at,
+       provision_manager.secret_keys()
   FROM provision_manager.dead_letter
  WHERE id = :id
    FOR UPDATE;
@@ -27,10 +29,22 @@ UPDATE provision_manager.dead_letter
 RETURNING version, replayed_at;
 
 -- name: delete
--- Deletes a letter if it is in one of the versions; null stands for any. Gives its id, 0 or 1 row.
+-- Deletes a letter if it is in one of the versions; null stands for any. Gives its id, and whether it was sent. 0 or 1 row.
 DELETE FROM provision_manager.dead_letter
  WHERE id = :id AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
-RETURNING id;
+RETURNING id, replayed_at IS NOT NULL;
+
+-- name: forget
+-- Deletes some letters that are older than they are kept, as far as nobody holds them. Gives their ids.
+WITH old AS (
+  SELECT id
+    FROM provision_manager.dead_letter
+   WHERE at < now() - :kept::interval
+   ORDER BY at
+   LIMIT :most::integer
+     FOR UPDATE SKIP LOCKED)
+DELETE FROM provision_manager.dead_letter l USING old WHERE l.id = old.id
+RETURNING l.id;
 
 -- name: erase
 -- Deletes the letters whose content has one of some texts in it.

@@ -6,10 +6,14 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.operations.notes import note
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import outbox, paging
 from cfm_core.store.database import Database, Row
@@ -56,7 +60,7 @@ class PostgresDeadLetters:
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
 
-    def replay(self, letter_id: int, expected: Expected) -> DeadLetter | None:
+    def replay(self, letter_id: int, order: Order, expected: Expected) -> DeadLetter | None:
         with self._database.transaction() as tx:
             row = tx.row(SQL["lock"], id=letter_id)
             if row is None:
@@ -67,10 +71,21 @@ class PostgresDeadLetters:
                 return letter
             outbox.put(tx, letter.subject, [letter.to_send])
             ((version, replayed_at),) = tx.rows(SQL["mark"], id=letter_id)
+            note(tx, order, Action.REPLAY, "kept", "replayed", dead_letter_id=str(letter_id))
             return replace(letter, version=version, replayed_at=replayed_at)
 
-    def delete(self, letter_id: int, expected: Expected) -> bool:
-        return self._database.row(SQL["delete"], id=letter_id, versions=expected.as_array) is not None
+    def delete(self, letter_id: int, order: Order, expected: Expected) -> bool:
+        with self._database.transaction() as tx:
+            gone = tx.row(SQL["delete"], id=letter_id, versions=expected.as_array)
+            if gone is None:
+                return False
+            note(
+                tx, order, Action.DISCARD, "replayed" if gone[1] else "kept", "discarded", dead_letter_id=str(letter_id)
+            )
+            return True
+
+    def forget(self, kept: timedelta, most: int) -> int:
+        return len(self._database.rows(SQL["forget"], kept=kept, most=most))
 
     def erase(self, correlation_id: str, runs: Iterable[str]) -> None:
         """Delete the letters about a correlation id or one of its ``runs``."""
@@ -89,4 +104,5 @@ def _letter_from(row: Row) -> DeadLetter:
         event=row[7],
         raw=row[8] or b"",
         replayed_at=row[9],
+        secret_keys=frozenset(row[10]),
     )

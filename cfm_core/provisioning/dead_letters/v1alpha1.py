@@ -11,7 +11,8 @@ from typing import Any
 
 from cfm_core.contracts.documents import Document
 from cfm_core.entities import JsonEntity, json_of
-from cfm_core.provisioning.dead_letters.model import DeadLetter, LetterAction, masked
+from cfm_core.provisioning.dead_letters.model import DeadLetter, LetterAction
+from cfm_core.provisioning.masking import masked, masked_text
 from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
 
 
@@ -33,7 +34,7 @@ class DeadLetterEntryDocument(Document):
 
 
 class DeadLetterDocument(DeadLetterEntryDocument):
-    """A dead letter with the event, or in base64 what is none that could be read and sent. Tokens are masked."""
+    """A dead letter with the event, or in base64 what is none that could be read and sent. Secrets are masked, and tokens."""
 
     event: dict[str, Any] | None = None
     raw: str | None = None
@@ -58,9 +59,11 @@ def entry_to_json(letter: DeadLetter) -> dict[str, Any]:
 def to_entity(letter: DeadLetter) -> JsonEntity:
     """The letter as it is read."""
     document = entry_to_json(letter)
-    content = masked(letter.raw if letter.event is None else letter.event.encode())
-    if letter.is_readable:
-        document["event"] = json.loads(content)
+    document["reason"] = masked_text(letter.reason)
+    if letter.event is not None and letter.is_readable:
+        document["event"] = masked(json.loads(letter.event), letter.secret_keys)
     else:
-        document["raw"] = base64.b64encode(content).decode()
+        content = letter.raw if letter.event is None else letter.event.encode()
+        text = masked_text(content.decode(errors="surrogateescape"), letter.secret_keys)
+        document["raw"] = base64.b64encode(text.encode(errors="surrogateescape")).decode()
     return JsonEntity(letter.version, json_of(document | {"allowedActions": list(letter.allowed_actions)}))

@@ -15,6 +15,7 @@ ACTIVITY_DEFINITION = Fields(
         "inputSchema": Json("coalesce(t.document->'inputSchema', '{}')::jsonb"),
         "outputSchema": Json("coalesce(t.document->'outputSchema', '{}')::jsonb"),
         "timeout": Column("(t.document->>'timeout')"),
+        "timeouts": Json("coalesce(t.document->'timeouts', '{}')::jsonb"),
         "retry": Json("coalesce(t.document->'retry', '{}')::jsonb"),
         "limits": Json("coalesce(t.document->'limits', '{}')::jsonb"),
     }

@@ -80,7 +80,7 @@ class MemoryDefinitions:
             if before is not None:
                 self._renew(before, after)
             self._runs.activity_definitions[definition.type] = after
-            if self._runs.is_gated(definition.type):
+            if self._runs.is_gated_type(definition.type):
                 count_in_flight(self._runs, definition.type)
         return before is None, _entity(after)
 
@@ -97,6 +97,7 @@ class MemoryDefinitions:
             if runs:
                 raise activity_type_runs(activity_type, _ids(runs))
             del self._runs.activity_definitions[activity_type]
+            self._runs.admitted = [one for one in self._runs.admitted if one.type != activity_type]
 
     def select_orchestration_definitions(self, predicate: Predicate, page: Page) -> JsonPage:
         check_after(page)
@@ -157,11 +158,7 @@ class MemoryDefinitions:
         return 0  # What is out of force is kept by runs only.
 
     def _users(self, activity_type: str) -> list[Defined]:
-        return [
-            one
-            for one in self._runs.definitions
-            if any(node.type == activity_type for node in (*one.made.activities, *one.made.undoing.values()))
-        ]
+        return [one for one in self._runs.definitions if any(node.type == activity_type for *_, node in one.made.nodes)]
 
     def _live_runs(self) -> list[Run]:
         return [run for run in self._runs.runs.values() if run.remaining or run.resend_at]

@@ -19,6 +19,9 @@ MOST_ACTIVITIES = 1000
 MOST_INPUTS = 200
 LONGEST_POLICY = timedelta(days=366)
 MOST_IN_FLIGHT = 1_000_000
+MOST_IN_PERIOD = 10_000
+"""How many dispatches a rate may allow in its period: so many rows are counted at most to see whether there is room."""
+MOST_ELEMENTS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,28 @@ class RetryPolicy:
     backoff_limit: timedelta | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``count`` dispatches in any period as long as ``per``; those of retries count as well."""
+
+    count: int
+    per: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long what may take, beside a single attempt."""
+
+    schedule_to_start: timedelta | None = None
+    """How long a sent activity may be without a sign that an agent has it; None: as long as an attempt."""
+    schedule_to_close: timedelta | None = None
+    """All attempts and the pauses between them, from when it could first be sent; None: any time."""
+    heartbeat: timedelta | None = None
+    """How long an agent that has given a sign of life may give none; None: until the attempt's timeout."""
+    wait: timedelta | None = None
+    """How long it waits to be ended from outside where the agent does not say; None: a day."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What keeps activities of a type from being sent."""
@@ -38,8 +63,18 @@ class Limits:
     """How many may be with agents at a time; None: any number."""
     concurrency_per_tenant: int | None = None
     """Of these, how many of one tenant."""
+    rate: Rate | None = None
+    """How many may be sent in a time; None: any number."""
+    rate_per_tenant: Rate | None = None
+    """Of these, how many of one tenant."""
     consecutive_failures: int | None = None
     """So many failures without a success between them, and for a while nothing is sent; 0: never, None: the default."""
+
+    @property
+    def hold_back(self) -> bool:
+        """Whether activities may have to wait for others of their type."""
+        limits = (self.concurrency, self.concurrency_per_tenant, self.rate, self.rate_per_tenant)
+        return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +88,7 @@ class ActivityDefinition:
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
     timeout: timedelta | None = None
+    timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     limits: Limits = Limits()
 
@@ -67,18 +103,40 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class ForEach:
+    """An activity is carried out once for each element of a list, each time by an orchestration of its own."""
+
+    source: str
+    """Where the list is, as for an input."""
+    name: str = "element"
+    """The key under which each finds its element; ``<name>.index`` holds the place, from 0 on."""
+    concurrency: int = 10
+    """How many go on at a time."""
+
+
+_ORCHESTRATION = "orchestration:"
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
     """One node of an orchestration's graph."""
 
     id: str
     type: str
+    """An activity type, or ``orchestration:`` and an orchestration type."""
     depends_on: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()
     """All that it gets of the processing data; where none are named, it gets everything."""
     condition: str = ""
     """A predicate about the processing data; if it does not hold when all is done that it depends on, it is skipped."""
     compensation: str = ""
-    """The activity type that undoes it; empty: nothing does."""
+    """The type that undoes it; empty: nothing does."""
+    for_each: ForEach | None = None
+
+
+def orchestration_in(type_: str) -> str:
+    """The orchestration type by which activities of ``type_`` are carried out; empty where an agent does."""
+    return type_.removeprefix(_ORCHESTRATION) if type_.startswith(_ORCHESTRATION) else ""
 
 
 class UndoMode(StrEnum):

@@ -13,15 +13,23 @@ SELECT version, document::text FROM provision_manager.activity_definition WHERE 
 -- name: put_activity_definition
 -- Adds an activity definition, or replaces the one of its type. Gives its version and JSON.
 INSERT INTO provision_manager.activity_definition AS d
-  (type, document, timeout_seconds, max_attempts, backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant,
-   max_failures)
-VALUES (:type, :document::json, :timeout::double precision, :max_attempts::integer, :backoff::double precision,
-        :backoff_limit::double precision, :max_in_flight::integer, :max_per_tenant::integer, :max_failures::integer)
+  (type, document, timeout_seconds, start_seconds, close_seconds, heartbeat_seconds, wait_seconds, max_attempts,
+   backoff_seconds, backoff_limit_seconds, max_in_flight, max_per_tenant, rate_count, rate_seconds,
+   tenant_rate_count, tenant_rate_seconds, max_failures)
+VALUES (:type, :document::json, :timeout::double precision, :start::double precision, :close::double precision,
+        :heartbeat::double precision, :wait::double precision, :max_attempts::integer, :backoff::double precision,
+        :backoff_limit::double precision, :max_in_flight::integer, :max_per_tenant::integer, :rate_count::integer,
+        :rate::double precision, :tenant_rate_count::integer, :tenant_rate::double precision, :max_failures::integer)
 ON CONFLICT (type) DO UPDATE
    SET version = d.version + 1, document = excluded.document, timeout_seconds = excluded.timeout_seconds,
+       start_seconds = excluded.start_seconds, close_seconds = excluded.close_seconds,
+       heartbeat_seconds = excluded.heartbeat_seconds, wait_seconds = excluded.wait_seconds,
        max_attempts = excluded.max_attempts, backoff_seconds = excluded.backoff_seconds,
        backoff_limit_seconds = excluded.backoff_limit_seconds, max_in_flight = excluded.max_in_flight,
-       max_per_tenant = excluded.max_per_tenant, max_failures = excluded.max_failures
+       max_per_tenant = excluded.max_per_tenant,
+       rate_count = excluded.rate_count, rate_seconds = excluded.rate_seconds,
+       tenant_rate_count = excluded.tenant_rate_count, tenant_rate_seconds = excluded.tenant_rate_seconds,
+       max_failures = excluded.max_failures
 RETURNING version, document::text;
 
 -- name: count_in_flight
@@ -30,11 +38,12 @@ INSERT INTO provision_manager.admission (orch_id, phase, ord, type, tenant_id, i
 SELECT o.id, a.phase, a.ord, n.type, o.tenant_id, true, a.dispatched_at
   FROM provision_manager.activity a
   JOIN provision_manager.orchestration o ON o.id = a.orch_id AND o.phase = a.phase
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord AND NOT n.calls
  WHERE a.due_at IS NOT NULL AND a.state = 'DISPATCHED' AND n.type = :type
     ON CONFLICT DO NOTHING;
 
 -- name: delete_activity_definition
+WITH forgotten AS (DELETE FROM provision_manager.admitted WHERE type = :type)
 DELETE FROM provision_manager.activity_definition WHERE type = :type;
 
 -- name: list_users
@@ -104,20 +113,22 @@ UPDATE provision_manager.template t
 -- Puts a new version of an orchestration type in force, with its nodes and edges.
 WITH made AS (
   INSERT INTO provision_manager.definition
-    (type, version, template_ref, posted, beside, is_active, document, undo, undo_after, n_nodes)
+    (type, version, template_ref, posted, beside, is_active, document, undo, undo_after, secret_keys, n_nodes)
   SELECT :type, coalesce(max(version), 0) + 1, :template_ref, :posted::bigint, :beside::boolean, :active::boolean,
-         :document::json, :undo, :undo_after::interval,
+         :document::json, :undo, :undo_after::interval, :secret_keys::text[],
          (SELECT count(*) FROM jsonb_array_elements(:nodes::jsonb) n WHERE (n->'phase')::integer = 0)
     FROM provision_manager.definition
    WHERE type = :type
   RETURNING id
 ), nodes AS (
   INSERT INTO provision_manager.def_node
-    (def_id, phase, ord, activity_id, type, n_deps, inputs, input_schema, output_schema, condition)
-  SELECT made.id, n.phase, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition
+    (def_id, phase, ord, activity_id, type, n_deps, inputs, input_schema, output_schema, condition, calls, for_each,
+     child_phase)
+  SELECT made.id, n.phase, n.ord, n.id, n.type, n.n_deps, n.inputs, n.input_schema, n.output_schema, n.condition,
+         n.calls, n.for_each, n.child_phase
     FROM made, jsonb_to_recordset(:nodes::jsonb) AS n
            (phase smallint, ord smallint, id text, type text, n_deps smallint, inputs jsonb, input_schema jsonb,
-            output_schema jsonb, condition jsonb))
+            output_schema jsonb, condition jsonb, calls boolean, for_each jsonb, child_phase smallint))
 INSERT INTO provision_manager.def_edge (def_id, phase, from_ord, to_ord)
 SELECT made.id, e.phase, e.from_ord, e.to_ord
   FROM made, jsonb_to_recordset(:edges::jsonb) AS e (phase smallint, from_ord smallint, to_ord smallint);
@@ -156,7 +167,7 @@ WITH unused AS (
     FROM provision_manager.definition d
    WHERE NOT d.is_current AND d.retired_at < now() - :unused_for::interval
      AND EXISTS (SELECT FROM provision_manager.definition x WHERE x.type = d.type AND x.version > d.version)
-     AND NOT EXISTS (SELECT FROM provision_manager.orchestration o WHERE o.type = d.type AND o.def_id = d.id)
+     AND NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.type = d.type AND r.def_id = d.id)
    ORDER BY d.retired_at
    LIMIT :most
      FOR UPDATE SKIP LOCKED)

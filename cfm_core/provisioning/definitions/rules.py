@@ -18,10 +18,12 @@ from cfm_core.provisioning.definitions.model import (
     LONGEST_TYPE,
     MOST_ACTIVITIES,
     MOST_IN_FLIGHT,
+    MOST_IN_PERIOD,
     Activity,
     ActivityDefinition,
     OrchestrationDefinition,
     OrchestrationTemplate,
+    orchestration_in,
 )
 from cfm_core.provisioning.definitions.wiring import Findings, findings_of
 from cfm_core.query import parse
@@ -43,11 +45,16 @@ def check_activity_definition(definition: ActivityDefinition) -> None:
             problems.append(FieldError(f"/{name}{problem.pointer}", f"is no JSON Schema: {problem.detail}"))
     for pointer, duration in (
         ("/timeout", definition.timeout),
+        ("/timeouts/scheduleToStart", definition.timeouts.schedule_to_start),
+        ("/timeouts/scheduleToClose", definition.timeouts.schedule_to_close),
+        ("/timeouts/heartbeat", definition.timeouts.heartbeat),
+        ("/timeouts/wait", definition.timeouts.wait),
         ("/retry/backoff", definition.retry.backoff),
         ("/retry/backoffLimit", definition.retry.backoff_limit),
     ):
         if duration is not None and not timedelta(0) < duration <= LONGEST_POLICY:
             problems.append(FieldError(pointer, "must be a positive duration of at most a year"))
+    problems += _contradictions(definition)
     attempts = definition.retry.max_attempts
     if attempts is not None and not 1 <= attempts <= 1000:
         problems.append(FieldError("/retry/maxAttempts", "must be between 1 and 1000"))
@@ -57,10 +64,31 @@ def check_activity_definition(definition: ActivityDefinition) -> None:
     ):
         if limit is not None and not 1 <= limit <= MOST_IN_FLIGHT:
             problems.append(FieldError(pointer, f"must be between 1 and {MOST_IN_FLIGHT}"))
+    for pointer, rate in (
+        ("/limits/rate", definition.limits.rate),
+        ("/limits/ratePerTenant", definition.limits.rate_per_tenant),
+    ):
+        if rate is not None and not 1 <= rate.count <= MOST_IN_PERIOD:
+            problems.append(FieldError(f"{pointer}/count", f"must be between 1 and {MOST_IN_PERIOD}"))
+        if rate is not None and not timedelta(0) < rate.per <= LONGEST_POLICY:
+            problems.append(FieldError(f"{pointer}/per", "must be a positive duration of at most a year"))
     failures = definition.limits.consecutive_failures
     if failures is not None and not 0 <= failures <= MOST_IN_FLIGHT:
         problems.append(FieldError("/limits/consecutiveFailures", f"must be between 0 and {MOST_IN_FLIGHT}"))
     _refuse(problems)
+
+
+def _contradictions(definition: ActivityDefinition) -> Iterator[FieldError]:
+    """Timeouts that could never count beside another one."""
+    timeouts = definition.timeouts
+    if timeouts.heartbeat and definition.timeout and timeouts.heartbeat > definition.timeout:
+        yield FieldError("/timeouts/heartbeat", "must not be longer than the timeout of the attempt")
+    if (
+        timeouts.schedule_to_start
+        and timeouts.schedule_to_close
+        and timeouts.schedule_to_start > timeouts.schedule_to_close
+    ):
+        yield FieldError("/timeouts/scheduleToStart", "must not be longer than scheduleToClose")
 
 
 def check_template(template: OrchestrationTemplate, known: Mapping[str, ActivityDefinition]) -> list[FieldError]:
@@ -95,6 +123,7 @@ def findings_of_template(template: OrchestrationTemplate, known: Mapping[str, Ac
             of_schemas = findings_of(type_, activities, known)
             found.problems += of_schemas.problems
             found.doubts += of_schemas.doubts
+        found.doubts += _doubts_of_calls(where, activities, template)
     return found
 
 
@@ -140,6 +169,16 @@ def _refuse(problems: Sequence[FieldError]) -> None:
         )
 
 
+def _doubts_of_calls(
+    where: str, activities: Sequence[Activity], template: OrchestrationTemplate
+) -> Iterator[FieldError]:
+    for index, activity in enumerate(activities):
+        for name, type_ in (("type", activity.type), ("compensation", activity.compensation)):
+            if (called := orchestration_in(type_)) and called not in template.activities:
+                detail = f"the orchestration type {called!r} is not in this template: it has to be in force by then"
+                yield FieldError(f"{where}/{index}/{name}", detail)
+
+
 def _problems_of_graph(
     where: str, activities: Sequence[Activity], known: Mapping[str, ActivityDefinition]
 ) -> Iterator[FieldError]:
@@ -152,10 +191,9 @@ def _problems_of_graph(
         elif activity.id in seen:
             yield FieldError(f"{here}/id", f"{activity.id!r} is there twice")
         seen.add(activity.id)
-        if activity.type not in known:
-            yield FieldError(f"{here}/type", f"there is no activity type {activity.type!r}")
-        if activity.compensation and activity.compensation not in known:
-            yield FieldError(f"{here}/compensation", f"there is no activity type {activity.compensation!r}")
+        for name, wanted in (("type", activity.type), ("compensation", activity.compensation)):
+            if wanted not in known and not orchestration_in(wanted) and (wanted or name == "type"):
+                yield FieldError(f"{here}/{name}", f"there is no activity type {wanted!r}")
         try:
             if activity.condition:
                 parse(activity.condition)

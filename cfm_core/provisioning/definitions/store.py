@@ -79,6 +79,7 @@ class PostgresDefinitions:
         self, definition: ActivityDefinition, expected: Expected = ANY
     ) -> tuple[bool, JsonEntity]:
         check_activity_definition(definition)
+        rate, tenant_rate = definition.limits.rate, definition.limits.rate_per_tenant
         with self._database.transaction() as tx:
             tx.rows(SQL["lock_definitions"])
             before = tx.row(SQL["find_activity_definition"], type=definition.type)
@@ -88,14 +89,22 @@ class PostgresDefinitions:
                 type=definition.type,
                 document=json_of(v1alpha1.activity_definition_to_json(definition)),
                 timeout=_seconds(definition.timeout),
+                start=_seconds(definition.timeouts.schedule_to_start),
+                close=_seconds(definition.timeouts.schedule_to_close),
+                heartbeat=_seconds(definition.timeouts.heartbeat),
+                wait=_seconds(definition.timeouts.wait),
                 max_attempts=definition.retry.max_attempts,
                 backoff=_seconds(definition.retry.backoff),
                 backoff_limit=_seconds(definition.retry.backoff_limit),
                 max_in_flight=definition.limits.concurrency,
                 max_per_tenant=definition.limits.concurrency_per_tenant,
+                rate_count=rate and rate.count,
+                rate=rate and rate.per.total_seconds(),
+                tenant_rate_count=tenant_rate and tenant_rate.count,
+                tenant_rate=tenant_rate and tenant_rate.per.total_seconds(),
                 max_failures=definition.limits.consecutive_failures,
             )
-            if (definition.limits.concurrency, definition.limits.concurrency_per_tenant) != (None, None):
+            if definition.limits.hold_back:
                 tx.rows(SQL["count_in_flight"], type=definition.type)
             if before is not None:
                 _renew(tx, v1alpha1.activity_definition_from_json(json.loads(before[1])), definition)
@@ -220,8 +229,6 @@ def _retire(tx: Transaction, template_ref: str, kept: list[str]) -> None:
 
 def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known, *, posted: int, beside: bool) -> None:
     made = compiled(definition.activities, known)
-    activities = [(0, ord_, one) for ord_, one in enumerate(made.activities)]
-    activities += [(1, ord_, one) for ord_, one in made.undoing.items()]
     nodes: list[dict[str, Any]] = [
         {
             "phase": phase,
@@ -233,12 +240,15 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
             "input_schema": one.input_schema,
             "output_schema": one.output_schema,
             "condition": to_condition(one.condition) if one.condition else None,
+            "calls": one.calls,
+            "for_each": asdict(one.for_each) if one.for_each else None,
+            "child_phase": one.child_phase,
         }
-        for phase, ord_, one in activities
+        for phase, ord_, one in made.nodes
     ]
     edges = [
         {"phase": phase, "from_ord": parent, "to_ord": ord_}
-        for phase, ord_, one in activities
+        for phase, ord_, one in made.nodes
         for parent in one.parents
     ]
     tx.rows(SQL["retire_definition"], type=definition.type, template_ref=definition.template_ref)
@@ -253,6 +263,7 @@ def _replace(tx: Transaction, definition: OrchestrationDefinition, known: Known,
         document=json_of(v1alpha1.orchestration_definition_to_json(replace(definition, active=True))),
         undo=definition.undo.mode,
         undo_after=definition.undo.after,
+        secret_keys=sorted(made.secret_keys),
         nodes=json.dumps(nodes),
         edges=json.dumps(edges),
     )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.definitions.model import (
@@ -18,14 +19,18 @@ from cfm_core.provisioning.definitions.model import (
     LONGEST_POLICY,
     LONGEST_TEMPLATE_ID,
     LONGEST_TYPE,
+    MOST_ELEMENTS,
     MOST_INPUTS,
     Activity,
     ActivityDefinition,
+    ForEach,
     Input,
     Limits,
     OrchestrationDefinition,
     OrchestrationTemplate,
+    Rate,
     RetryPolicy,
+    Timeouts,
     Undo,
     UndoMode,
 )
@@ -42,8 +47,34 @@ class RetryDocument(Document):
     backoff_limit: timedelta | None = None
 
 
+class TimeoutsDocument(Document):
+    """Our addition, beside ``timeout``, which one attempt may take; durations are ISO 8601.
+
+    ``scheduleToStart``: until the agent's first sign of life after it was sent. ``scheduleToClose``: all attempts, the pauses
+    between them, and the time that it is held back, from when it could first be sent. ``heartbeat``: from one sign of life to
+    the next. ``wait``: how long it waits to be ended from outside, where the agent does not say.
+    """
+
+    schedule_to_start: timedelta | None = None
+    schedule_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
+    wait: timedelta | None = None
+
+
+class RateDocument(Document):
+    """At most ``count`` dispatches in any period as long as ``per``, such as ``PT1S``; those of retries count as well."""
+
+    count: int
+    per: timedelta
+
+    @classmethod
+    def of(cls, rate: Rate | None) -> RateDocument | None:
+        return None if rate is None else cls(count=rate.count, per=rate.per)
+
+
 class LimitsDocument(Document):
-    """Our addition: how many activities of the type may be with agents at a time, of all tenants and of one.
+    """Our addition: how many activities of the type may be with agents at a time, of all tenants and of one, and how many
+    may be sent in a time.
 
     After so many failures in a row nothing is sent for a while, and then one activity at a time as a probe; 0 stands for
     never.
@@ -51,6 +82,8 @@ class LimitsDocument(Document):
 
     concurrency: int | None = None
     concurrency_per_tenant: int | None = None
+    rate: RateDocument | None = None
+    rate_per_tenant: RateDocument | None = None
     consecutive_failures: int | None = None
 
 
@@ -62,6 +95,7 @@ class ActivityDefinitionDocument(Document):
     input_schema: dict[str, Any] = Field(default_factory=dict)
     output_schema: dict[str, Any] = Field(default_factory=dict)
     timeout: timedelta | None = None
+    timeouts: TimeoutsDocument = TimeoutsDocument()
     retry: RetryDocument = RetryDocument()
     limits: LimitsDocument = LimitsDocument()
 
@@ -72,6 +106,12 @@ class ActivityDefinitionDocument(Document):
             input_schema=self.input_schema,
             output_schema=self.output_schema,
             timeout=self.timeout,
+            timeouts=Timeouts(
+                schedule_to_start=self.timeouts.schedule_to_start,
+                schedule_to_close=self.timeouts.schedule_to_close,
+                heartbeat=self.timeouts.heartbeat,
+                wait=self.timeouts.wait,
+            ),
             retry=RetryPolicy(
                 max_attempts=self.retry.max_attempts,
                 backoff=self.retry.backoff,
@@ -80,9 +120,15 @@ class ActivityDefinitionDocument(Document):
             limits=Limits(
                 concurrency=self.limits.concurrency,
                 concurrency_per_tenant=self.limits.concurrency_per_tenant,
+                rate=_rate(self.limits.rate),
+                rate_per_tenant=_rate(self.limits.rate_per_tenant),
                 consecutive_failures=self.limits.consecutive_failures,
             ),
         )
+
+
+def _rate(document: RateDocument | None) -> Rate | None:
+    return None if document is None else Rate(document.count, document.per)
 
 
 class PutActivityDefinitionDocument(ActivityDefinitionDocument):
@@ -105,8 +151,22 @@ def _both(name: Any) -> Any:
 NamedInput = Annotated[InputDocument, BeforeValidator(_both, json_schema_input_type=str | InputDocument)]
 
 
+class ForEachDocument(Document):
+    """Our addition: the activity is carried out for each element of a list, by an orchestration for each."""
+
+    source: str = Field(min_length=1, max_length=LONGEST_INPUT)
+    """The key of the list, or ``<activity id>.<key>``."""
+    name: str = Field(default="element", min_length=1, max_length=LONGEST_INPUT)
+    """Where each finds its element."""
+    concurrency: int = Field(default=10, ge=1, le=MOST_ELEMENTS)
+    """How many go on at a time."""
+
+
 class ActivityDocument(Document):
-    """A node of an orchestration; ``dependsOn`` and ``inputs`` are left out where there is nothing."""
+    """A node of an orchestration; what is empty is left out.
+
+    Its type is that of agents, or ``orchestration:`` and an orchestration type.
+    """
 
     id: str
     type: str
@@ -116,17 +176,22 @@ class ActivityDocument(Document):
     condition: str = Field(default="", max_length=LONGEST_PREDICATE)
     """Our addition: a predicate about the processing data; where it does not hold, the activity is skipped."""
     compensation: str = Field(default="", max_length=LONGEST_TYPE)
-    """Our addition: the activity type that undoes it."""
+    """Our addition: the type that undoes it."""
+    for_each: ForEachDocument | None = None
 
     def to_model(self) -> Activity:
         inputs = tuple(Input(target=one.target, source=one.source) for one in self.inputs)
-        return Activity(self.id, self.type, tuple(self.depends_on), inputs, self.condition, self.compensation)
+        each = self.for_each
+        return Activity(
+            *(self.id, self.type, tuple(self.depends_on), inputs, self.condition, self.compensation),
+            for_each=None if each is None else ForEach(each.source, each.name, each.concurrency),
+        )
 
 
-def _read_undo(value: Any) -> Any:
-    if value in {UndoMode.AUTO, UndoMode.MANUAL}:
-        return Undo(mode=UndoMode(value))
-    mode, _, after = value.partition(":") if isinstance(value, str) else ("", "", "")
+def _undo_of(text: str) -> Undo:
+    if text in {UndoMode.AUTO, UndoMode.MANUAL}:
+        return Undo(mode=UndoMode(text))
+    mode, _, after = text.partition(":")
     if mode == UndoMode.AFTER:
         duration = _DURATION.validate_python(after)
         if timedelta(0) < duration <= LONGEST_POLICY:
@@ -140,11 +205,11 @@ def undo_to_json(undo: Undo) -> str:
     return f"{undo.mode}:{_DURATION.dump_python(undo.after, mode='json')}" if undo.after else undo.mode
 
 
-UndoText = Annotated[
-    Undo,
-    BeforeValidator(_read_undo, json_schema_input_type=str),
-    PlainSerializer(undo_to_json, return_type=str),
-]
+def _checked_undo(text: str) -> str:
+    return undo_to_json(_undo_of(text))
+
+
+UndoText = Annotated[str, AfterValidator(_checked_undo)]
 """When a run that has failed is undone, if it can be: ``auto``, at once; ``after:PT1H``, so much later; ``manual``."""
 
 
@@ -157,7 +222,7 @@ class OrchestrationTemplateDocument(Document):
     activities: dict[str, list[ActivityDocument]] = Field(default_factory=dict)
     active: bool = True
     """Our addition: whether orchestrations may start with its definitions."""
-    compensation: UndoText = Undo()
+    compensation: UndoText = UndoMode.AUTO
     """Our addition: when a run that has failed is undone: ``auto``, ``after:<duration>`` or ``manual``."""
 
     def to_model(self) -> OrchestrationTemplate:
@@ -168,7 +233,7 @@ class OrchestrationTemplateDocument(Document):
             schema=self.schema_,
             activities={type_: [one.to_model() for one in activities] for type_, activities in self.activities.items()},
             active=self.active,
-            undo=self.compensation,
+            undo=_undo_of(self.compensation),
         )
 
 
@@ -192,7 +257,7 @@ class OrchestrationDefinitionDocument(Document):
     schema_: dict[str, Any] = Field(default_factory=dict, alias="schema")
     activities: dict[str, list[ActivityDocument]]
     template_ref: str
-    compensation: UndoText = Undo()
+    compensation: UndoText = UndoMode.AUTO
     """Left out where it is ``auto``."""
     active: bool = True
     """Left out where it is."""
@@ -210,6 +275,12 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
         input_schema=definition.input_schema,
         output_schema=definition.output_schema,
         timeout=definition.timeout,
+        timeouts=TimeoutsDocument(
+            schedule_to_start=definition.timeouts.schedule_to_start,
+            schedule_to_close=definition.timeouts.schedule_to_close,
+            heartbeat=definition.timeouts.heartbeat,
+            wait=definition.timeouts.wait,
+        ),
         retry=RetryDocument(
             max_attempts=definition.retry.max_attempts,
             backoff=definition.retry.backoff,
@@ -218,6 +289,8 @@ def activity_definition_to_json(definition: ActivityDefinition) -> dict[str, Any
         limits=LimitsDocument(
             concurrency=definition.limits.concurrency,
             concurrency_per_tenant=definition.limits.concurrency_per_tenant,
+            rate=RateDocument.of(definition.limits.rate),
+            rate_per_tenant=RateDocument.of(definition.limits.rate_per_tenant),
             consecutive_failures=definition.limits.consecutive_failures,
         ),
     ).model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -231,7 +304,7 @@ def activity_definition_from_json(document: Mapping[str, Any]) -> ActivityDefini
 
 def activity_definition_fields(definition: ActivityDefinition) -> dict[str, Any]:
     """What a predicate may name of an activity definition."""
-    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "retry": {}, "limits": {}}
+    empty = {"description": "", "inputSchema": {}, "outputSchema": {}, "timeouts": {}, "retry": {}, "limits": {}}
     return empty | activity_definition_to_json(definition) | {"version": definition.version}
 
 
@@ -259,7 +332,7 @@ def orchestration_definition_from_json(document: Mapping[str, Any]) -> Orchestra
         schema=document.get("schema", {}),
         activities=tuple(map(activity_from_json, activities)),
         active=document.get("active", True),
-        undo=_read_undo(document.get("compensation", UndoMode.AUTO)),
+        undo=_undo_of(document.get("compensation", UndoMode.AUTO)),
     )
 
 
@@ -287,6 +360,8 @@ def activity_to_json(activity: Activity) -> dict[str, Any]:
         document["condition"] = activity.condition
     if activity.compensation:
         document["compensation"] = activity.compensation
+    if activity.for_each:
+        document["forEach"] = asdict(activity.for_each)
     return document
 
 

@@ -11,13 +11,20 @@ Source: CFM wire contract, section 4.1.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cfm_core.contracts.orchestration import DEPLOY, PARTICIPANT_ID, VPA_CREDENTIALS, VPA_DATA
 from cfm_core.errors import FieldError
 from cfm_core.json_schema import pointer_to
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, graph_of, source_of
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    ForEach,
+    graph_of,
+    orchestration_in,
+    source_of,
+)
 
 IN_EVERY_DEPLOY = {PARTICIPANT_ID: "string", VPA_DATA: "array", VPA_CREDENTIALS: "array"}
 """What the payload of a deployment always has: field to JSON type."""
@@ -44,6 +51,8 @@ def findings_of(type_: str, activities: Sequence[Activity], known: Mapping[str, 
             wiring.look_at_inputs(place, activity, found)
         else:
             wiring.look_at_everything(place, activity, found)
+        if activity.for_each is not None:
+            wiring.look_at_elements(place, activity, activity.for_each, found)
         if len(found.problems) + len(found.doubts) >= MOST_FINDINGS:
             break
     return found
@@ -54,8 +63,13 @@ class _Wiring:
 
     def __init__(self, type_: str, activities: Sequence[Activity], known: Mapping[str, ActivityDefinition]) -> None:
         self._where = pointer_to("activities", type_)
+        # What orchestrations get and give is not known.
+        activities = [replace(one, type=f"orchestration:{one.type}") if one.for_each else one for one in activities]
         self._activities = activities
-        self._known = known
+        self._known = {
+            **known,
+            **{one.type: ActivityDefinition(type=one.type) for one in activities if orchestration_in(one.type)},
+        }
         self._payload = IN_EVERY_DEPLOY if type_ == DEPLOY else {}
         self._is_deploy = type_ == DEPLOY
         self._places = {activity.id: place for place, activity in enumerate(activities)}
@@ -71,7 +85,7 @@ class _Wiring:
             of_type[activity.type] = of_type.get(activity.type, 0) | 1 << place
         self._deliverers: dict[str, int] = {}
         for activity_type, places in of_type.items():
-            for name in _properties(known[activity_type].output_schema):
+            for name in _properties(self._known[activity_type].output_schema):
                 self._deliverers[name] = self._deliverers.get(name, 0) | places
         self._contested = {
             name: delivering
@@ -97,7 +111,7 @@ class _Wiring:
                 found.doubts.append(self._delivered_twice(here, name, delivering & above))
         if twice:
             return
-        schema = self._known[activity.type].input_schema
+        schema = self._known[self._activities[place].type].input_schema
         missing = [
             name
             for name in _required(schema)
@@ -120,7 +134,7 @@ class _Wiring:
     def look_at_inputs(self, place: int, activity: Activity, found: Findings) -> None:
         """For an activity that names what it gets."""
         here = f"{self._where}/{place}/inputs"
-        schema = self._known[activity.type].input_schema
+        schema = self._known[self._activities[place].type].input_schema
         types = _types(schema)
         targets: set[str] = set()
         for number, one in enumerate(activity.inputs):
@@ -141,6 +155,13 @@ class _Wiring:
             found.problems.append(
                 FieldError(here, f"{activity.type!r} requires {', '.join(map(repr, missing))}, which is not among them")
             )
+
+    def look_at_elements(self, place: int, activity: Activity, for_each: ForEach, found: Findings) -> None:
+        """For an activity that is carried out for each element of a list."""
+        at = f"{self._where}/{place}/forEach"
+        given = self._given_by(for_each.source, at, place, activity, found)
+        if given not in (None, "array"):
+            found.problems.append(FieldError(at, f"{for_each.source!r} is delivered as {given}, and is no list"))
 
     def _given_by(self, source: str, at: str, place: int, activity: Activity, found: Findings) -> str | None:
         """The type of what an input's source gives, as far as that is known."""

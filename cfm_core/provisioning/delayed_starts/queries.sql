@@ -3,7 +3,7 @@
 INSERT INTO provision_manager.delayed_start (id, type, template_ref, correlation_id, tenant_id, payload, start_at)
 SELECT :id, :type, :template_ref, :correlation_id, :tenant_id, :payload::jsonb, :start_at::timestamptz
  WHERE provision_manager.definition_to_start(:type, :template_ref) IS NOT NULL
-   AND NOT EXISTS (SELECT FROM provision_manager.orchestration WHERE id = :id)
+   AND NOT EXISTS (SELECT FROM provision_manager.run WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: find
@@ -11,7 +11,8 @@ ON CONFLICT (id) DO NOTHING;
 SELECT s.id, s.version, s.correlation_id, s.tenant_id, s.type, s.state, s.state_at, s.created_at, s.error_detail,
        coalesce((SELECT d.document->'activities'->d.type
                    FROM provision_manager.definition d
-                  WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at
+                  WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at,
+       provision_manager.secret_keys()
   FROM provision_manager.delayed_start s
  WHERE s.id = :id;
 
@@ -20,7 +21,7 @@ SELECT s.id, s.version, s.correlation_id, s.tenant_id, s.type, s.state, s.state_
 UPDATE provision_manager.delayed_start s
    SET state = 'CANCELLED', version = s.version + 1, state_at = clock_timestamp(), error_detail = :reason
  WHERE s.id = :id AND s.state = 'SCHEDULED'
-   AND NOT EXISTS (SELECT FROM provision_manager.orchestration WHERE id = :id)
+   AND NOT EXISTS (SELECT FROM provision_manager.run WHERE id = :id)
 RETURNING s.id;
 
 -- name: list_due

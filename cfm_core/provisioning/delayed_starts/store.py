@@ -41,7 +41,7 @@ class PostgresDelayedStarts:
         if row is None:
             return None
         (_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, payload, start_at = row[9:]
+        activities, payload, start_at, secret_keys = row[9:]
         return Orchestration(
             id=id_,
             version=version,
@@ -56,6 +56,7 @@ class PostgresDelayedStarts:
             graph=(),
             processing_data=payload,
             start_at=start_at,
+            secret_keys=frozenset(secret_keys),
         )
 
     def cancel(self, id_: str, reason: str) -> bool:

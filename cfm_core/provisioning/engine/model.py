@@ -75,14 +75,26 @@ class Policy:
     max_attempts: int = 5
     backoff: timedelta = timedelta(seconds=1)
     backoff_limit: timedelta = timedelta(seconds=60)
+    schedule_to_start: timedelta | None = None
+    schedule_to_close: timedelta | None = None
+    heartbeat: timedelta | None = None
+    wait: timedelta = timedelta(days=1)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long an agent has for an attempt, with the ways there and back."""
+        return self.timeout + LEASE_SLACK
+
+    @property
+    def start_in(self) -> timedelta:
+        """By when a sign of life, or the outcome, has to be there."""
+        return self.lease if self.schedule_to_start is None else self.schedule_to_start
 
 
 LEASE_SLACK = timedelta(seconds=15)
 """What a dispatch is given beyond the attempt's timeout, for the ways there and back."""
 MOST_UNANSWERED = 10
 """After so many dispatches without a sign of life an activity fails."""
-LONGEST_WAIT = timedelta(days=1)
-"""How long an activity waits that does not say how long."""
 RESEND_COMPENSATION = timedelta(minutes=1)
 CONSECUTIVE_FAILURES = 20
 """After so many failures of a type without a success between them nothing of it is sent for a while."""
@@ -121,6 +133,10 @@ def within_reason(after: timedelta | None) -> timedelta | None:
 def unknown_type_detail(orchestration_type: str, template_ref: str = "") -> str:
     where = f" in template {template_ref}" if template_ref else ""
     return f"there is no active orchestration type {orchestration_type}{where}"
+
+
+FELL_SILENT = "its agent fell silent"
+"""Why an attempt has failed whose agent has given signs of life and then no more."""
 
 
 def no_agent_answered(activity_type: str) -> str:

@@ -5,7 +5,7 @@ SELECT id, subject, events
 
 -- name: known
 -- Those of some ids that orchestrations have.
-SELECT id FROM provision_manager.orchestration WHERE id = ANY (:ids::text[]);
+SELECT id FROM provision_manager.run WHERE id = ANY (:ids::text[]);
 
 -- name: record
 -- Takes in outcomes. Gives the outbox rows that it has written.

@@ -44,12 +44,15 @@ def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
     }
 
 
-def outcome_row(outcome: ActivityOutcome, *, told: str | None = None, checked: bool = False) -> dict[str, Any]:
+def outcome_row(
+    outcome: ActivityOutcome, *, told: str | None = None, checked: bool = False, outside: bool = False
+) -> dict[str, Any]:
     """An outcome as ``record_outcomes`` takes it.
 
     Args:
         told: how the history calls it, if not by its kind.
         checked: what it has recorded has been held against the output schema.
+        outside: somebody else than the agent says it.
     """
     after = within_reason(outcome.after)
     return {
@@ -58,6 +61,7 @@ def outcome_row(outcome: ActivityOutcome, *, told: str | None = None, checked: b
         "ord": outcome.ord,
         "token": outcome.token,
         "kind": outcome.kind,
+        "begun": outcome.begun,
         "after": None if after is None else after.total_seconds(),
         "reason": outcome.reason,
         "values": outcome.values or None,
@@ -65,6 +69,7 @@ def outcome_row(outcome: ActivityOutcome, *, told: str | None = None, checked: b
         "outputs": outcome.outputs or None,
         "told": told,
         "checked": checked,
+        "outside": outside,
     }
 
 

@@ -12,9 +12,12 @@ from cfm_core.provisioning.definitions.model import UndoMode
 from cfm_core.provisioning.engine.model import ENDED, RESEND_COMPENSATION, UNDONE, ActivityState, OrchestrationState
 from cfm_core.provisioning.memory.admission import admit, count_failures, enqueue, leave, leave_queue, release, send
 from cfm_core.provisioning.memory.announcing import (
+    announce_calls,
     announce_compensations,
     announce_dispatches,
     announce_endings,
+    announce_to_parents,
+    become_ready,
     dispatch,
 )
 from cfm_core.provisioning.memory.runs import Move, Run, Runs, Told, nodes_of
@@ -25,7 +28,7 @@ _ENDINGS = (
     (OrchestrationState.COMPLETED, OrchestrationState.ERRORED),
     (OrchestrationState.COMPENSATED, OrchestrationState.COMPENSATION_FAILED),
 )
-"""By phase: of a run whose activities have all been done, and of one of which some were left out."""
+"""By whether it is undone: of a run whose activities have all been done, and of one of which some were left out."""
 _NOT_SENT = (ActivityState.BLOCKED, ActivityState.READY, ActivityState.BACKOFF, ActivityState.WAITING)
 
 
@@ -43,7 +46,7 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             _merge(run, move.outcome)
             node.recorded = move.outcome if move.state is ActivityState.DONE else None
         if move.kind:
-            next_at = None if move.due_in is None else now + move.due_in
+            next_at = None if move.due_in is None else node.due(now + move.due_in)
             attempt = node.failures + 1
             told = Told(
                 *(run.manifest.id, move.ord, move.kind, move.reason, now),
@@ -61,7 +64,13 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             enqueue(runs, run, move.ord, now, crossed)
         else:
             node.unanswered = 0
-        node.due_at = None if move.due_in is None else now + move.due_in
+        if move.state in ENDED:
+            node.due_at = None
+        else:
+            node.due_at = node.due(None if move.due_in is None else now + move.due_in)
+        if move.state in (ActivityState.DONE, ActivityState.FAILED) and node.ending is not None:
+            # One that was ended with the token of an earlier dispatch is known by that one to whoever asks again.
+            node.token, node.ending = node.ending.token, None
         if move.state is ActivityState.FAILED and run.manifest.id in went_on:
             reasons.setdefault(run.manifest.id, move.reason)
 
@@ -74,23 +83,28 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
     ended: list[Run] = []
     undone: list[Run] = []
     undoing: list[Run] = []
+    stopped: list[Run] = []
+    calling: list[Run] = []
     seen = {move.run.manifest.id for move in moves if move.state in ENDED or _has_data(move.outcome)}
     for id_, run in sorted(touched.items()):
         if id_ in reasons:
-            (undone if run.phase else ended).append(run)
+            (undone if run.is_undone else ended).append(run)
             fail_run(runs, run, reasons[id_], now)
+            calling.append(run)
         elif run.remaining == 0 and run.goes_on:
             _finish(run, now)
-            (undone if run.phase else ended).append(run)
+            (undone if run.is_undone else ended).append(run)
         elif run.remaining == 0 and run.state is OrchestrationState.CANCELLING:
             run.enter(OrchestrationState.CANCELLED, now)
+            stopped.append(run)
         elif id_ in seen:
             run.version += 1
         if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
             run.resend_at = now + RESEND_COMPENSATION
             undoing.append(run)
     rows = announce_dispatches(runs, sent) + announce_endings(runs, ended, undone) + undo_runs(runs, undoing, now)
-    return rows + admit(runs, crossed, now)
+    rows += announce_calls(runs, calling) + announce_to_parents(runs, stopped)
+    return rows + admit(runs, crossed)
 
 
 def unlock(
@@ -107,6 +121,7 @@ def unlock(
                 if skip(runs, run, place, now):
                     skipped.append(place)
                 else:
+                    become_ready(runs, child, now)
                     sent += send(runs, run, place, now, crossed)
         told = skipped
     return sent
@@ -117,7 +132,7 @@ def skip(runs: Runs, run: Run, place: int, now: datetime) -> bool:
     node = run.nodes[place]
     if node.compiled.condition is None or holds(node.compiled.condition, run.processing_data):
         return False
-    node.state = ActivityState.SKIPPED
+    node.state, node.close_by, node.due_at = ActivityState.SKIPPED, None, None
     runs.history.append(Told(run.manifest.id, place, "skipped", "", now, phase=run.phase))
     return True
 
@@ -128,12 +143,12 @@ def undo_runs(runs: Runs, undoing: Sequence[Run], now: datetime) -> list[OutboxR
     rows = announce_compensations(runs, [run for run in undoing if run not in by_activities])
     for run in by_activities:
         again = {place for place, node in run.nodes.items() if node.dispatches or node.state is ActivityState.DONE}
-        run.phases.append(nodes_of({place: one for place, one in run.made.undoing.items() if place in again}))
+        run.phases[1] = nodes_of({place: one for place, one in run.made.undoing.items() if place in again})
         run.resend_at = None
         run.enter(OrchestrationState.COMPENSATING if run.nodes else OrchestrationState.COMPENSATED, now)
         for node in run.nodes.values():
             if node.deps_left == 0:
-                node.state = ActivityState.READY
+                become_ready(runs, node, now)
         rows += release(runs, run, now)
     return rows + announce_endings(runs, [], [run for run in by_activities if not run.nodes])
 
@@ -152,14 +167,14 @@ def _merge(run: Run, outcome: ActivityOutcome) -> None:
 def _finish(run: Run, now: datetime) -> None:
     left_out = [node for _, node in sorted(run.nodes.items()) if node.state in UNDONE]
     run.paused = False
-    good, bad = _ENDINGS[run.phase]
+    good, bad = _ENDINGS[run.is_undone]
     if left_out:
         _explain(run, f"activity {left_out[0].id} ({left_out[0].type}) was not retried")
     run.enter(bad if left_out else good, now)
 
 
 def _explain(run: Run, reason: str) -> None:
-    run.error_detail = f"{run.error_detail}; not undone: {reason}" if run.phase else reason
+    run.error_detail = f"{run.error_detail}; not undone: {reason}" if run.is_undone else reason
 
 
 def fail_run(
@@ -173,7 +188,7 @@ def fail_run(
 ) -> None:
     """See ``provision_manager.fail_runs``."""
     for node in run.nodes.values():
-        if node.state in _NOT_SENT:
+        if node.state in _NOT_SENT and not (node.compiled.calls and node.state is ActivityState.WAITING):
             node.state, node.due_at = ActivityState.CANCELLED, None
     leave_queue(runs, run)
     _explain(run, reason)
@@ -183,7 +198,7 @@ def fail_run(
     compensable = run.phase == 0 and way_to_undo(runs, run) is not None and not changes_live(run)
     if compensable and undoes is None and undo.after is not None:
         run.resend_at = now + undo.after
-    if run.phase:
+    if run.is_undone:
         run.enter(OrchestrationState.COMPENSATION_FAILED, now)
     elif compensable and (undo.mode is UndoMode.AUTO if undoes is None else undoes):
         run.enter(OrchestrationState.COMPENSATING, now)
@@ -196,7 +211,7 @@ def fail_run(
 def way_to_undo(runs: Runs, run: Run) -> str | None:
     """See ``provision_manager.way_to_undo``."""
     own, now = run.definition.template_ref, runs.active(run.definition.type)
-    if run.definition.type == DISPOSE:
+    if run.definition.type == DISPOSE or run.phase > 1:
         return None
     if any(
         one.definition.template_ref == own

@@ -1,19 +1,20 @@
-"""What a step writes to the outbox; see the functions ``announce_...`` of migration 0003."""
+"""What a step writes to the outbox; see the functions ``announce_...`` of migration 0012."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import DISPATCH_EVENT, ActivityDispatch
+from cfm_core.contracts.activity import CALL_EVENT, DISPATCH_EVENT, ActivityDispatch
 from cfm_core.contracts.orchestration import DISPOSE, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.definitions.compiled import CompiledInput
 from cfm_core.provisioning.engine.events import cloud_event, manifest_event, response_to
-from cfm_core.provisioning.engine.model import LEASE_SLACK, ActivityState, OrchestrationState
+from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.memory.runs import Node, Run, Runs
 
 
@@ -22,14 +23,25 @@ def dispatch(runs: Runs, node: Node, now: datetime) -> None:
     node.dispatches += 1
     node.unanswered += 1
     node.token = str(uuid.uuid4())
-    node.dispatched_at = now
-    node.due_at = now + runs.policy(node.type).timeout + LEASE_SLACK
+    node.dispatched_at, node.started_at = now, None
+    node.due_at = node.due(now + runs.policy(node).start_in)
+
+
+def become_ready(runs: Runs, node: Node, now: datetime) -> None:
+    """From now on it could be sent."""
+    closes_in = runs.policy(node).schedule_to_close
+    node.state = ActivityState.READY
+    node.close_by = node.due_at = None if closes_in is None else now + closes_in
 
 
 def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[OutboxRow]:
     by_subject: dict[str, list[EventDict]] = {}
     for run, place in sent:
-        node = run.nodes[place]
+        node, policy = run.nodes[place], runs.policy(run.nodes[place])
+        event_id = f"{run.manifest.id}/{run.phase}/{place}/{node.dispatches}"
+        if node.compiled.calls:
+            by_subject.setdefault(subjects.CALLS, []).append(call_event(event_id, run, place))
+            continue
         assert node.dispatched_at is not None
         dispatch = ActivityDispatch(
             orchestration_id=run.manifest.id,
@@ -38,32 +50,32 @@ def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[Out
             token=node.token,
             activity_id=node.id,
             activity_type=node.type,
-            discriminator=DISPOSE if run.phase else run.definition.type,
+            discriminator=DISPOSE if run.phase % 2 else run.definition.type,
             correlation_id=run.manifest.correlation_id,
             attempt=node.failures + 1,
-            deadline=node.dispatched_at + runs.policy(node.type).timeout,
-            values=_values(run, place),
+            deadline=node.due(node.dispatched_at + (policy.schedule_to_start or timedelta(0)) + policy.timeout),
+            timeout_seconds=None if policy.schedule_to_start is None else policy.timeout.total_seconds(),
+            values=values_for(run, place),
             outputs=run.outputs,
         )
         data, subject = dispatch.to_json(), subjects.activity(node.type)
         if node.compiled.input_schema is not None:
             data, subject = data | {"inputSchema": node.compiled.input_schema}, subjects.INPUTS
-        event_id = f"{run.manifest.id}/{run.phase}/{place}/{node.dispatches}"
         by_subject.setdefault(subject, []).append(
             cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=data)
         )
     return [row for subject, events in by_subject.items() for row in runs.put(subject, events)]
 
 
-def _values(run: Run, place: int) -> dict[str, Any]:
+def values_for(run: Run, place: int) -> dict[str, Any]:
     inputs = run.nodes[place].compiled.inputs
-    values = _mapped(run, inputs) if inputs else run.processing_data
-    if run.phase and (recorded := run.phases[0][place].recorded) is not None:
+    values = mapped_inputs(run, inputs) if inputs else run.processing_data
+    if run.is_undone and (recorded := run.phases[0][place].recorded) is not None:
         return values | recorded.values | recorded.outputs
     return values
 
 
-def _mapped(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
+def mapped_inputs(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
     """See ``provision_manager.mapped_inputs``."""
     values = {}
     for one in inputs:
@@ -85,9 +97,9 @@ def announce_endings(runs: Runs, ended: Sequence[Run], undone: Sequence[Run] = (
             run.manifest.id,
             OrchestrationState.COMPENSATED if succeeded else OrchestrationState.COMPENSATION_FAILED,
         )
-    answered = [(run, run.manifest, OrchestrationState.COMPLETED) for run in ended]
-    answered += [(run, _compensation(run), OrchestrationState.COMPENSATED) for run in undone]
-    return runs.put(
+    answered = [(run, run.manifest, OrchestrationState.COMPLETED) for run in ended if run.parent is None]
+    answered += [(run, _compensation(run), OrchestrationState.COMPENSATED) for run in undone if run.parent is None]
+    rows = runs.put(
         subjects.RESPONSES,
         [
             response_to(
@@ -98,6 +110,42 @@ def announce_endings(runs: Runs, ended: Sequence[Run], undone: Sequence[Run] = (
                 retries=run.retries,
             )
             for run, manifest, good in answered
+        ],
+    )
+    return rows + announce_to_parents(runs, [*ended, *undone])
+
+
+def call_event(event_id: str, run: Run, place: int) -> EventDict:
+    """Has somebody look after an activity that orchestrations carry out."""
+    return _call_event(event_id, Call(run.manifest.id, run.phase, place))
+
+
+def _call_event(event_id: str, call: Call) -> EventDict:
+    data = {"orchestrationId": call.orchestration_id, "phase": call.phase, "ord": call.ord}
+    return cloud_event(id=event_id, type=CALL_EVENT, orchestration_id=call.orchestration_id, data=data)
+
+
+def announce_keys(runs: Runs, calls: Iterable[Call]) -> list[OutboxRow]:
+    """See ``provision_manager.announce_keys``."""
+    return runs.put(subjects.CALLS, [_call_event(str(uuid.uuid4()), call) for call in calls])
+
+
+def announce_to_parents(runs: Runs, ended: Iterable[Run]) -> list[OutboxRow]:
+    """See ``provision_manager.announce_to_parents``."""
+    both = [one for run in ended for one in (run, compensated_by(runs, run.manifest.id)) if one is not None]
+    return announce_keys(runs, sorted({run.parent for run in both if run.parent is not None}))
+
+
+def announce_calls(runs: Runs, failed: Iterable[Run]) -> list[OutboxRow]:
+    """See ``provision_manager.announce_calls``."""
+    live = (ActivityState.DISPATCHED, ActivityState.WAITING)
+    return announce_keys(
+        runs,
+        [
+            Call(run.manifest.id, run.phase, place)
+            for run in failed
+            for place, node in run.nodes.items()
+            if node.compiled.calls and node.state in live
         ],
     )
 

@@ -10,6 +10,7 @@ from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncemen
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import ValidationError
+from cfm_core.provisioning.calls.model import LOOKED_AFTER_EVERY, Call
 from cfm_core.provisioning.engine.checks import (
     INVALID_INPUT,
     INVALID_OUTPUT,
@@ -27,9 +28,11 @@ from cfm_core.provisioning.engine.model import (
 )
 from cfm_core.provisioning.memory.admission import admit
 from cfm_core.provisioning.memory.advancing import advance, undo_runs
+from cfm_core.provisioning.memory.announcing import announce_keys
 from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
+    is_overdue,
     node_of,
     overdue_move,
     recorded_problem,
@@ -110,9 +113,14 @@ class MemoryEngine:
                 (node.due_at, run.manifest.id, place)
                 for run in self._runs.runs.values()
                 for place, node in run.nodes.items()
-                if node.due_at is not None and node.due_at <= now
+                if node.due_at is not None and is_overdue(node, now)
             )
-            moves = [overdue_move(self._runs, self._runs.runs[id_], place) for _, id_, place in overdue[:most]]
+            called = [(id_, place) for _, id_, place in overdue if self._runs.runs[id_].nodes[place].compiled.calls]
+            for id_, place in called:
+                self._runs.runs[id_].nodes[place].due_at = now + LOOKED_AFTER_EVERY
+            rows = announce_keys(self._runs, [Call(id_, self._runs.runs[id_].phase, place) for id_, place in called])
+            overdue = [one for one in overdue if one[1:] not in called]
+            moves = [overdue_move(self._runs, self._runs.runs[id_], place, now) for _, id_, place in overdue[:most]]
             failing = {move.run.manifest.id for move in moves if move.state is ActivityState.FAILED}
             moves = [
                 Move(move.run, move.ord, ActivityState.CANCELLED, move.kind)
@@ -120,8 +128,8 @@ class MemoryEngine:
                 else move
                 for move in moves
             ]
-            rows = advance(self._runs, moves)
-            rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight}, now)
+            rows += advance(self._runs, moves)
+            rows += admit(self._runs, {slot.type for slot in self._runs.admission.values() if not slot.in_flight})
             late = [run for run in self._runs.runs.values() if run.resend_at is not None and run.resend_at <= now]
             for run in late:
                 run.resend_at = None if run.remaining else now + RESEND_COMPENSATION

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.engine.model import ActivityState
 from cfm_core.provisioning.keys import check_after
+from cfm_core.provisioning.memory.admission import rate_opens_at
 from cfm_core.provisioning.memory.advancing import advance, changes_live, way_to_undo
 from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, wants_a_look
-from cfm_core.provisioning.memory.runs import Delayed, Run, Runs
+from cfm_core.provisioning.memory.runs import Delayed, Node, Run, Runs
 from cfm_core.provisioning.memory.starting import definition_for, start_orchestrations
 from cfm_core.provisioning.orchestrations import v1alpha1
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
-from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
+from cfm_core.provisioning.orchestrations.model import (
+    ActivityStatus,
+    Attempt,
+    Endable,
+    Ending,
+    Heartbeat,
+    Orchestration,
+    activities_of,
+)
+from cfm_core.provisioning.orchestrations.service import (
+    can_end,
+    check_progress,
+    check_recorded,
+    outcome_of,
+    superseded,
+    unknown_type,
+)
 from cfm_core.provisioning.storable import check_storable, copy
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
@@ -23,8 +42,9 @@ from cfm_core.store.memory import page_of
 class MemoryOrchestrations:
     """See ``Orchestrations``."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, completion_key: CompletionKey = NO_KEY) -> None:
         self._runs = runs
+        self._completion_key = completion_key
 
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
         check_storable(manifest.model_dump())
@@ -44,28 +64,31 @@ class MemoryOrchestrations:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
                 return self._get_delayed(orchestration_id)
+            graph = [
+                status_of(self._runs, run, phase, place)
+                for phase, nodes in sorted(run.phases.items())
+                for place in sorted(nodes)
+            ]
             return Orchestration(
                 id=run.manifest.id,
                 version=run.version,
                 correlation_id=run.manifest.correlation_id,
-                tenant_id=run.manifest.tenant_id,
+                tenant_id=run.tenant_id,
                 type=run.definition.type,
                 state=run.state,
                 state_at=run.state_at,
                 created_at=run.created_at,
                 error_detail=run.error_detail,
-                activities=run.definition.activities,
-                graph=tuple(
-                    status_of(self._runs, run, phase, place)
-                    for phase, nodes in enumerate(run.phases)
-                    for place in sorted(nodes)
-                ),
+                activities=activities_of(run.definition.activities, graph),
+                graph=tuple(graph),
+                parent=run.parent.orchestration_id if run.parent else "",
                 paused=run.paused,
                 erased=run.is_erased,
                 compensable=way_to_undo(self._runs, run) is not None,
                 changes_live=changes_live(run),
                 processing_data=copy(run.processing_data),
                 output_data=copy(run.outputs),
+                secret_keys=self._runs.secret_keys,
             )
 
     def _get_delayed(self, orchestration_id: str) -> Orchestration:
@@ -87,21 +110,52 @@ class MemoryOrchestrations:
             graph=(),
             processing_data=copy(delayed.manifest.payload),
             start_at=delayed.start_at,
+            secret_keys=self._runs.secret_keys,
         )
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         with self._runs.lock:
-            run = self._runs.runs.get(orchestration_id)
-            found = [(ord_, node) for ord_, node in (run.nodes.items() if run else ()) if node.id == activity_id]
-            if run is None or not found:
-                raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
-            ((ord_, node),) = found
-            if can_end(node.state, node.token or None, ending):
-                outcome = outcome_of(orchestration_id, run.phase, ord_, ending)
+            run, ord_, node = self._activity(orchestration_id, activity_id)
+            found = Endable(
+                phase=run.phase,
+                ord=ord_,
+                state=node.state,
+                token=node.token,
+                ending=node.ending.kind if node.ending else None,
+                ending_token=node.ending.token if node.ending else "",
+            )
+            if can_end(orchestration_id, activity_id, found, ending, self._completion_key):
+                outcome = outcome_of(orchestration_id, found, ending)
                 check_storable(outcome.model_dump(exclude={"after"}))
                 if wants_a_look(node, outcome):
-                    check_recorded(recorded_problem(run, node, outcome))
-                advance(self._runs, decide(self._runs, [outcome]))
+                    check_recorded(recorded_problem(run, node, outcome), node.state)
+                if node.state is ActivityState.DISPATCHED:
+                    node.ending = outcome
+                else:
+                    advance(self._runs, decide(self._runs, [outcome]))
+
+    def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
+        check_progress(heartbeat.progress)
+        with self._runs.lock:
+            run, _, node = self._activity(orchestration_id, activity_id)
+            if node.state is not ActivityState.DISPATCHED or node.token != heartbeat.token:
+                raise superseded(node.state.lower())
+            now, policy = self._runs.clock(), self._runs.policy(node)
+            before = node.progress if node.started_at else None
+            node.started_at = node.started_at or now
+            node.progress = before if heartbeat.progress is None else heartbeat.progress
+            node.unanswered = 0
+            until = node.started_at + policy.lease
+            node.due_at = until = min(until, now + (policy.heartbeat or policy.lease), node.close_by or until)
+            run.version += node.progress != before
+            return until
+
+    def _activity(self, orchestration_id: str, activity_id: str) -> tuple[Run, int, Node]:
+        run = self._runs.runs.get(orchestration_id)
+        for ord_, node in run.nodes.items() if run else ():
+            if run is not None and node.id == activity_id:
+                return run, ord_, node
+        raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         with self._runs.lock:
@@ -113,7 +167,7 @@ class MemoryOrchestrations:
                 Attempt(
                     activity_id=run.phases[told.phase][told.ord].id,
                     activity_type=run.phases[told.phase][told.ord].type,
-                    compensates=told.phase == 1,
+                    compensates=told.phase % 2 == 1,
                     dispatch=told.dispatch,
                     attempt=told.attempt,
                     outcome=told.kind,
@@ -123,9 +177,7 @@ class MemoryOrchestrations:
                     next_at=told.next_at,
                 )
                 for told in self._runs.history
-                if told.orchestration_id == orchestration_id
-                and told.phase < len(run.phases)
-                and told.ord in run.phases[told.phase]
+                if told.orchestration_id == orchestration_id and told.ord in run.phases.get(told.phase, {})
             ]
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
@@ -135,11 +187,23 @@ class MemoryOrchestrations:
         return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
 
 
+class MemoryArchive:
+    """See ``Archive``; in memory, runs stay where they are."""
+
+    def tidy(self) -> int:
+        return 0
+
+
 class MemoryHistory:
     """See ``History``; a process that forgets everything at its end keeps it until then."""
 
     def tidy(self) -> int:
         return 0
+
+
+def _children(runs: Runs, call: Call) -> tuple[int, int]:
+    found = [run for run in runs.runs.values() if run.parent == call]
+    return len(found), sum(run.remaining == 0 for run in found)
 
 
 def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
@@ -153,6 +217,7 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         ),
         None,
     )
+    held_back = node.state is ActivityState.READY and not run.paused
     return ActivityStatus(
         phase=phase,
         ord=place,
@@ -163,11 +228,16 @@ def status_of(runs: Runs, run: Run, phase: int, place: int) -> ActivityStatus:
         dispatches=node.dispatches,
         unanswered=node.unanswered,
         failures=node.failures,
-        max_attempts=runs.policy(node.type).max_attempts,
+        max_attempts=runs.policy(node).max_attempts,
         has_agent=node.type in runs.announced,
         dispatched_at=node.dispatched_at,
+        started_at=node.started_at,
         due_at=node.due_at,
+        rate_opens_at=rate_opens_at(runs, node.type, run.manifest.tenant_id, runs.clock()) if held_back else None,
+        progress=node.progress if node.started_at else None,
+        ending=node.ending.kind if node.ending else "",
         ended_at=told.at if told else None,
         outcome=told.kind if told else "",
+        children=_children(runs, Call(run.manifest.id, phase, place)) if node.compiled.calls else None,
         reason=told.reason if told else "",
     )

@@ -1,4 +1,4 @@
-"""What operators do to runs; see the last part of migration 0003."""
+"""What operators do to runs; see migration 0014."""
 
 from __future__ import annotations
 
@@ -8,30 +8,38 @@ from typing import Any
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import compensation_id
+from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.engine.model import RESEND_COMPENSATION, UNDONE, ActivityState, OrchestrationState
 from cfm_core.provisioning.memory.admission import admit, release
 from cfm_core.provisioning.memory.advancing import advance, fail_run, skip, undo_runs, unlock
-from cfm_core.provisioning.memory.announcing import announce_dispatches, announce_endings, compensated_by
+from cfm_core.provisioning.memory.announcing import (
+    announce_calls,
+    announce_dispatches,
+    announce_endings,
+    become_ready,
+    compensated_by,
+)
 from cfm_core.provisioning.memory.runs import Move, Run, Runs
 
 _GOING = (
     (OrchestrationState.RUNNING, OrchestrationState.COMPLETED),
     (OrchestrationState.COMPENSATING, OrchestrationState.COMPENSATED),
 )
-"""By phase: of a run that goes on, and of one that has nothing left to do."""
+"""By whether it is undone: of a run that goes on, and of one that has nothing left to do."""
 
 
-def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool) -> None:
+def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool | None) -> list[OutboxRow]:
     """See ``provision_manager.cancel_run``."""
     now = runs.clock()
     fail_run(runs, run, reason, now, final=OrchestrationState.CANCELLED, undoes=undoes)
-    announce_endings(runs, [run])
+    rows = announce_calls(runs, [run]) + announce_endings(runs, [run])
     if run.state is OrchestrationState.COMPENSATING and run.remaining == 0:
         run.resend_at = now + RESEND_COMPENSATION
-        undo_runs(runs, [run], now)
+        rows += undo_runs(runs, [run], now)
+    return rows
 
 
-def retry(runs: Runs, run: Run, ords: Sequence[int]) -> None:
+def retry(runs: Runs, run: Run, ords: Sequence[int]) -> list[OutboxRow]:
     """See ``provision_manager.retry_run``."""
     now = runs.clock()
     crossed: set[str] = set()
@@ -39,28 +47,29 @@ def retry(runs: Runs, run: Run, ords: Sequence[int]) -> None:
     for ord_ in ords:
         node = run.nodes[ord_]
         node.failures = node.unanswered = 0
-        node.state = ActivityState.BLOCKED if node.deps_left else ActivityState.READY
+        node.state, node.close_by, node.due_at = ActivityState.BLOCKED, None, None
+        if not node.deps_left:
+            become_ready(runs, node, now)
         if node.state is ActivityState.READY and not node.dispatches and skip(runs, run, ord_, now):
             skipped.append(ord_)
     sent = unlock(runs, run, skipped, now, crossed, open=True)
     run.retries += 1
-    run.error_detail = run.error_detail.split("; not undone: ")[0] if run.phase else ""
+    run.error_detail = run.error_detail.split("; not undone: ")[0] if run.is_undone else ""
     run.paused, run.resend_at = False, None
-    going, done = _GOING[run.phase]
+    going, done = _GOING[run.is_undone]
     run.enter(going if run.remaining else done, now)
     undone = compensated_by(runs, run.manifest.id)
     if undone is not None and undone.state is OrchestrationState.COMPENSATION_FAILED and undone.phase == 0:
         undone.enter(OrchestrationState.COMPENSATING, now)
-    announce_dispatches(runs, sent)
-    admit(runs, crossed, now)
-    release(runs, run, now)
+    rows = announce_dispatches(runs, sent) + admit(runs, crossed) + release(runs, run, now)
     if run.state is done:
-        announce_endings(runs, *(([], [run]) if run.phase else ([run], [])))
+        rows += announce_endings(runs, *(([], [run]) if run.is_undone else ([run], [])))
+    return rows
 
 
 def compensate(runs: Runs, run: Run) -> None:
     """See ``provision_manager.compensate_run``."""
-    before = run if run.phase else runs.runs.get(compensation_id(run.manifest.id))
+    before = run if run.is_undone else runs.runs.get(compensation_id(run.manifest.id))
     if before is not None:
         retry(runs, before, [place for place, node in before.nodes.items() if node.state in UNDONE])
         return
@@ -73,7 +82,8 @@ def compensate(runs: Runs, run: Run) -> None:
 
 def hasten(runs: Runs, run: Run, place: int) -> None:
     """See ``provision_manager.hasten_activity``."""
-    run.nodes[place].state, run.nodes[place].due_at = ActivityState.READY, None
+    node = run.nodes[place]
+    node.state, node.due_at = ActivityState.READY, node.close_by
     release(runs, run, runs.clock())
 
 
@@ -103,7 +113,10 @@ def erase(runs: Runs, correlation_id: str) -> tuple[int, list[str]]:
     for run in fresh:
         run.manifest = run.manifest.model_copy(update={"payload": {}})
         run.values, run.outputs, run.error_detail, run.is_erased = None, {}, "", True
+        for node in (node for nodes in run.phases.values() for node in nodes.values()):
+            node.progress = node.ending = None
         run.version += 1
     ids = {run.manifest.id for run in fresh}
+    runs.fan_outs = {key: kept for key, kept in runs.fan_outs.items() if key[0] not in ids}
     runs.history = [replace(told, reason="") if told.orchestration_id in ids else told for told in runs.history]
     return len(fresh), []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.errors import FieldError
 from cfm_core.provisioning.engine.checks import output_problem
 from cfm_core.provisioning.engine.model import (
-    LEASE_SLACK,
-    LONGEST_WAIT,
+    FELL_SILENT,
     MOST_UNANSWERED,
     ActivityState,
+    Policy,
     no_agent_answered,
     within_reason,
 )
@@ -54,7 +54,8 @@ def decide(
 
 
 def wants_a_look(node: Node, outcome: ActivityOutcome) -> bool:
-    return outcome.kind is OutcomeKind.COMPLETE and node.compiled.output_schema is not None
+    wanted = outcome.kind is OutcomeKind.COMPLETE and node.compiled.output_schema is not None
+    return wanted and node.ending is None
 
 
 def recorded_problem(run: Run, node: Node, outcome: ActivityOutcome) -> FieldError | None:
@@ -78,10 +79,16 @@ def _counts(runs: Runs, outcome: ActivityOutcome) -> bool:
 
 def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
     node = run.nodes[outcome.ord]
-    policy = runs.policy(node.type)
+    policy = runs.policy(node)
     name = f"activity {node.id} ({node.type})"
-    after = within_reason(outcome.after)
     failed = outcome.kind is OutcomeKind.RETRY
+    exhausted = failed and node.failures + 1 >= policy.max_attempts
+    if node.ending is not None and (
+        not (failed or not outcome.begun) or exhausted or not run.goes_on or node.ending.kind is OutcomeKind.FATAL
+    ):
+        # But for one that is to be tried again, or was not begun, whose records may be missing.
+        return _ended_outside(run, outcome.ord, node.ending, recorded=outcome)
+    after = within_reason(outcome.after)
 
     def move(state: ActivityState, due_in: timedelta | None = None, reason: str = outcome.reason) -> Move:
         return Move(run, outcome.ord, state, outcome.kind, due_in, failed, reason, outcome)
@@ -90,28 +97,76 @@ def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
         return move(ActivityState.DONE)
     if outcome.kind is OutcomeKind.FATAL:
         return move(ActivityState.FAILED, reason=f"{name}: {outcome.reason}")
-    if failed and node.failures + 1 >= policy.max_attempts:
+    if exhausted:
         return move(ActivityState.FAILED, reason=f"{name} failed after {node.failures + 1} attempts: {outcome.reason}")
     if not run.goes_on:
         return move(ActivityState.CANCELLED)
     if outcome.kind is OutcomeKind.WAIT:
-        return move(ActivityState.WAITING, LONGEST_WAIT if after is None else after)
+        return move(ActivityState.WAITING, policy.wait if after is None else after)
     if outcome.kind is OutcomeKind.SCHEDULE:
         return move(ActivityState.BACKOFF, policy.backoff if after is None else after)
+    return move(ActivityState.BACKOFF, _backoff(runs, policy, node) if after is None else after)
+
+
+def _backoff(runs: Runs, policy: Policy, node: Node) -> timedelta:
+    """See ``provision_manager.backoff``."""
     greatest = min(policy.backoff_limit.total_seconds(), policy.backoff.total_seconds() * 2.0 ** min(node.failures, 60))
-    return move(ActivityState.BACKOFF, timedelta(seconds=runs.jitter() * greatest) if after is None else after)
+    return timedelta(seconds=runs.jitter() * greatest)
 
 
-def overdue_move(runs: Runs, run: Run, place: int) -> Move:
+def _ended_outside(run: Run, place: int, ending: ActivityOutcome, recorded: ActivityOutcome | None = None) -> Move:
+    """What somebody outside has said before counts, over what the agent has recorded."""
     node = run.nodes[place]
+    done = ending.kind is OutcomeKind.COMPLETE
+    if recorded is not None:
+        both = {"values": recorded.values | ending.values, "outputs": recorded.outputs | ending.outputs}
+        ending = ending.model_copy(update=both | {"deleted": recorded.deleted})
+    return Move(
+        *(run, place, ActivityState.DONE if done else ActivityState.FAILED, ending.kind),
+        reason=ending.reason if done else f"activity {node.id} ({node.type}): {ending.reason}",
+        outcome=ending,
+    )
+
+
+def is_overdue(node: Node, now: datetime) -> bool:
+    """Whether something has to happen with it; one that is held back waits for nothing but its end."""
+    due = node.close_by if node.state is ActivityState.READY else node.due_at
+    return due is not None and due <= now
+
+
+def overdue_move(runs: Runs, run: Run, place: int, now: datetime) -> Move:
+    node = run.nodes[place]
+    policy = runs.policy(node)
     name = f"activity {node.id} ({node.type})"
     kind = {ActivityState.DISPATCHED: "lease over", ActivityState.WAITING: "wait over"}.get(node.state, "")
+    closes = node.close_by is not None and node.close_by <= now
+    if closes:
+        kind = "time over"
+    silent = node.state is ActivityState.DISPATCHED and node.started_at is not None and not closes
+    if silent:
+        kind = "heartbeat over"
+    exhausted = silent and node.failures + 1 >= policy.max_attempts
+    unheard = node.state is ActivityState.DISPATCHED and not silent and node.unanswered >= MOST_UNANSWERED
+    fails = closes or node.state is ActivityState.WAITING or exhausted or unheard
+    if node.ending is not None and (fails or not run.goes_on or node.ending.kind is OutcomeKind.FATAL):
+        return _ended_outside(run, place, node.ending)
     if not run.goes_on:
         return Move(run, place, ActivityState.CANCELLED, kind)
+
+    def move(state: ActivityState, reason: str, due_in: timedelta | None = None) -> Move:
+        return Move(run, place, state, kind, due_in, silent, reason)
+
+    if closes:
+        return move(ActivityState.FAILED, f"{name}: schedule to close timed out")
     if node.state is ActivityState.WAITING:
-        return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: wait timed out")
-    if node.state is ActivityState.DISPATCHED and node.unanswered >= MOST_UNANSWERED:
-        return Move(run, place, ActivityState.FAILED, kind, reason=f"{name}: {no_agent_answered(node.type)}")
-    if run.paused or runs.is_gated(node.type):
-        return Move(run, place, ActivityState.READY, kind)
-    return Move(run, place, ActivityState.DISPATCHED, kind, runs.policy(node.type).timeout + LEASE_SLACK)
+        return move(ActivityState.FAILED, f"{name}: wait timed out")
+    if exhausted:
+        return move(ActivityState.FAILED, f"{name} failed after {node.failures + 1} attempts: {FELL_SILENT}")
+    if silent:
+        # An attempt that had begun has failed; one of which nobody knows was perhaps never heard of.
+        return move(ActivityState.BACKOFF, FELL_SILENT, _backoff(runs, policy, node))
+    if unheard:
+        return move(ActivityState.FAILED, f"{name}: {no_agent_answered(node.type)}")
+    if run.paused or runs.is_gated(node):
+        return move(ActivityState.READY, "")
+    return move(ActivityState.DISPATCHED, "", policy.start_in)

@@ -14,6 +14,7 @@ from cfm_core.clock import Clock
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.provisioning.calls.model import CALL_TIMEOUT, Call
 from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledDefinition
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
@@ -40,9 +41,18 @@ class Node:
     failures: int = 0
     token: str = ""
     dispatched_at: datetime | None = None
+    started_at: datetime | None = None
+    close_by: datetime | None = None
     due_at: datetime | None = None
+    progress: Any = None
+    ending: ActivityOutcome | None = None
+    """How somebody outside has ended it before its agent was heard."""
     recorded: ActivityOutcome | None = None
     """What it has recorded, once it is done."""
+
+    def due(self, at: datetime | None) -> datetime | None:
+        """The time of its timer: ``at``, if any, but not after all its attempts have to be over."""
+        return min((one for one in (at, self.close_by) if one is not None), default=None)
 
 
 def nodes_of(activities: Mapping[int, CompiledActivity]) -> dict[int, Node]:
@@ -81,10 +91,14 @@ class Run:
     manifest: OrchestrationManifest
     definition: OrchestrationDefinition
     made: CompiledDefinition
-    phases: list[dict[int, Node]]
-    """By their places: the activities that it has; then, once it is being undone by its own activities, what undoes them."""
+    phases: dict[int, dict[int, Node]]
+    """By phase and place: the activities that it has; and, once it is being undone by its own activities, what undoes them."""
     created_at: datetime
     state_at: datetime
+    tenant_id: str
+    parent: Call | None = None
+    """The activity that it was started for."""
+    element: int | None = None
     state: OrchestrationState = OrchestrationState.RUNNING
     version: int = 0
     error_detail: str = ""
@@ -98,16 +112,21 @@ class Run:
     @property
     def nodes(self) -> dict[int, Node]:
         """The activities of its phase."""
-        return self.phases[-1]
+        return self.phases[self.phase]
 
     @property
     def phase(self) -> int:
-        return len(self.phases) - 1
+        return max(self.phases)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether its activities are being undone, or have been."""
+        return self.phase == 1
 
     @property
     def goes_on(self) -> bool:
         """Whether activities of its phase are sent."""
-        wanted = OrchestrationState.COMPENSATING if self.phase else OrchestrationState.RUNNING
+        wanted = OrchestrationState.COMPENSATING if self.is_undone else OrchestrationState.RUNNING
         return self.state is wanted
 
     @property
@@ -150,6 +169,7 @@ class Move:
     failed: bool = False
     reason: str = ""
     outcome: ActivityOutcome | None = None
+    """What is recorded with it."""
 
 
 @dataclass(slots=True)
@@ -171,6 +191,15 @@ class Slot:
     tenant_id: str
     ready_at: datetime
     in_flight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What was sent of a type that has limits."""
+
+    type: str
+    tenant_id: str
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -202,10 +231,12 @@ class Runs:
     runs: dict[str, Run] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)
     admission: dict[tuple[str, int], Slot] = field(default_factory=dict)
+    admitted: list[Admitted] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     delayed: dict[str, Delayed] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
+    fan_outs: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
     dead_letters: dict[int, DeadLetter] = field(default_factory=dict)
     buried: int = 0
     outbox: list[OutboxRow] = field(default_factory=list)
@@ -216,6 +247,12 @@ class Runs:
             id=len(self.operations) + 1, at=self.clock(), order=order, action=action, before=before, after=after, **to
         )
         self.operations.append(noted)
+
+    @property
+    def secret_keys(self) -> frozenset[str]:
+        """The keys whose values are not shown, because an activity type says so."""
+        made = [*(one.made for one in self.definitions), *(run.made for run in self.runs.values())]
+        return frozenset().union(*(one.secret_keys for one in made))
 
     def in_force(self, orchestration_type: str) -> list[Defined]:
         """The definitions of a type, the newest first."""
@@ -239,11 +276,14 @@ class Runs:
         defined = self.activity_definitions.get(activity_type)
         return defined.limits if defined else Limits()
 
-    def is_gated(self, activity_type: str) -> bool:
-        """Whether its activities have to be admitted."""
+    def is_gated(self, node: Node) -> bool:
+        """Whether an activity has to be admitted."""
+        return not node.compiled.calls and self.is_gated_type(node.type)
+
+    def is_gated_type(self, activity_type: str) -> bool:
+        """Whether activities of a type have to be admitted."""
         limits, gate = self.limits(activity_type), self.gates.get(activity_type, Gate())
-        limited = (limits.concurrency, limits.concurrency_per_tenant) != (None, None)
-        return limited or gate.paused or gate.probe_at is not None
+        return limits.hold_back or gate.paused or gate.probe_at is not None
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a dead letter under the next number."""
@@ -255,13 +295,20 @@ class Runs:
         event = json.dumps(refused_event(subject, document))
         self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
 
-    def policy(self, activity_type: str) -> Policy:
-        """The definition's word, else the agent's, else the default."""
-        defaults = self.announced.get(activity_type) or Policy()
-        defined = self.activity_definitions.get(activity_type) or ActivityDefinition(type=activity_type)
-        return Policy(
+    def policy(self, node: Node) -> Policy:
+        """The definition's word, else the agent's, else the default; the orchestrations of a call have times of their own."""
+        defaults = self.announced.get(node.type) or Policy()
+        defined = self.activity_definitions.get(node.type) or ActivityDefinition(type=node.type)
+        policy = Policy(
             timeout=defined.timeout or defaults.timeout,
             max_attempts=defined.retry.max_attempts or defaults.max_attempts,
             backoff=defined.retry.backoff or defaults.backoff,
             backoff_limit=defined.retry.backoff_limit or defaults.backoff_limit,
+            schedule_to_start=defined.timeouts.schedule_to_start,
+            schedule_to_close=defined.timeouts.schedule_to_close,
+            heartbeat=defined.timeouts.heartbeat,
+            wait=defined.timeouts.wait or Policy().wait,
         )
+        if node.compiled.calls:
+            return replace(policy, timeout=CALL_TIMEOUT, schedule_to_start=None, schedule_to_close=None)
+        return policy

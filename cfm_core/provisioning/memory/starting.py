@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
@@ -14,6 +15,7 @@ from cfm_core.provisioning.memory.advancing import skip, unlock
 from cfm_core.provisioning.memory.announcing import (
     announce_dispatches,
     announce_endings,
+    become_ready,
     compensated_by,
     settle_compensated,
 )
@@ -29,30 +31,39 @@ def start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> tuple[list[
 
 def start_orchestrations(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
     now = runs.clock()
+    fresh: dict[str, Run] = {}
+    for manifest in manifests:
+        defined = definition_for(runs, manifest)
+        if manifest.id not in runs.runs and manifest.id not in fresh and defined is not None:
+            nodes = nodes_of(dict(enumerate(defined.made.activities)))
+            fresh[manifest.id] = Run(
+                manifest, defined.definition, defined.made, {0: nodes}, now, now, tenant_id=manifest.tenant_id
+            )
+    return begin(runs, fresh.values(), now)
+
+
+def begin(runs: Runs, fresh: Iterable[Run], now: datetime) -> list[OutboxRow]:
+    """Let runs that nobody knows yet begin."""
     sent: list[tuple[Run, int]] = []
     crossed: set[str] = set()
     ended: list[Run] = []
-    for manifest in manifests:
-        defined = definition_for(runs, manifest)
-        if manifest.id in runs.runs or defined is None:
-            continue
-        nodes = nodes_of(dict(enumerate(defined.made.activities)))
-        run = Run(manifest, defined.definition, defined.made, [nodes], now, now)
-        runs.runs[manifest.id] = run
-        roots = [place for place, node in nodes.items() if node.deps_left == 0]
+    for run in fresh:
+        runs.runs[run.manifest.id] = run
+        roots = [place for place, node in run.nodes.items() if node.deps_left == 0]
         skipped = [place for place in roots if skip(runs, run, place, now)]
         for place in roots:
             if place not in skipped:
+                become_ready(runs, run.nodes[place], now)
                 sent += send(runs, run, place, now, crossed)
         sent += unlock(runs, run, skipped, now, crossed, open=True)
         if skipped:
             run.enter(OrchestrationState.RUNNING if run.remaining else OrchestrationState.COMPLETED, now)
         if run.remaining == 0:
             ended.append(run)
-        failed = compensated_by(runs, manifest.id)
+        failed = compensated_by(runs, run.manifest.id)
         if failed is not None:
             failed.resend_at = None
-    return announce_dispatches(runs, sent) + admit(runs, crossed, now) + announce_endings(runs, ended)
+    return announce_dispatches(runs, sent) + admit(runs, crossed) + announce_endings(runs, ended)
 
 
 def definition_for(runs: Runs, manifest: OrchestrationManifest) -> Defined | None:
@@ -78,6 +89,6 @@ def answer_others(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> lis
             settle_compensated(runs, manifest.id, OrchestrationState.COMPENSATION_FAILED)
         elif run.state is not OrchestrationState.RUNNING:
             ended.append(run)
-            if run.phase and not run.goes_on:
+            if run.is_undone and not run.goes_on:
                 undone.append(run)
     return announce_endings(runs, ended, undone) + runs.put(subjects.RESPONSES, refused)

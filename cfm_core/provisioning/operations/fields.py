@@ -13,6 +13,8 @@ FIELDS = Fields(
         "orchestrationId": Column("t.orch_id"),
         "activityId": Column("t.activity_id"),
         "activityType": Column("t.activity_type"),
+        "scheduleId": Column("t.schedule_id"),
+        "deadLetterId": Column("t.dead_letter"),
         "reason": Column("t.reason"),
         "before": Column("t.before"),
         "after": Column("t.after"),

@@ -11,6 +11,7 @@ from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.memory import orders
 from cfm_core.provisioning.memory.admission import leave_queue, release
+from cfm_core.provisioning.memory.announcing import announce_calls
 from cfm_core.provisioning.memory.orchestrations import MemoryOrchestrations
 from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.operations.fields import FIELDS
@@ -48,6 +49,7 @@ class MemoryOperations:
         run = self._runs.runs[id_]
         run.paused, run.version = False, run.version + 1
         release(self._runs, run, self._runs.clock())
+        announce_calls(self._runs, [run])
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         check_storable(reason)
@@ -100,7 +102,7 @@ class MemoryOperations:
 
 def _fields_of(operation: Operation) -> dict[str, object]:
     return (
-        {"orchestrationId": "", "activityId": "", "activityType": ""}
+        dict.fromkeys(("orchestrationId", "activityId", "activityType", "scheduleId", "deadLetterId", "reason"), "")
         | operation_to_json(operation)
         | {"at": operation.at}
     )

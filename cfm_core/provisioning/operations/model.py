@@ -21,7 +21,7 @@ WHOLE = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Who wants something done, why, and in which request."""
+    """Who wants something done, why (if they are asked), and in which request."""
 
     actor: str
     reason: str
@@ -30,7 +30,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What an operator has done to a run, to one of its activities, or to an activity type; from which state to which."""
+    """What an operator has done to a run, to one of its activities, an activity type, a schedule, or a dead letter."""
 
     id: int = 0
     at: datetime
@@ -39,6 +39,8 @@ class Operation:
     orchestration_id: str = ""
     activity_id: str = WHOLE
     activity_type: str = ""
+    schedule_id: str = ""
+    dead_letter_id: str = ""
     before: str
     after: str
 

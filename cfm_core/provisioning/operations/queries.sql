@@ -1,6 +1,6 @@
--- name: lock
--- Keeps everybody else from changing a run, and the one that it undoes or that undoes it, until commit.
-SELECT provision_manager.lock_runs(ARRAY[:id, :compensation]);
+-- name: hold
+-- Keeps everybody else from changing a run, and the one that it undoes or that undoes it, until commit; archived ones come back.
+SELECT provision_manager.hold_runs(ARRAY[:id]);
 
 -- name: lock_delayed
 -- Keeps an orchestration that has not started from starting.
@@ -18,6 +18,10 @@ UPDATE provision_manager.orchestration SET paused = false, version = version + 1
 -- name: release
 -- Sends what was held back. It gives the outbox rows that it has written, free for all, as those below do.
 SELECT id FROM provision_manager.release(ARRAY[:id], clock_timestamp(), interval '0');
+
+-- name: call
+-- Has somebody look after the activities of a run that runs of their own carry out.
+SELECT id FROM provision_manager.announce_calls(ARRAY[:id], interval '0');
 
 -- name: cancel
 SELECT id FROM provision_manager.cancel_run(:id, :reason, :undoes::boolean, interval '0');
@@ -52,5 +56,7 @@ SELECT payload FROM provision_manager.delayed_start WHERE id = :id
 
 -- name: note
 -- Notes what was done.
-INSERT INTO provision_manager.operation (actor, action, orch_id, activity_id, reason, before, after, request_id)
-VALUES (:actor, :action, :id, :activity_id, :reason, :before, :after, :request_id);
+INSERT INTO provision_manager.operation
+  (actor, action, orch_id, activity_id, activity_type, schedule_id, dead_letter, reason, before, after, request_id)
+VALUES (:actor, :action, :orch_id, :activity_id, :activity_type, :schedule_id, :dead_letter_id, :reason, :before, :after,
+        :request_id);

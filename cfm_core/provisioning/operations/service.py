@@ -9,6 +9,7 @@ from typing import Protocol
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import ConflictError
 from cfm_core.provisioning.engine.model import ActivityState, check_id
+from cfm_core.provisioning.masking import masked_page
 from cfm_core.provisioning.operations.model import (
     WHOLE,
     Order,
@@ -189,7 +190,7 @@ class Operations:
         Raises:
             ValidationError: the predicate cannot be read, or names a field that operations lack.
         """
-        return self._store.select(parse(predicate), page)
+        return masked_page(self._store.select(parse(predicate), page))
 
     def _do(
         self,

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
+from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.fields import FIELDS
 from cfm_core.provisioning.operations.model import Order, Resolution, check_place
+from cfm_core.provisioning.operations.notes import SQL, note
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
@@ -19,9 +20,6 @@ from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database
 from cfm_core.store.paging import Listing
-from cfm_core.store.sql import Queries
-
-SQL = Queries("cfm_core.provisioning.operations")
 
 LISTING = Listing(
     "provision_manager.operation",
@@ -46,7 +44,7 @@ class PostgresOperations:
             if "\0" not in id_:
                 # In this order, as whoever starts it takes them.
                 transaction.rows(SQL["lock_delayed"], id=id_)
-                transaction.rows(SQL["lock"], id=id_, compensation=compensation_id(id_))
+                transaction.rows(SQL["hold"], id=id_)
             yield
 
     def get(self, id_: str) -> Orchestration:
@@ -58,6 +56,7 @@ class PostgresOperations:
     def resume(self, id_: str) -> None:
         self._database.rows(SQL["resume"], id=id_)
         self._step("release", id=id_)
+        self._step("call", id=id_)
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         if not self._delayed_starts.cancel(id_, reason):
@@ -107,17 +106,7 @@ class PostgresOperations:
         return self._orchestrations.start(manifest)
 
     def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
-        self._database.rows(
-            SQL["note"],
-            actor=order.actor,
-            action=action,
-            id=id_,
-            activity_id=activity_id,
-            reason=order.reason,
-            before=before,
-            after=after,
-            request_id=order.request_id,
-        )
+        note(self._database, order, action, before, after, orchestration_id=id_, activity_id=activity_id)
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         check_place(page)

@@ -70,7 +70,7 @@ class ErasedDocument(Document):
 
 
 class OperationDocument(Document):
-    """What an operator has done to an orchestration, to one of its activities, or to an activity type."""
+    """What an operator has done to an orchestration, to one of its activities, an activity type, a schedule, or a dead letter."""
 
     id: int
     at: Instant
@@ -79,7 +79,10 @@ class OperationDocument(Document):
     orchestration_id: str = ""
     activity_id: str = ""
     activity_type: str = ""
-    reason: str
+    schedule_id: str = ""
+    dead_letter_id: str = ""
+    reason: str = ""
+    """Left out where nobody is asked for one."""
     before: str
     """Its state."""
     after: str
@@ -96,7 +99,9 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
         "orchestrationId": operation.orchestration_id or None,
         "activityId": operation.activity_id or None,
         "activityType": operation.activity_type or None,
-        "reason": operation.order.reason,
+        "scheduleId": operation.schedule_id or None,
+        "deadLetterId": operation.dead_letter_id or None,
+        "reason": operation.order.reason or None,
         "before": operation.before,
         "after": operation.after,
         "requestId": operation.order.request_id,

@@ -11,8 +11,13 @@ from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestra
 class Action(StrEnum):
     CANCEL = "cancel"
     COMPENSATE = "compensate"
+    CREATE = "create"
+    DELETE = "delete"
+    DISCARD = "discard"
     ERASE = "erase"
     PAUSE = "pause"
+    REPLACE = "replace"
+    REPLAY = "replay"
     RERUN = "rerun"
     RESOLVE = "resolve"
     RESUME = "resume"
@@ -40,7 +45,10 @@ def allowed_actions(run: Orchestration) -> tuple[Action, ...]:
     if run.state is OrchestrationState.RUNNING:
         return (Action.RESUME if run.paused else Action.PAUSE, Action.CANCEL)
     actions = _ALLOWED.get(run.state, ())
-    return tuple(one for one in actions if one is not Action.COMPENSATE or run.compensable)
+    left_out = {Action.COMPENSATE} if not run.compensable else set()
+    # One that was started for an activity is started again by that one.
+    left_out |= {Action.RERUN} if run.parent else set()
+    return tuple(one for one in actions if one not in left_out)
 
 
 def allowed_activity_actions(run: Orchestration, activity: ActivityStatus) -> tuple[Action, ...]:
@@ -54,7 +62,7 @@ def allowed_activity_actions(run: Orchestration, activity: ActivityStatus) -> tu
     if activity.state in UNDONE and activity.deps_left == 0:
         if run.state in STOPPED:
             return (Action.RETRY, Action.RESOLVE)
-        if run.state is OrchestrationState.COMPENSATION_FAILED and run.phase:
+        if run.state is OrchestrationState.COMPENSATION_FAILED and run.is_undone:
             # Those that are left are tried again by compensating the run again.
             return (Action.RESOLVE,)
     return ()

@@ -17,6 +17,7 @@ FIELDS = Fields(
         "state": Column("t.state_number", Kind.INTEGER),
         "stateTimestamp": Column("t.state_at", Kind.TIMESTAMP),
         "createdTimestamp": Column("t.created_at", Kind.TIMESTAMP),
+        "parentId": Column("coalesce(t.parent, '')"),
         "tenantId": Column("t.tenant_id"),
     }
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hmac
+import json
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
-from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
+from cfm_core.contracts.activity import LONGEST_PROGRESS, ActivityOutcome
+from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.errors import ConflictError, FieldError, ForbiddenError, ValidationError
+from cfm_core.errors import ConflictError, FieldError, ForbiddenError, RecoverableError, ValidationError
 from cfm_core.provisioning.engine.model import ActivityState
-from cfm_core.provisioning.orchestrations.model import Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import Attempt, Endable, Ending, Heartbeat, Orchestration
+from cfm_core.provisioning.storable import is_storable
 from cfm_core.query import JsonPage, Page, Predicate
 
 
@@ -34,11 +37,28 @@ class Orchestrations(Protocol):
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         """End an activity from outside; before its agent has answered Wait as well as after. Repeated, it changes nothing.
 
+        Before, it counts as soon as the agent has been heard, or will not be heard any more: so nothing that the agent records
+        is lost.
+
         Raises:
             NotFoundError: the orchestration has no such activity.
             ValidationError: what is recorded does not fit the output schema of its type; the activity goes on waiting.
-            ForbiddenError: the token is not that of the activity's last dispatch.
+            RecoverableError: the same, but what its agent has recorded, once that is heard, may make it fit.
+            ForbiddenError: the token was not given away with the activity's last dispatch.
             ConflictError: the activity is not waiting any more, and has not been completed.
+        """
+        ...
+
+    def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
+        """Take a sign of life from the agent that has an activity.
+
+        Returns:
+            When the next one, or the outcome, has to be there.
+
+        Raises:
+            NotFoundError: the orchestration has no such activity.
+            ValidationError: the progress is too large, or cannot be stored.
+            ConflictError: nobody waits for this attempt any more.
         """
         ...
 
@@ -67,38 +87,80 @@ class History(Protocol):
         ...
 
 
-def can_end(state: ActivityState, token: str | None, ending: Ending) -> bool:
-    """Whether an activity in ``state``, last dispatched with ``token``, can be ended; False where that has happened already.
+class Archive(Protocol):
+    """Where runs go that ended a while ago; whoever reads does not notice."""
+
+    def tidy(self) -> int:
+        """Archive what ended long enough ago, and forget what is archived longer than it is kept; gives how many runs.
+
+        Each batch is a transaction of its own. Two at once share the work.
+        """
+        ...
+
+
+def can_end(orchestration_id: str, activity_id: str, found: Endable, ending: Ending, key: CompletionKey) -> bool:
+    """Whether an activity can be ended; False where that has happened already.
 
     Raises:
         ForbiddenError, ConflictError: see ``Orchestrations.end_activity``.
     """
-    if token is None or not hmac.compare_digest(token.encode(), ending.token.encode()):
-        raise ForbiddenError("the token is not that of the activity's last dispatch")
-    if state in {ActivityState.DISPATCHED, ActivityState.WAITING}:
+    shown = ending.token.encode(errors="replace")
+    given = (one for one in (found.token, found.ending_token) if one)
+    tokens = [key.token(orchestration_id, found.phase, activity_id, one).encode() for one in given]
+    if not any(hmac.compare_digest(token, shown) for token in tokens):
+        raise ForbiddenError("the token was not given away with the activity's last dispatch")
+    if found.ending is not None:
+        if found.ending is not ending.kind:
+            raise ConflictError("the activity has been ended otherwise", {"state": found.state.lower()})
+        return False
+    if found.state in {ActivityState.DISPATCHED, ActivityState.WAITING}:
         return True
-    if state is not (ActivityState.FAILED if ending.error else ActivityState.DONE):
-        raise ConflictError(f"the activity is {state.lower()} and does not wait", {"state": state.lower()})
+    if found.state is not (ActivityState.FAILED if ending.error else ActivityState.DONE):
+        raise ConflictError(f"the activity is {found.state.lower()} and does not wait", {"state": found.state.lower()})
     return False
 
 
-def outcome_of(orchestration_id: str, phase: int, ord: int, ending: Ending) -> ActivityOutcome:
+def outcome_of(orchestration_id: str, found: Endable, ending: Ending) -> ActivityOutcome:
     """What an ending says, as the agent itself would have said it."""
     return ActivityOutcome(
         orchestration_id=orchestration_id,
-        phase=phase,
-        ord=ord,
-        token=ending.token,
-        kind=OutcomeKind.FATAL if ending.error else OutcomeKind.COMPLETE,
+        phase=found.phase,
+        ord=found.ord,
+        token=found.token,
+        kind=ending.kind,
         reason=ending.error,
         values=ending.values,
         outputs=ending.outputs,
     )
 
 
-def check_recorded(problem: FieldError | None) -> None:
-    """Raises ValidationError for what somebody outside wants to record and must not."""
+def check_progress(progress: Any) -> None:
+    """Raises ValidationError for more than an agent may say of how far it is."""
+    length = len(json.dumps(progress, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+    if length > LONGEST_PROGRESS:
+        detail = f"must be at most {LONGEST_PROGRESS} bytes of JSON, not {length}"
+    elif not is_storable(progress):
+        detail = "must not contain a NUL character, half a character, or an endless number"
+    else:
+        return
+    raise ValidationError(f"Invalid payload: /progress: {detail}", [FieldError("/progress", detail)])
+
+
+def superseded(state: str) -> ConflictError:
+    """Nobody waits for an attempt any more."""
+    return ConflictError("nobody waits for this attempt any more", {"state": state})
+
+
+def check_recorded(problem: FieldError | None, state: ActivityState) -> None:
+    """Look at what somebody outside wants to record for an activity.
+
+    Raises:
+        ValidationError: it must not be recorded.
+        RecoverableError: something is missing that the activity's agent, which has not been heard yet, may record.
+    """
     if problem is not None:
+        if state is ActivityState.DISPATCHED and not problem.pointer:
+            raise RecoverableError(f"its agent has not been heard yet, and may record more: {problem.detail}", 1.0)
         here = FieldError(f"/values{problem.pointer}", problem.detail)
         raise ValidationError(f"Invalid payload: {here.pointer}: {here.detail}", [here])
 

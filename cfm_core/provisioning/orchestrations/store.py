@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cfm_core.contracts.activity import OutcomeKind
+from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
@@ -16,8 +18,23 @@ from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row, taken_in
 from cfm_core.provisioning.keys import check_after, check_known
 from cfm_core.provisioning.orchestrations.fields import FIELDS
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
-from cfm_core.provisioning.orchestrations.service import can_end, check_recorded, outcome_of, unknown_type
+from cfm_core.provisioning.orchestrations.model import (
+    ActivityStatus,
+    Attempt,
+    Endable,
+    Ending,
+    Heartbeat,
+    Orchestration,
+    activities_of,
+)
+from cfm_core.provisioning.orchestrations.service import (
+    can_end,
+    check_progress,
+    check_recorded,
+    outcome_of,
+    superseded,
+    unknown_type,
+)
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Row
@@ -27,7 +44,7 @@ from cfm_core.store.sql import Queries
 SQL = Queries("cfm_core.provisioning.orchestrations")
 
 LISTING = Listing(
-    "provision_manager.orchestration",
+    "provision_manager.run",
     "provision_manager.entry_json(t)",
     "256 + octet_length((t).id) + octet_length((t).correlation_id) + 2 * octet_length((t).type)",
     key_type="text",
@@ -36,12 +53,18 @@ LISTING = Listing(
 
 _STATUS = TypeAdapter(ActivityStatus)
 
+BATCH = 500
+"""So many runs are archived, or forgotten, in one transaction."""
+MOST_BATCHES = 60
+"""So many batches one after the other: they take some seconds, and the next ones wait for the next time."""
+
 
 class PostgresOrchestrations:
     """See ``Orchestrations``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, completion_key: CompletionKey = NO_KEY) -> None:
         self._database = database
+        self._completion_key = completion_key
         self._delayed_starts = PostgresDelayedStarts(database)
 
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
@@ -63,18 +86,29 @@ class PostgresOrchestrations:
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         check_known("activity", orchestration_id + activity_id)
-        row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
-        if row is None:
-            raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
-        phase, ord_, state, token = row
-        if can_end(ActivityState(state), token, ending):
-            outcome = outcome_of(orchestration_id, phase, ord_, ending)
-            written, held = taken_in(self._end(outcome_row(outcome)), [outcome])
+        found = self._find_activity(orchestration_id, activity_id)
+        if can_end(orchestration_id, activity_id, found, ending, self._completion_key):
+            outcome = outcome_of(orchestration_id, found, ending)
+            written, held = taken_in(self._end(outcome_row(outcome, outside=True)), [outcome])
             if held:
-                check_recorded(held[0].problem)
-                written = self._end(outcome_row(outcome, checked=True))
+                check_recorded(held[0].problem, found.state)
+                written = self._end(outcome_row(outcome, checked=True, outside=True))
             if written:
                 self._database.announce()
+
+    def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
+        check_known("activity", orchestration_id + activity_id)
+        check_progress(heartbeat.progress)
+        until: datetime | None = self._database.value(
+            SQL["heartbeat"],
+            id=orchestration_id,
+            activity_id=activity_id,
+            token=heartbeat.token,
+            progress=None if heartbeat.progress is None else json.dumps(heartbeat.progress),
+        )
+        if until is None:
+            raise superseded(self._find_activity(orchestration_id, activity_id).state.lower())
+        return until
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         check_known("orchestration", orchestration_id)
@@ -86,7 +120,7 @@ class PostgresOrchestrations:
             Attempt(
                 activity_id=activity_id,
                 activity_type=activity_type,
-                compensates=phase == 1,
+                compensates=phase % 2 == 1,
                 dispatch=dispatch,
                 attempt=attempt,
                 outcome=kind,
@@ -104,6 +138,20 @@ class PostgresOrchestrations:
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
 
+    def _find_activity(self, orchestration_id: str, activity_id: str) -> Endable:
+        row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
+        if row is None:
+            raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+        phase, ord_, state, token, ending, ending_token = row
+        return Endable(
+            phase=phase,
+            ord=ord_,
+            state=ActivityState(state),
+            token=token,
+            ending=OutcomeKind(ending) if ending else None,
+            ending_token=ending_token,
+        )
+
     def _end(self, outcome: dict[str, Any]) -> list[Row]:
         return self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome]))
 
@@ -120,7 +168,19 @@ class PostgresOrchestrations:
         if row is None:
             return None
         (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, processing_data, output_data, paused, erased, compensable, changes_live, graph = row[9:]
+        (
+            activities,
+            processing_data,
+            output_data,
+            paused,
+            erased,
+            compensable,
+            changes_live,
+            parent,
+            secret_keys,
+            graph,
+        ) = row[9:]
+        shown = tuple(_STATUS.validate_python(one) for one in graph)
         return Orchestration(
             id=id_,
             version=version,
@@ -131,8 +191,10 @@ class PostgresOrchestrations:
             state_at=state_at,
             created_at=created_at,
             error_detail=error_detail,
-            activities=tuple(activity_from_json(activity) for activity in activities),
-            graph=tuple(_STATUS.validate_python(one) for one in graph),
+            activities=activities_of([activity_from_json(activity) for activity in activities], shown),
+            graph=shown,
+            parent=parent,
+            secret_keys=frozenset(secret_keys),
             paused=paused,
             erased=erased,
             compensable=compensable,
@@ -140,6 +202,34 @@ class PostgresOrchestrations:
             processing_data=processing_data,
             output_data=output_data,
         )
+
+
+class PostgresArchive:
+    """See ``Archive``."""
+
+    def __init__(self, database: Database, after: timedelta, kept: timedelta | None) -> None:
+        """Args:
+        after: how long after its end a run is archived.
+        kept: how long after its end it is forgotten; None: never.
+        """
+        self._database = database
+        self._after = after
+        self._kept = kept
+
+    def tidy(self) -> int:
+        done = self._in_batches("archive", after=self._after)
+        if self._kept is not None:
+            done += self._in_batches("forget_archived", kept=self._kept)
+        return done
+
+    def _in_batches(self, name: str, **params: timedelta) -> int:
+        done = 0
+        for _ in range(MOST_BATCHES):
+            some = int(self._database.value(SQL[name], most=BATCH, **params))
+            done += some
+            if some < BATCH:
+                break
+        return done
 
 
 class PostgresHistory:

@@ -18,8 +18,9 @@ from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE, Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID
+from cfm_core.provisioning.masking import masked, masked_text
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
-from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Heartbeat, Orchestration
 from cfm_core.provisioning.orchestrations.status import status_of
 from cfm_core.query.instants import instant_of
 
@@ -53,7 +54,7 @@ class ManifestDocument(Document):
 
 
 class EndingDocument(Document):
-    """How an activity ends that waits for somebody outside."""
+    """How an activity ends that waits for somebody outside; with an error it has failed."""
 
     token: str = Field(min_length=1)
     error: str = ""
@@ -62,6 +63,16 @@ class EndingDocument(Document):
 
     def to_ending(self) -> Ending:
         return Ending(token=self.token, error=self.error, values=self.values, outputs=self.outputs)
+
+
+class HeartbeatDocument(Document):
+    """A sign of life from an agent: the token of its dispatch, and in its own words how far it is, in at most 2,000 bytes."""
+
+    token: str = Field(min_length=1)
+    progress: Any = None
+
+    def to_heartbeat(self) -> Heartbeat:
+        return Heartbeat(token=self.token, progress=self.progress)
 
 
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -83,6 +94,8 @@ class OrchestrationEntryDocument(Document):
 class _WholeOrchestrationDocument(OrchestrationEntryDocument):
     """What both forms of a single orchestration have; ``errorDetail`` is left out where nothing has failed."""
 
+    parent_id: str | None = None
+    """The orchestration for one of whose activities it was started; left out where there is none."""
     start_at: Instant | None = None
     """When it is to start, or was to; left out for one that has started."""
 
@@ -105,6 +118,13 @@ class StepDocument(Document):
     activities: list[ActivityDocument]
 
 
+class ChildrenDocument(Document):
+    """How many orchestrations were started for an activity, and how many of these have ended."""
+
+    started: int
+    ended: int
+
+
 class ActivityStatusDocument(Document):
     """How far an activity is; what is not known, or has not happened, is left out."""
 
@@ -120,13 +140,21 @@ class ActivityStatusDocument(Document):
     dispatches: int
     """How often it was sent, lost messages included."""
     dispatched_at: Instant | None = None
+    started_at: Instant | None = None
+    """The agent's first sign of life since then; one that only answers gives none."""
     due_at: Instant | None = None
     """When something happens with it by itself."""
+    rate_opens_at: Instant | None = None
+    """Where it is held back by a rate of its type: when that lets the next one through."""
+    progress: Any = None
+    """What its agent has said last of how far it is."""
     ended_at: Instant | None = None
     """When its last attempt has ended."""
     outcome: str = ""
     """How, as in the history."""
     reason: str = ""
+    orchestrations: ChildrenDocument | None = None
+    """Where orchestrations carry it out, not an agent."""
     allowed_actions: list[str]
     compensation: ActivityStatusDocument | None = None
     """What undoes it, once that has begun."""
@@ -177,8 +205,14 @@ class AttemptDocument(Document):
     next_at: Instant | None = None
 
 
+class HeartbeatAnswerDocument(Document):
+    """When the next sign of life, or the outcome, has to be there."""
+
+    due_at: Instant
+
+
 class EndedActivityDocument(Document):
-    """What has become of an activity that was ended from outside."""
+    """What becomes of an activity that was ended from outside; as soon as its agent has been heard, where that is not yet so."""
 
     activity_id: str
     state: Literal["done", "failed"]
@@ -187,7 +221,7 @@ class EndedActivityDocument(Document):
 def to_json(orchestration: Orchestration, now: datetime) -> dict[str, Any]:
     """The form in which a single orchestration is read; its status is that of ``now``."""
     parents = {activity.id: activity.depends_on for activity in orchestration.activities}
-    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph if one.phase == 0]
+    graph = [_status_to_json(orchestration, one, parents[one.id]) for one in orchestration.graph if one.phase != 1]
     undoing = {one.id: _status_to_json(orchestration, one, ()) for one in orchestration.graph if one.phase == 1}
     for document in graph:
         if document["id"] in undoing:
@@ -224,6 +258,7 @@ def fields_of(orchestration: Orchestration) -> dict[str, Any]:
         "createdTimestamp": orchestration.created_at,
         "orchestrationType": orchestration.type,
         "definitionId": orchestration.type,
+        "parentId": orchestration.parent,
         "tenantId": orchestration.tenant_id,
     }
 
@@ -250,7 +285,7 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
         "dispatch": attempt.dispatch,
         "attempt": attempt.attempt,
         "outcome": attempt.outcome,
-        "reason": attempt.reason or None,
+        "reason": masked_text(attempt.reason) or None,
         "startedAt": attempt.started_at and instant(attempt.started_at),
         "endedAt": instant(attempt.ended_at),
         "nextAt": attempt.next_at and instant(attempt.next_at),
@@ -274,15 +309,20 @@ def _document(
 ) -> dict[str, Any]:
     status, reason = status_of(orchestration, now)
     return entry_to_json(orchestration) | {
+        **({"parentId": orchestration.parent} if orchestration.parent else {}),
         **({"startAt": instant(orchestration.start_at)} if orchestration.start_at else {}),
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],
-        "processingData": orchestration.processing_data,
-        "outputData": orchestration.output_data,
+        "processingData": masked(orchestration.processing_data, orchestration.secret_keys),
+        "outputData": masked(orchestration.output_data, orchestration.secret_keys),
         "completed": {id_: {} for id_ in orchestration.completed},
         "status": status,
-        **({"statusReason": reason} if reason else {}),
+        **({"statusReason": masked_text(reason, orchestration.secret_keys)} if reason else {}),
         "allowedActions": list(allowed_actions(orchestration)),
-        **({"errorDetail": orchestration.error_detail} if orchestration.error_detail else {}),
+        **(
+            {"errorDetail": masked_text(error, orchestration.secret_keys)}
+            if (error := orchestration.error_detail)
+            else {}
+        ),
     }
 
 
@@ -296,10 +336,14 @@ def _status_to_json(orchestration: Orchestration, one: ActivityStatus, parents: 
         "maxAttempts": one.max_attempts,
         "dispatches": one.dispatches,
         "dispatchedAt": one.dispatched_at and instant(one.dispatched_at),
+        "startedAt": one.started_at and instant(one.started_at),
         "dueAt": one.due_at and instant(one.due_at),
+        "rateOpensAt": one.rate_opens_at and instant(one.rate_opens_at),
+        "progress": masked(one.progress, orchestration.secret_keys),
         "endedAt": one.ended_at and instant(one.ended_at),
         "outcome": one.outcome or None,
-        "reason": one.reason or None,
+        "reason": masked_text(one.reason, orchestration.secret_keys) or None,
+        "orchestrations": one.children and {"started": one.children[0], "ended": one.children[1]},
         "allowedActions": list(allowed_activity_actions(orchestration, one)),
     }
     return {name: value for name, value in document.items() if value is not None}

@@ -12,6 +12,7 @@ FIELDS = Fields(
         "timeZone": Column("t.time_zone"),
         "overlap": Column("t.overlap"),
         "orchestrationType": Column("t.type"),
+        "templateRef": Column("t.template_ref"),
         "correlationId": Column("t.correlation_id"),
         "payload": Json("t.payload::jsonb"),
         "paused": Column("t.paused", Kind.BOOLEAN),

@@ -11,8 +11,10 @@ from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.engine.model import OrchestrationState, Progress
 from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.memory.starting import start
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.fields import FIELDS
-from cfm_core.provisioning.schedules.model import Overlap, Schedule, fired, set_aside, skipped
+from cfm_core.provisioning.schedules.model import Overlap, Schedule, fired, is_noted, set_aside, skipped
 from cfm_core.provisioning.schedules.v1alpha1 import shown
 from cfm_core.provisioning.storable import check_storable
 from cfm_core.query import JsonPage, Page, Predicate
@@ -28,13 +30,14 @@ class MemorySchedules:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    def insert(self, make: Callable[[datetime], Schedule]) -> JsonEntity | None:
+    def insert(self, make: Callable[[datetime], Schedule], order: Order) -> JsonEntity | None:
         with self._runs.lock:
             new = make(self._runs.clock())
             check_storable(shown(new))
             if new.id in self._runs.schedules:
                 return None
             self._runs.schedules[new.id] = new
+            self._runs.note(order, Action.CREATE, "absent", new.word, schedule_id=new.id)
             return _entity(new)
 
     def find(self, schedule_id: str) -> JsonEntity | None:
@@ -47,26 +50,35 @@ class MemorySchedules:
             schedules = dict(self._runs.schedules)
         return page_of(schedules, predicate, FIELDS, page, _stored, shown)
 
-    def change(self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule]) -> JsonEntity | None:
+    def change(
+        self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule], action: Action, order: Order
+    ) -> JsonEntity | None:
         with self._runs.lock:
             before = self._runs.schedules.get(schedule_id)
             if before is None:
                 return None
             after = change(before, self._runs.clock())
             check_storable(shown(after))
+            if is_noted(action, before, after):
+                self._runs.note(order, action, before.word, after.word, schedule_id=schedule_id)
             return _entity(self._keep(after))
 
-    def delete(self, schedule_id: str, expected: Expected) -> bool:
+    def delete(self, schedule_id: str, order: Order, expected: Expected) -> bool:
         with self._runs.lock:
             found = self._runs.schedules.get(schedule_id)
             if found is None or not expected.allows(found.version):
                 return False
             del self._runs.schedules[schedule_id]
+            self._runs.note(order, Action.DELETE, found.word, "deleted", schedule_id=schedule_id)
             return True
 
-    def defines(self, orchestration_type: str) -> bool:
+    def secret_keys(self) -> frozenset[str]:
         with self._runs.lock:
-            return self._runs.active(orchestration_type) is not None
+            return self._runs.secret_keys
+
+    def defines(self, orchestration_type: str, template_ref: str) -> bool:
+        with self._runs.lock:
+            return self._runs.active(orchestration_type, template_ref) is not None
 
     def list_due(self, most: int) -> list[str]:
         with self._runs.lock:
@@ -86,7 +98,9 @@ class MemorySchedules:
             return Progress(rows)
 
     def set_aside(self, id_: str, reason: str) -> None:
-        self.change(id_, lambda schedule, now: set_aside(schedule, reason, now))
+        with self._runs.lock:
+            if (before := self._runs.schedules.get(id_)) is not None:
+                self._keep(set_aside(before, reason, self._runs.clock()))
 
     def _keep(self, schedule: Schedule) -> Schedule:
         kept = replace(schedule, version=schedule.version + 1)
@@ -113,7 +127,7 @@ def _entity(schedule: Schedule) -> JsonEntity:
 
 
 def _stored(schedule: Schedule) -> dict[str, Any]:
-    texts = {"correlationId": "", "lastManifestId": "", "lastError": ""}
+    texts = {"templateRef": "", "correlationId": "", "lastManifestId": "", "lastError": ""}
     instants = {
         "createdTimestamp": schedule.created_at,
         "nextAt": schedule.next_at,

@@ -11,6 +11,7 @@ from typing import Any
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import FieldError, ValidationError
 from cfm_core.provisioning.engine.model import LONGEST_ID, unknown_type_detail
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.cron import next_time
 
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -39,6 +40,8 @@ class Schedule:
     time_zone: str
     overlap: Overlap
     orchestration_type: str
+    template_ref: str = ""
+    """The template with whose definition its runs start; empty: the newest active one."""
     correlation_id: str = ""
     """Of all its runs; empty where each has its own id for it."""
     payload: Mapping[str, Any] = field(default_factory=dict)
@@ -67,7 +70,18 @@ class Schedule:
             correlation_id=self.correlation_id or self.manifest_id,
             orchestration_type=self.orchestration_type,
             payload=dict(self.payload),
+            template_ref=self.template_ref,
         )
+
+    @property
+    def word(self) -> str:
+        """What state it is in."""
+        return "paused" if self.paused else "active"
+
+
+def is_noted(action: Action, before: Schedule, after: Schedule) -> bool:
+    """Whether a change is one: a pause or its end may have happened already."""
+    return action is Action.REPLACE or before.paused is not after.paused
 
 
 def check_schedule(schedule: Schedule, now: datetime) -> None:
@@ -107,7 +121,7 @@ def fired(schedule: Schedule, now: datetime, *, started: bool) -> Schedule:
     However many times have passed since, the next one is to come: they are made up for by a single run.
     """
     if not started:
-        return set_aside(schedule, unknown_type_detail(schedule.orchestration_type), now)
+        return set_aside(schedule, unknown_type_detail(schedule.orchestration_type, schedule.template_ref), now)
     return replace(
         schedule,
         last_at=schedule.next_at,

@@ -21,6 +21,9 @@ from cfm_core.errors import (
 )
 from cfm_core.provisioning.engine.model import unknown_type_detail
 from cfm_core.provisioning.keys import check_after, check_known
+from cfm_core.provisioning.masking import masked_json, masked_page, masked_pointer
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.model import LONGEST_SCHEDULE_ID, Schedule, begun, check_schedule, renewed
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
 from cfm_core.query import JsonPage, Page, Predicate, parse
@@ -33,8 +36,8 @@ _ID = re.compile(rf"[^/\x00-\x1f\x7f]{{1,{LONGEST_SCHEDULE_ID}}}")
 class ScheduleStore(Protocol):
     """Keeps schedules, and gives them as the API shows them. What time it is, the store says."""
 
-    def insert(self, make: Callable[[datetime], Schedule]) -> JsonEntity | None:
-        """Keep what ``make`` makes of the present instant; None where its id is taken."""
+    def insert(self, make: Callable[[datetime], Schedule], order: Order) -> JsonEntity | None:
+        """Keep what ``make`` makes of the present instant, and note it; None where its id is taken."""
         ...
 
     def find(self, schedule_id: str) -> JsonEntity | None: ...
@@ -43,27 +46,36 @@ class ScheduleStore(Protocol):
         """Raises ValidationError: schedules have no field that the predicate names."""
         ...
 
-    def change(self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule]) -> JsonEntity | None:
-        """Replace a schedule by what ``change`` makes of it and of the present instant, while nobody else changes it."""
+    def change(
+        self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule], action: Action, order: Order
+    ) -> JsonEntity | None:
+        """Replace a schedule by what ``change`` makes of it and of the present instant, while nobody else changes it.
+
+        It is noted as ``action``, but for a pause or its end where there is one already. None: there is no such schedule.
+        """
         ...
 
-    def delete(self, schedule_id: str, expected: Expected) -> bool:
-        """Whether there was such a schedule in an expected version."""
+    def delete(self, schedule_id: str, order: Order, expected: Expected) -> bool:
+        """Whether there was such a schedule in an expected version; that it is gone is noted."""
         ...
 
-    def defines(self, orchestration_type: str) -> bool:
-        """Whether there is such an orchestration type."""
+    def secret_keys(self) -> frozenset[str]:
+        """The keys whose values are not shown, because an activity type says so."""
+        ...
+
+    def defines(self, orchestration_type: str, template_ref: str) -> bool:
+        """Whether there is such an orchestration type; in the template, if one is named."""
         ...
 
 
 class Schedules:
-    """The use cases of schedules."""
+    """The use cases of schedules. What they give is to be shown, without secrets."""
 
     def __init__(self, store: ScheduleStore, clock: Clock = system_clock) -> None:
         self._store = store
         self._clock = clock
 
-    def create(self, new: NewSchedule) -> tuple[str, JsonEntity]:
+    def create(self, new: NewSchedule, order: Order) -> tuple[str, JsonEntity]:
         """Create a schedule with the id that the document names, or with a random one; gives its id as well.
 
         Raises:
@@ -73,12 +85,14 @@ class Schedules:
         """
         schedule_id = new.id or str(uuid.uuid4())
         self._check(new, schedule_id)
-        made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now))
+        made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now), order)
         if made is None:
             raise ConflictError(f"a schedule {schedule_id!r} exists already")
-        return schedule_id, made
+        return schedule_id, self._shown(made)
 
-    def put(self, schedule_id: str, new: NewSchedule, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
+    def put(
+        self, schedule_id: str, new: NewSchedule, order: Order, expected: Expected = ANY
+    ) -> tuple[bool, JsonEntity]:
         """Create the schedule, or replace it; tells whether it is new. As long as cron and time zone are the same, so is the
         next time.
 
@@ -93,11 +107,12 @@ class Schedules:
             expected.check(f"schedule {schedule_id}", before.version)
             return renewed(before, new.to_model(schedule_id, now), now)
 
-        if (after := self._store.change(schedule_id, replaced)) is not None:
-            return False, after
+        if (after := self._store.change(schedule_id, replaced, Action.REPLACE, order)) is not None:
+            return False, self._shown(after)
         expected.check(f"schedule {schedule_id}", None)
-        if (made := self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now))) is not None:
-            return True, made
+        made = self._store.insert(lambda now: begun(new.to_model(schedule_id, now), now), order)
+        if made is not None:
+            return True, self._shown(made)
         raise RecoverableError(f"schedule {schedule_id} is coming just now")
 
     def get(self, schedule_id: str) -> JsonEntity:
@@ -106,7 +121,7 @@ class Schedules:
         found = self._store.find(schedule_id)
         if found is None:
             raise NotFoundError("schedule", schedule_id)
-        return found
+        return self._shown(found)
 
     def select(self, predicate: str, page: Page) -> JsonPage:
         """Those that ``predicate`` holds for, by id.
@@ -115,9 +130,9 @@ class Schedules:
             ValidationError: the predicate or the page cannot be read.
         """
         check_after(page)
-        return self._store.select(parse(predicate), page)
+        return masked_page(self._store.select(parse(predicate), page), self._store.secret_keys())
 
-    def change(self, schedule_id: str, diff: ScheduleDiff, expected: Expected = ANY) -> JsonEntity:
+    def change(self, schedule_id: str, diff: ScheduleDiff, order: Order, expected: Expected = ANY) -> JsonEntity:
         """Pause a schedule, or let it go on.
 
         Raises:
@@ -130,12 +145,13 @@ class Schedules:
             expected.check(f"schedule {schedule_id}", before.version)
             return renewed(before, replace(before, paused=diff.paused), now)
 
-        found = self._store.change(schedule_id, changed)
+        action = Action.PAUSE if diff.paused else Action.RESUME
+        found = self._store.change(schedule_id, changed, action, order)
         if found is None:
             raise NotFoundError("schedule", schedule_id)
-        return found
+        return self._shown(found)
 
-    def delete(self, schedule_id: str, expected: Expected = ANY) -> None:
+    def delete(self, schedule_id: str, order: Order, expected: Expected = ANY) -> None:
         """Delete a schedule. Runs that it has started go on.
 
         Raises:
@@ -143,16 +159,24 @@ class Schedules:
             PreconditionFailedError: it is not in an expected version.
         """
         check_known("schedule", schedule_id)
-        if expected.exists is False or not self._store.delete(schedule_id, expected):
+        if expected.exists is False or not self._store.delete(schedule_id, order, expected):
             expected.check(f"schedule {schedule_id}", self.get(schedule_id).version)
             raise RecoverableError(f"schedule {schedule_id} is changing just now")
+
+    def _shown(self, schedule: JsonEntity) -> JsonEntity:
+        return JsonEntity(schedule.version, masked_json(schedule.text, self._store.secret_keys()))
 
     def _check(self, new: NewSchedule, schedule_id: str) -> None:
         if not _ID.fullmatch(schedule_id):
             detail = f"must have 1 to {LONGEST_SCHEDULE_ID} characters, no slash and no control characters"
             raise ValidationError(f"Invalid id: {detail}", [FieldError("/id", detail)])
+        if (pointer := masked_pointer(new.payload, self._store.secret_keys())) is not None:
+            detail = "is what is shown in place of a secret; name the secret, or a reference to it"
+            raise ValidationError(f"Invalid payload: {pointer} {detail}", [FieldError(f"/payload{pointer}", detail)])
         now = self._clock()
         check_schedule(new.to_model(schedule_id, now), now)
-        if not self._store.defines(new.orchestration_type):
-            detail = unknown_type_detail(new.orchestration_type)
-            raise RefusedError(detail, [FieldError("/orchestrationType", detail)])
+        if not self._store.defines(new.orchestration_type, new.template_ref):
+            detail = unknown_type_detail(new.orchestration_type, new.template_ref)
+            raise RefusedError(
+                detail, [FieldError("/templateRef" if new.template_ref else "/orchestrationType", detail)]
+            )

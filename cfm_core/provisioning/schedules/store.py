@@ -10,8 +10,11 @@ from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.starting import start
 from cfm_core.provisioning.engine.store import manifest_row
+from cfm_core.provisioning.operations.model import Order
+from cfm_core.provisioning.operations.notes import note
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.fields import FIELDS
-from cfm_core.provisioning.schedules.model import Overlap, Schedule, fired, set_aside, skipped
+from cfm_core.provisioning.schedules.model import Overlap, Schedule, fired, is_noted, set_aside, skipped
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Row, Transaction
@@ -35,7 +38,7 @@ class PostgresSchedules:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, make: Callable[[datetime], Schedule]) -> JsonEntity | None:
+    def insert(self, make: Callable[[datetime], Schedule], order: Order) -> JsonEntity | None:
         with self._database.transaction() as tx:
             new = make(tx.value(SQL["now"]))
             row = tx.row(
@@ -45,12 +48,15 @@ class PostgresSchedules:
                 time_zone=new.time_zone,
                 overlap=new.overlap,
                 type=new.orchestration_type,
+                template_ref=new.template_ref,
                 correlation_id=new.correlation_id,
                 payload=json_of(new.payload),
                 paused=new.paused,
                 created_at=new.created_at.isoformat(),
                 next_at=_text(new.next_at),
             )
+            if row is not None:
+                note(tx, order, Action.CREATE, "absent", new.word, schedule_id=new.id)
         return JsonEntity(*row) if row else None
 
     def find(self, schedule_id: str) -> JsonEntity | None:
@@ -61,19 +67,33 @@ class PostgresSchedules:
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
 
-    def change(self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule]) -> JsonEntity | None:
+    def change(
+        self, schedule_id: str, change: Callable[[Schedule, datetime], Schedule], action: Action, order: Order
+    ) -> JsonEntity | None:
         with self._database.transaction() as tx:
             row = tx.row(SQL["lock"], id=schedule_id)
             if row is None:
                 return None
-            (after,) = _replace(tx, [change(_schedule_from(row), row[-1])])
-        return after
+            before = _schedule_from(row)
+            after = change(before, row[-1])
+            (shown,) = _replace(tx, [after])
+            if is_noted(action, before, after):
+                note(tx, order, action, before.word, after.word, schedule_id=schedule_id)
+        return shown
 
-    def delete(self, schedule_id: str, expected: Expected) -> bool:
-        return self._database.row(SQL["delete"], id=schedule_id, versions=expected.as_array) is not None
+    def delete(self, schedule_id: str, order: Order, expected: Expected) -> bool:
+        with self._database.transaction() as tx:
+            gone = tx.row(SQL["delete"], id=schedule_id, versions=expected.as_array)
+            if gone is None:
+                return False
+            note(tx, order, Action.DELETE, "paused" if gone[1] else "active", "deleted", schedule_id=schedule_id)
+            return True
 
-    def defines(self, orchestration_type: str) -> bool:
-        return bool(self._database.value(SQL["defines"], type=orchestration_type))
+    def secret_keys(self) -> frozenset[str]:
+        return frozenset(self._database.value(SQL["secret_keys"]))
+
+    def defines(self, orchestration_type: str, template_ref: str) -> bool:
+        return bool(self._database.value(SQL["defines"], type=orchestration_type, template_ref=template_ref))
 
     def list_due(self, most: int) -> list[str]:
         return [id_ for (id_,) in self._database.rows(SQL["list_due"], most=most)]
@@ -93,7 +113,10 @@ class PostgresSchedules:
         return Progress(written)
 
     def set_aside(self, schedule_id: str, reason: str) -> None:
-        self.change(schedule_id, lambda schedule, now: set_aside(schedule, reason, now))
+        with self._database.transaction() as tx:
+            row = tx.row(SQL["lock"], id=schedule_id)
+            if row is not None:
+                _replace(tx, [set_aside(_schedule_from(row), reason, row[-1])])
 
 
 def _schedule_from(row: Row) -> Schedule:
@@ -113,6 +136,7 @@ def _schedule_from(row: Row) -> Schedule:
         last_manifest_id=row[12],
         skipped_at=row[13],
         last_error=row[14],
+        template_ref=row[15],
     )
 
 
@@ -124,6 +148,7 @@ def _replace(tx: Transaction, schedules: Iterable[Schedule]) -> list[JsonEntity]
             "timeZone": one.time_zone,
             "overlap": one.overlap,
             "type": one.orchestration_type,
+            "templateRef": one.template_ref,
             "correlationId": one.correlation_id,
             "payload": one.payload,
             "paused": one.paused,

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from cfm_core.contracts.documents import Document
-from cfm_core.provisioning.definitions.model import LONGEST_TYPE
+from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE
 from cfm_core.provisioning.engine.model import LONGEST_ID
 from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
 from cfm_core.provisioning.schedules.cron import LONGEST_CRON
@@ -27,6 +27,7 @@ class ScheduleDocument(Document):
     time_zone: str
     overlap: Overlap
     orchestration_type: str
+    template_ref: str = ""
     correlation_id: str = ""
     payload: dict[str, Any]
     paused: bool
@@ -46,7 +47,8 @@ class NewSchedule(Document):
     """``cron`` has five fields, and holds in a time zone of the IANA database.
 
     ``overlap`` says what happens when a time comes while the last run goes on: ``skip`` it, ``queue`` one until the run has
-    ended, or ``allow`` both at once. ``correlationId`` is that of all runs; without one, each has its own id.
+    ended, or ``allow`` both at once. ``templateRef`` is the template with whose definition runs start; without one, it is the
+    newest active one. ``correlationId`` is that of all runs; without one, each has its own id.
     """
 
     id: str = Field(default="", max_length=LONGEST_SCHEDULE_ID)
@@ -54,6 +56,7 @@ class NewSchedule(Document):
     time_zone: str = "UTC"
     overlap: Overlap = Overlap.SKIP
     orchestration_type: str = Field(min_length=1, max_length=LONGEST_TYPE)
+    template_ref: str = Field(default="", max_length=LONGEST_TEMPLATE_ID)
     correlation_id: str = Field(default="", max_length=LONGEST_ID)
     payload: dict[str, Any] = Field(default_factory=dict)
     paused: bool = False
@@ -66,6 +69,7 @@ class NewSchedule(Document):
             time_zone=self.time_zone,
             overlap=self.overlap,
             orchestration_type=self.orchestration_type,
+            template_ref=self.template_ref,
             correlation_id=self.correlation_id,
             payload=self.payload,
             paused=self.paused,
@@ -88,6 +92,7 @@ def shown(schedule: Schedule) -> dict[str, Any]:
         "timeZone": schedule.time_zone,
         "overlap": schedule.overlap,
         "orchestrationType": schedule.orchestration_type,
+        "templateRef": schedule.template_ref or None,
         "correlationId": schedule.correlation_id or None,
         "payload": dict(schedule.payload),
         "paused": schedule.paused,

@@ -151,19 +151,19 @@ class Response:
 def respond(profile: ParticipantProfile, response: Response, now: datetime) -> tuple[Verdict, ParticipantProfile]:
     """The profile after ``response``. Only the awaited one changes it, so that a repeated or late one changes nothing.
 
-    What has failed can still succeed where an operator has retried its orchestration. A dispose response for a manifest that
-    was never sent is that of a compensation: it counts once the deployment has failed. The statement ``apply`` in
-    ``queries.sql`` does the same for many at once.
+    What has failed can still succeed, or fail for another reason, where an operator has retried its orchestration. A dispose
+    response for a manifest that was never sent is that of a compensation: it counts once the deployment has failed. The
+    statement ``apply`` in ``queries.sql`` does the same for many at once.
     """
     awaited = response.manifest_id == profile.manifest_id
-    retried = awaited and response.retries > 0 and response.success
+    retried = awaited and response.retries > 0
+    if retried and profile.state is DeploymentState.ERROR and not response.success:
+        return _failed_again(profile, response)
     match DEPLOY_OR_DISPOSE.get(response.orchestration_type), profile.state:
         case "deploy", state if (awaited and state is DeploymentState.PENDING) or (
             retried and state is DeploymentState.ERROR
         ):
-            # A live participant keeps what its deployment has left, whatever becomes of a change.
-            left = {**(profile.properties.get(VPA_STATE, {}) if profile.live else {}), **response.properties}
-            done = replace(profile, properties={**profile.properties, VPA_STATE: left})
+            done = replace(profile, properties=_with_what_is_left(profile, response))
             if response.success:
                 done = replace(done, live=True, failed_manifest_id="", error=False, error_detail="")
                 return Verdict.APPLIED, in_state(done, DeploymentState.ACTIVE, now)
@@ -181,6 +181,24 @@ def respond(profile: ParticipantProfile, response: Response, now: datetime) -> t
         case "dispose", DeploymentState.ERROR if _compensates(profile, response):
             return _compensated(profile, response, now)
     return Verdict.IGNORED, profile
+
+
+def _with_what_is_left(profile: ParticipantProfile, response: Response) -> dict[str, Any]:
+    """A live participant keeps what its deployment has left, whatever becomes of a change."""
+    before = profile.properties.get(VPA_STATE, {}) if profile.live else {}
+    return {**profile.properties, VPA_STATE: {**before, **response.properties}}
+
+
+def _failed_again(profile: ParticipantProfile, response: Response) -> tuple[Verdict, ParticipantProfile]:
+    if profile.error_detail.startswith(response.error_detail):
+        return Verdict.IGNORED, profile
+    properties = profile.properties
+    if response.orchestration_type == DEPLOY:
+        properties = _with_what_is_left(profile, response)
+    again = replace(
+        profile, properties=properties, error=True, error_detail=response.error_detail, version=profile.version + 1
+    )
+    return Verdict.APPLIED, again
 
 
 def _compensates(profile: ParticipantProfile, response: Response) -> bool:

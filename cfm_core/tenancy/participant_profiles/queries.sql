@@ -105,7 +105,8 @@ WITH response AS (
          CASE
            WHEN r.manifest_id = h.manifest_id
                 AND (h.state = CASE WHEN r.deploys THEN 'pending' ELSE 'disposing' END
-                     OR h.state = 'error' AND r.retried AND r.success)
+                     OR h.state = 'error' AND r.retried
+                        AND (r.success OR left(h.error_detail, length(r.detail)) <> r.detail))
              THEN CASE WHEN NOT r.success THEN 'error' WHEN r.deploys THEN 'active' ELSE 'disposed' END
            WHEN NOT r.deploys AND h.state = 'pending' AND r.manifest_id = h.manifest_id || :compensation_suffix
              THEN 'early'

@@ -12,7 +12,7 @@ import pytest
 from cfm_core.contracts.activity import ActivityTypeAnnouncement, OutcomeKind
 from cfm_core.contracts.orchestration import TENANT_ID, OrchestrationManifest
 from cfm_core.errors import NotFoundError, PreconditionFailedError, ValidationError
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Limits
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Limits, Rate
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.query import Page
 from cfm_core.versions import Expected
@@ -23,7 +23,7 @@ ONE = [Activity("a", "t")]
 CHAIN = [Activity("a", "t"), Activity("b", "t", ("a",))]
 
 
-def limit(world: World, type_: str = "t", **limits: int) -> None:
+def limit(world: World, type_: str = "t", **limits: Any) -> None:
     world.definitions.put_activity_definition(ActivityDefinition(type=type_, limits=Limits(**limits)))
 
 
@@ -139,10 +139,137 @@ def test_a_cancelled_run_leaves_the_queue(world: World, driver: Driver) -> None:
     assert sent(driver.complete("a", "a").outbox) == ["c"]
 
 
+def test_tenants_take_turns_where_one_goes_at_a_time(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, concurrency=1)
+    driver.start(*runs("abc", "many"))
+    driver.start(*runs("x", "one"))
+    # The others have waited since "a" was sent, "x" since a little later.
+    for before, then in ("ab", "bx", "xc"):
+        assert sent(driver.complete(before, "a").outbox) == [then]
+
+
 @pytest.mark.parametrize("bad", [{"concurrency": 0}, {"concurrency_per_tenant": -1}, {"consecutive_failures": -1}])
 def test_a_limit_that_makes_no_sense_is_refused(world: World, bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="/limits/"):
         limit(world, "t", **bad)
+
+
+# Rates ------------------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_is_sent_in_a_period_than_the_rate_allows(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(2, timedelta(minutes=1)))
+    assert sent(driver.start(*runs("abcde")).outbox) == ["a", "b"]
+    assert driver.complete("a", "a").outbox[1:] == []
+    assert driver.sweep().outbox == []
+    world.let_time_pass()
+    assert sent(driver.sweep().outbox) == ["c", "d"]
+    assert driver.sweep().outbox == []
+    world.let_time_pass()
+    assert sent(driver.sweep().outbox) == ["b", "e"]
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.RETRY, OutcomeKind.SCHEDULE])
+def test_what_is_sent_again_counts_in_a_rate(world: World, driver: Driver, kind: OutcomeKind) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(1, timedelta(minutes=1)))
+    driver.start(*runs("a"))
+    driver.record(driver.outcome("a", "a", kind, after=timedelta(0)))
+    assert driver.sweep().outbox == []
+    assert world.nodes("a")["a"].state == "READY"
+    world.let_time_pass()
+    assert sent(driver.sweep().outbox) == ["a"]
+
+
+def test_a_rate_holds_for_what_operators_send(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(1, timedelta(minutes=1)))
+    driver.start(*runs("a"))
+    driver.record(driver.outcome("a", "a", OutcomeKind.FATAL))
+    driver.hear()
+    world.operations.retry("a", ORDER)
+    assert driver.hear() == []
+    world.activity_types.pause("t", ORDER)
+    world.activity_types.resume("t", ORDER)
+    assert driver.hear() == []
+    world.let_time_pass()
+    assert sent(driver.sweep().outbox) == ["a"]
+
+
+def test_a_tenant_sends_no_more_in_a_period_than_its_rate_allows(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(3, timedelta(minutes=1)), rate_per_tenant=Rate(2, timedelta(minutes=2)))
+    assert sent(driver.start(*runs("abc", "x")).outbox) == ["a", "b"]
+    assert sent(driver.start(*runs("de", "y")).outbox) == ["d"]
+    driver.record(*(driver.outcome(id_, "a") for id_ in "abd"))
+    world.let_time_pass()
+    assert sent(driver.sweep().outbox) == ["c", "e"]
+
+
+def test_tenants_take_turns_where_a_rate_lets_one_through_at_a_time(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(1, timedelta(minutes=1)))
+    order = sent(driver.start(*runs("abc", "x"), *runs("de", "y"), *runs("f", "z")).outbox)
+    while order[-1:] != ["c"]:
+        driver.complete(order[-1], "a")
+        world.let_time_pass()
+        order += sent(driver.sweep().outbox)
+    assert order == ["a", "d", "f", "b", "e", "c"]
+
+
+def test_a_rate_and_a_limit_hold_together(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, concurrency=1, rate=Rate(2, timedelta(minutes=1)))
+    assert sent(driver.start(*runs("abc")).outbox) == ["a"]
+    assert sent(driver.complete("a", "a").outbox) == ["b"]
+    assert sent(driver.complete("b", "a").outbox) == []
+    world.let_time_pass()
+    assert sent(driver.sweep().outbox) == ["c"]
+
+
+def test_a_rate_that_is_lifted_lets_everything_go_and_one_that_comes_back_counts_anew(
+    world: World, driver: Driver
+) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(1, timedelta(minutes=1)))
+    driver.start(*runs("abc"))
+    limit(world)
+    assert sorted(sent(driver.sweep().outbox)) == ["b", "c"]
+    limit(world, rate=Rate(1, timedelta(minutes=1)))
+    assert len(sent(driver.start(*runs("de")).outbox)) <= 1
+
+
+def test_runs_and_types_say_that_a_rate_holds_them_back(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    limit(world, rate=Rate(2, timedelta(minutes=1)), rate_per_tenant=Rate(1, timedelta(minutes=2)))
+    driver.start(*runs("ab", "x"))
+    shown = world.activity_types.get("t")
+    assert (shown.rate, shown.rate_opens_at) == (Rate(2, timedelta(minutes=1)), None)
+    assert list(shown.tenant_rates_open_at) == ["x"]
+    (waits,) = world.orchestrations.get("b").graph
+    assert waits.rate_opens_at == shown.tenant_rates_open_at["x"]
+    assert timedelta(seconds=110) < waits.rate_opens_at - datetime.now(UTC) <= timedelta(minutes=2)
+
+    driver.start(*runs("cd", "y"))
+    shown = world.activity_types.get("t")
+    assert shown.rate_opens_at is not None
+    assert timedelta(seconds=50) < shown.rate_opens_at - datetime.now(UTC) <= timedelta(minutes=1)
+    assert list(shown.tenant_rates_open_at) == ["x", "y"]
+    world.let_time_pass()
+    assert world.activity_types.get("t").rate_opens_at is None
+    assert world.orchestrations.get("b").graph[0].rate_opens_at is None
+
+
+def test_all_that_is_wrong_with_rates_is_said_at_once(world: World) -> None:
+    with pytest.raises(ValidationError) as refused:
+        limit(world, concurrency=0, rate=Rate(0, timedelta(0)), rate_per_tenant=Rate(10_001, timedelta(days=400)))
+    assert [one.pointer for one in refused.value.errors] == [
+        "/limits/concurrency",
+        *("/limits/rate/count", "/limits/rate/per"),
+        *("/limits/ratePerTenant/count", "/limits/ratePerTenant/per"),
+    ]
 
 
 # Pausing a type ---------------------------------------------------------------------------------------------------------

@@ -15,11 +15,11 @@ from cfm_core.errors import ValidationError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Input, OrchestrationTemplate
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.operations.model import Order, Resolution
-from cfm_core.provisioning.orchestrations.model import Ending
 from tests.contract.provisioning.world import (
     Driver,
     World,
     dispatches,
+    ending,
     manifest,
     manifests,
     responses,
@@ -258,16 +258,16 @@ def test_one_batch_may_hold_outcomes_with_and_without_schemas(world: World, driv
 def test_somebody_outside_is_told_what_does_not_fit_and_may_try_again(world: World, driver: Driver) -> None:
     define(world, Activity("a", "s"), output_schema=TEXT)
     driver.start(manifest("o", "x"))
-    token = driver.sent["o", "a"].token
+    sent = driver.sent["o", "a"]
     driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
     with pytest.raises(ValidationError) as caught:
-        world.orchestrations.end_activity("o", "a", Ending(token=token, values={"k": 5}))
+        world.orchestrations.end_activity("o", "a", ending(sent, values={"k": 5}))
     assert [(one.pointer, one.detail) for one in caught.value.errors] == [
         ("/values/k", 'the value is not of type "string"')
     ]
     assert world.nodes("o")["a"].state == "WAITING"
     for _ in range(2):
-        world.orchestrations.end_activity("o", "a", Ending(token=token, values={"k": "v"}))
+        world.orchestrations.end_activity("o", "a", ending(sent, values={"k": "v"}))
     assert world.state("o") == "COMPLETED"
     assert world.history("o") == ["wait", "complete"]
 

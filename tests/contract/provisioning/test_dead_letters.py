@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from cfm_core.contracts import subjects
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, ValidationError
+from cfm_core.provisioning.dead_letters.service import DeadLetters
 from cfm_core.provisioning.dead_letters.v1alpha1 import to_entity
 from cfm_core.provisioning.definitions.model import Activity
 from cfm_core.provisioning.operations.model import Order
@@ -16,6 +18,7 @@ from cfm_core.query import Page
 from cfm_core.versions import Expected
 from tests.contract.provisioning.world import Driver, World, define, manifest
 
+ORDER = Order(actor="ann", reason="", request_id="r")
 EVENT = {"specversion": "1.0", "id": "e", "source": "s", "type": "t", "data": {"id": "o", "payload": {"ö": [1]}}}
 
 
@@ -68,7 +71,7 @@ def test_letters_are_listed_in_the_order_in_which_they_came_and_searched(world: 
     assert [one["deliveries"] for one in listed(world, "subject = 'event.1' AND deliveries > 6")] == [7, 9, 11]
     assert [one["deliveries"] for one in listed(world, limit=2, after=ids[8])] == [9, 10]
     assert all({"event", "raw"}.isdisjoint(one) for one in listed(world))
-    world.letters.replay(ids[4])
+    world.letters.replay(ids[4], ORDER)
     assert [one["deliveries"] for one in listed(world, "replayedAt > '2026-01-01T00:00:00Z'")] == [4]
     for wrong in ({"predicate": "nope = 1"}, {"predicate": "true", "after": "x"}, {"predicate": "true", "after": "\0"}):
         with pytest.raises(ValidationError):
@@ -83,7 +86,7 @@ def test_what_could_not_be_read_is_kept_as_it_came(world: World) -> None:
     assert base64.b64decode(found["raw"]) == b'\xff{"token": "***", \0'
     assert found["allowedActions"] == ["discard"]
     with pytest.raises(ConflictError) as refused:
-        world.letters.replay(id_)
+        world.letters.replay(id_, ORDER)
     assert refused.value.context == {"allowedActions": ["discard"]}
     assert sent(world) == []
 
@@ -92,15 +95,15 @@ def test_tokens_are_sent_again_and_not_shown(world: World) -> None:
     event = EVENT | {"data": {"token": 'se"cr\\et', "values": {"token": "t"}}}
     (id_,) = kept(world, notice(event=event, subject=subjects.RESULTS))
     assert shown(world, id_)["event"]["data"] == {"token": "***", "values": {"token": "***"}}
-    world.letters.replay(id_)
+    world.letters.replay(id_, ORDER)
     assert sent(world) == [(subjects.RESULTS, [event])]
 
 
 def test_a_letter_is_replayed_once(world: World) -> None:
     (id_,) = kept(world, notice())
-    first = world.letters.replay(id_)
+    first = world.letters.replay(id_, ORDER)
     assert (first.version, first.allowed_actions) == (1, ("discard",))
-    assert world.letters.replay(id_) == first == world.letters.get(id_)
+    assert world.letters.replay(id_, ORDER) == first == world.letters.get(id_)
     assert sent(world) == [(subjects.MANIFESTS, [EVENT])]
     assert "replayedAt" in shown(world, id_)
 
@@ -109,22 +112,30 @@ def test_a_letter_is_replayed_and_discarded_in_view_of_a_version(world: World) -
     (id_,) = kept(world, notice())
     for expected in (Expected(frozenset({5})), Expected(exists=False)):
         with pytest.raises(PreconditionFailedError):
-            world.letters.replay(id_, expected)
+            world.letters.replay(id_, ORDER, expected)
         with pytest.raises(PreconditionFailedError):
-            world.letters.discard(id_, expected)
+            world.letters.discard(id_, ORDER, expected)
     assert (sent(world), world.letters.get(id_).version) == ([], 0)
-    world.letters.replay(id_, Expected(frozenset({0})))
-    world.letters.discard(id_, Expected(frozenset({1})))
-    for absent in (world.letters.get, world.letters.replay, world.letters.discard):
+    world.letters.replay(id_, ORDER, Expected(frozenset({0})))
+    world.letters.discard(id_, ORDER, Expected(frozenset({1})))
+    for absent in (
+        lambda: world.letters.get(id_),
+        lambda: world.letters.replay(id_, ORDER),
+        lambda: world.letters.discard(id_, ORDER),
+    ):
         with pytest.raises(NotFoundError):
-            absent(id_)
+            absent()
 
 
 @pytest.mark.parametrize("id_", ["", "x", "-1", "1.5", "9" * 18, "9" * 19, "\0", "١"])
 def test_an_id_that_no_letter_has_is_not_found(world: World, id_: str) -> None:
-    for absent in (world.letters.get, world.letters.replay, world.letters.discard):
+    for absent in (
+        lambda: world.letters.get(id_),
+        lambda: world.letters.replay(id_, ORDER),
+        lambda: world.letters.discard(id_, ORDER),
+    ):
         with pytest.raises(NotFoundError):
-            absent(id_)
+            absent()
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", float("inf")])
@@ -136,7 +147,7 @@ def test_what_no_database_can_hold_is_kept_and_not_sent_again(world: World, valu
     assert ("event" in found, found["allowedActions"], found["target"]) == (False, ["discard"], "\ufffd")
     assert found["reason"].encode()
     with pytest.raises(ConflictError):
-        world.letters.replay(id_)
+        world.letters.replay(id_, ORDER)
     assert sent(world) == []
 
 
@@ -165,6 +176,32 @@ def test_what_the_engine_could_not_take_in_can_be_taken_in_later(world: World, d
     assert shown(world, too_long)["reason"] == "an orchestration id has at most 512 characters"
     assert shown(world, unstorable)["allowedActions"] == ["discard"]
     before = len(world.rows())
-    world.letters.replay(too_long)
+    world.letters.replay(too_long, ORDER)
     (row,) = list(world.rows())[before:]
     assert (row.subject, row.events[0]["data"]["id"]) == (subjects.MANIFESTS, "x" * 513)
+
+
+def test_letters_are_forgotten_after_a_while(world: World) -> None:
+    ids = kept(world, *(notice(f"{n}") for n in range(5)))
+    assert DeadLetters(world.letters._store, timedelta(days=1)).forget() == 0
+    assert [str(one["id"]) for one in listed(world)] == ids
+    assert DeadLetters(world.letters._store, timedelta(0)).forget(most=2) == 5
+    assert listed(world) == []
+    assert DeadLetters(world.letters._store, timedelta(0)).forget(most=2) == 0
+
+
+def test_what_is_done_to_letters_is_noted_once(world: World) -> None:
+    one, two = kept(world, notice(), notice("two"))
+    world.letters.replay(one, ORDER)
+    world.letters.replay(one, ORDER)
+    world.letters.discard(one, ORDER)
+    with pytest.raises(PreconditionFailedError):
+        world.letters.discard(two, ORDER, Expected(frozenset({5})))
+    world.letters.discard(two, ORDER)
+    noted = json.loads(world.operations.select("deadLetterId != ''", Page()).json)
+    assert [(each["actor"], each["action"], each["deadLetterId"], each["before"], each["after"]) for each in noted] == [
+        ("ann", "replay", one, "kept", "replayed"),
+        ("ann", "discard", one, "replayed", "discarded"),
+        ("ann", "discard", two, "kept", "discarded"),
+    ]
+    assert "reason" not in noted[0]

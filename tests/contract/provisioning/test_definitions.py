@@ -14,6 +14,7 @@ from cfm_core.provisioning.definitions.model import (
     OrchestrationDefinition,
     OrchestrationTemplate,
     RetryPolicy,
+    Timeouts,
 )
 from cfm_core.provisioning.definitions.service import InUseError
 from cfm_core.query import Page, parse
@@ -37,6 +38,12 @@ def test_an_activity_definition_is_listed_as_it_was_put(world: World) -> None:
         input_schema={"required": ["x"], "properties": {"x": {"type": "string"}}},
         output_schema={"properties": {"y": {"type": "array"}}},
         timeout=timedelta(seconds=2.5),
+        timeouts=Timeouts(
+            schedule_to_start=timedelta(seconds=1),
+            schedule_to_close=timedelta(hours=1),
+            heartbeat=timedelta(seconds=2),
+            wait=timedelta(days=2),
+        ),
         retry=RetryPolicy(max_attempts=7, backoff=timedelta(seconds=1), backoff_limit=timedelta(minutes=2)),
     )
     plain = ActivityDefinition(type="a_plain")
@@ -225,6 +232,7 @@ def test_a_key_that_nothing_has_is_not_found(world: World, key: str) -> None:
         ("outputSchema.deep.er = true", ["b"]),
         ("timeout = 'PT1M30S'", ["b"]),
         ("retry.maxAttempts = 7", ["b"]),
+        ("timeouts.scheduleToClose = 'PT1H'", ["b"]),
         ("retry.backoff = 'PT1S'", []),
         ("type = 1", []),
     ],
@@ -238,6 +246,7 @@ def test_activity_definitions_are_found_by_their_fields(world: World, predicate:
             type="b",
             output_schema={"deep": {"er": True}},
             timeout=timedelta(seconds=90),
+            timeouts=Timeouts(schedule_to_close=timedelta(hours=1)),
             retry=RetryPolicy(max_attempts=7),
         ),
         ActivityDefinition(type="c"),

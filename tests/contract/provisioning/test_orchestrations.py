@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cfm_core.contracts.activity import OutcomeKind
+from cfm_core.contracts.activity import ActivityDispatch, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.errors import ConflictError, ForbiddenError, NotFoundError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity
 from cfm_core.provisioning.orchestrations.model import Ending
 from cfm_core.query import Page, parse
-from tests.contract.provisioning.world import DIAMOND, Driver, World, define, manifest
+from tests.contract.provisioning.world import DIAMOND, Driver, World, define, ending, manifest
 
 ONE = [Activity("a", "t")]
 
@@ -209,44 +209,44 @@ def test_the_history_of_an_unknown_orchestration_is_not_found(world: World) -> N
         world.orchestrations.history("nope")
 
 
-def waiting(world: World, driver: Driver) -> str:
-    """A run whose only activity waits; gives the token that ends it."""
+def waiting(world: World, driver: Driver) -> ActivityDispatch:
+    """A run whose only activity waits; gives its dispatch."""
     define(world, one=ONE)
     driver.start(manifest("o", "one"))
     driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, after=timedelta(hours=1)))
     assert world.nodes("o")["a"].state == "WAITING"
-    return driver.sent["o", "a"].token
+    return driver.sent["o", "a"]
 
 
 def test_a_waiting_activity_is_ended_from_outside_with_what_it_records(world: World, driver: Driver) -> None:
-    token = waiting(world, driver)
-    ending = Ending(token=token, values={"v": 1}, outputs={"o": 2})
-    world.orchestrations.end_activity("o", "a", ending)
+    sent = waiting(world, driver)
+    end = ending(sent, values={"v": 1}, outputs={"o": 2})
+    world.orchestrations.end_activity("o", "a", end)
     ended = world.orchestrations.get("o")
     assert (ended.state, ended.processing_data["v"], ended.output_data) == ("COMPLETED", 1, {"o": 2})
     rows = world.outbox()
-    world.orchestrations.end_activity("o", "a", ending)
+    world.orchestrations.end_activity("o", "a", end)
     assert world.outbox() == rows
     with pytest.raises(ConflictError, match="done"):
-        world.orchestrations.end_activity("o", "a", Ending(token=token, error="no"))
+        world.orchestrations.end_activity("o", "a", ending(sent, error="no"))
 
 
 def test_an_activity_can_be_ended_before_its_agent_says_that_it_waits(world: World, driver: Driver) -> None:
     define(world, one=ONE)
     driver.start(manifest("o", "one"))
     late = driver.outcome("o", "a", OutcomeKind.WAIT)
-    world.orchestrations.end_activity("o", "a", Ending(token=driver.sent["o", "a"].token))
+    world.orchestrations.end_activity("o", "a", ending(driver.sent["o", "a"]))
     driver.record(late)
     assert world.orchestrations.get("o").state == "COMPLETED"
 
 
 def test_a_waiting_activity_that_fails_outside_fails_its_orchestration(world: World, driver: Driver) -> None:
-    token = waiting(world, driver)
-    world.orchestrations.end_activity("o", "a", Ending(token=token, error="the registrar said no"))
+    sent = waiting(world, driver)
+    world.orchestrations.end_activity("o", "a", ending(sent, error="the registrar said no"))
     ended = world.orchestrations.get("o")
     assert (ended.state, ended.error_detail) == ("ERRORED", "activity a (t): the registrar said no")
     with pytest.raises(ConflictError, match="failed"):
-        world.orchestrations.end_activity("o", "a", Ending(token=token))
+        world.orchestrations.end_activity("o", "a", ending(sent))
 
 
 def test_only_the_token_of_the_last_dispatch_ends_an_activity(world: World, driver: Driver) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cfm_core.clock import system_clock
 from cfm_core.entities import JsonEntity
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, RefusedError, ValidationError
-from cfm_core.provisioning.definitions.model import Activity
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
 from cfm_core.query import Page
@@ -29,7 +29,7 @@ def new(**said: Any) -> NewSchedule:
 
 def nightly(world: World, **said: Any) -> None:
     define(world, one=ONE)
-    world.schedules.put("nightly", new(**said))
+    world.schedules.put("nightly", new(**said), ORDER)
 
 
 def shown(world: World, schedule_id: str = "nightly") -> dict[str, Any]:
@@ -59,7 +59,7 @@ def come_due(world: World, driver: Driver, at: datetime = PAST, schedule_id: str
 def test_a_schedule_is_created_shown_and_deleted(world: World) -> None:
     define(world, one=ONE)
     full = new(id="s", time_zone="Europe/Berlin", overlap="queue", correlation_id="c", payload={"k": {"ö": [1]}})
-    id_, created = world.schedules.create(full)
+    id_, created = world.schedules.create(full, ORDER)
     assert (id_, created.version) == ("s", 0)
     document = json.loads(created.text)
     assert document.pop("createdTimestamp") < document.pop("nextAt")
@@ -75,26 +75,26 @@ def test_a_schedule_is_created_shown_and_deleted(world: World) -> None:
         "paused": False,
     }
     assert world.schedules.get("s") == created
-    world.schedules.delete("s")
-    for absent in (lambda: world.schedules.get("s"), lambda: world.schedules.delete("s")):
+    world.schedules.delete("s", ORDER)
+    for absent in (lambda: world.schedules.get("s"), lambda: world.schedules.delete("s", ORDER)):
         with pytest.raises(NotFoundError):
             absent()
 
 
 def test_an_id_is_chosen_by_the_caller_or_made_up(world: World) -> None:
     define(world, one=ONE)
-    first, _ = world.schedules.create(new())
-    second, _ = world.schedules.create(new())
+    first, _ = world.schedules.create(new(), ORDER)
+    second, _ = world.schedules.create(new(), ORDER)
     assert len({first, second}) == 2
     with pytest.raises(ConflictError):
-        world.schedules.create(new(id=first))
+        world.schedules.create(new(id=first), ORDER)
 
 
 @pytest.mark.parametrize("id_", ["x" * 496, "a/b", "a\nb", "a\0b"])
 def test_an_id_that_no_path_can_name_is_refused(world: World, id_: str) -> None:
     define(world, one=ONE)
     with pytest.raises(ValidationError):
-        world.schedules.put(id_, new())
+        world.schedules.put(id_, new(), ORDER)
 
 
 def test_what_could_never_start_anything_is_refused(world: World) -> None:
@@ -103,36 +103,36 @@ def test_what_could_never_start_anything_is_refused(world: World) -> None:
     for said in wrong:
         for paused in (True, False):
             with pytest.raises(ValidationError):
-                world.schedules.create(new(**said, paused=paused))
+                world.schedules.create(new(**said, paused=paused), ORDER)
     with pytest.raises(RefusedError) as refused:
-        world.schedules.create(new(orchestration_type="two"))
+        world.schedules.create(new(orchestration_type="two"), ORDER)
     assert [one.pointer for one in refused.value.errors] == ["/orchestrationType"]
     assert world.schedules.select("true", Page()).total == 0
 
 
 def test_a_schedule_is_put_in_view_of_a_version(world: World) -> None:
     define(world, one=ONE)
-    is_new, first = world.schedules.put("s", new(), Expected(exists=False))
+    is_new, first = world.schedules.put("s", new(), ORDER, Expected(exists=False))
     assert is_new
-    is_new, second = world.schedules.put("s", new(payload={"k": 1}), Expected(frozenset({first.version})))
+    is_new, second = world.schedules.put("s", new(payload={"k": 1}), ORDER, Expected(frozenset({first.version})))
     assert (is_new, second.version) == (False, first.version + 1)
     for expected in (Expected(frozenset({first.version})), Expected(exists=False)):
         with pytest.raises(PreconditionFailedError):
-            world.schedules.put("s", new(), expected)
+            world.schedules.put("s", new(), ORDER, expected)
         with pytest.raises(PreconditionFailedError):
-            world.schedules.change("s", ScheduleDiff(paused=True), expected)
+            world.schedules.change("s", ScheduleDiff(paused=True), ORDER, expected)
         with pytest.raises(PreconditionFailedError):
-            world.schedules.delete("s", expected)
+            world.schedules.delete("s", ORDER, expected)
     with pytest.raises(PreconditionFailedError):
-        world.schedules.put("t", new(), Expected(exists=True))
+        world.schedules.put("t", new(), ORDER, Expected(exists=True))
     assert world.schedules.get("s") == second
 
 
 def test_put_again_a_schedule_keeps_its_next_time_unless_its_times_are_others(world: World, driver: Driver) -> None:
     nightly(world)
     world.set_next("nightly", PAST)
-    assert next_at(world.schedules.put("nightly", new(payload={"k": 1}))[1]) == PAST
-    assert next_at(world.schedules.put("nightly", new(cron="0 4 * * *"))[1]) > system_clock()
+    assert next_at(world.schedules.put("nightly", new(payload={"k": 1}), ORDER)[1]) == PAST
+    assert next_at(world.schedules.put("nightly", new(cron="0 4 * * *"), ORDER)[1]) > system_clock()
     assert sweep(world, driver) == []
 
 
@@ -144,7 +144,7 @@ def test_schedules_are_listed_by_id_and_searched(world: World) -> None:
         "c": {},
     }
     for id_, said in given.items():
-        world.schedules.put(id_, new(**said))
+        world.schedules.put(id_, new(**said), ORDER)
 
     def found(predicate: str) -> list[str]:
         return [one["id"] for one in json.loads(world.schedules.select(predicate, Page()).json)]
@@ -208,19 +208,19 @@ def test_however_many_times_were_missed_one_run_makes_up_for_them(world: World, 
 def test_a_paused_schedule_starts_nothing_and_makes_up_for_nothing(world: World, driver: Driver) -> None:
     nightly(world)
     world.set_next("nightly", PAST)
-    paused = world.schedules.change("nightly", ScheduleDiff(paused=True))
+    paused = world.schedules.change("nightly", ScheduleDiff(paused=True), ORDER)
     assert "nextAt" not in json.loads(paused.text)
     assert sweep(world, driver) == []
-    resumed = world.schedules.change("nightly", ScheduleDiff(paused=False))
+    resumed = world.schedules.change("nightly", ScheduleDiff(paused=False), ORDER)
     assert next_at(resumed) > system_clock()
     assert sweep(world, driver) == []
 
 
 def test_pausing_what_is_paused_leaves_it_paused(world: World) -> None:
     nightly(world, paused=True)
-    assert json.loads(world.schedules.change("nightly", ScheduleDiff(paused=True)).text)["paused"]
+    assert json.loads(world.schedules.change("nightly", ScheduleDiff(paused=True), ORDER).text)["paused"]
     with pytest.raises(NotFoundError):
-        world.schedules.change("nope", ScheduleDiff(paused=True))
+        world.schedules.change("nope", ScheduleDiff(paused=True), ORDER)
 
 
 def test_skip_leaves_a_time_out_while_the_last_run_goes_on(world: World, driver: Driver) -> None:
@@ -254,8 +254,8 @@ def test_a_schedule_whose_type_is_gone_says_so_and_stops_no_other(world: World, 
     define(world, one=ONE)
     define(world, two=ONE)
     (template,) = {one.template_ref for one in orchestration_definitions(world) if one.type == "two"}
-    world.schedules.put("gone", new(orchestration_type="two"))
-    world.schedules.put("nightly", new())
+    world.schedules.put("gone", new(orchestration_type="two"), ORDER)
+    world.schedules.put("nightly", new(), ORDER)
     world.definitions.delete_template(template)
     world.set_next("nightly", PAST)
     assert come_due(world, driver, PAST - LATER, "gone") == [RUN]
@@ -271,7 +271,7 @@ def test_a_schedule_whose_type_is_gone_says_so_and_stops_no_other(world: World, 
 def test_a_schedule_is_deleted_without_its_runs(world: World, driver: Driver) -> None:
     nightly(world)
     come_due(world, driver)
-    world.schedules.delete("nightly")
+    world.schedules.delete("nightly", ORDER)
     assert world.state(RUN) == "RUNNING"
     assert sweep(world, driver) == []
 
@@ -394,3 +394,48 @@ def test_what_is_to_start_later_can_be_cancelled_and_run_again(world: World, dri
         ("cancel", "scheduled", "cancelled"),
         ("rerun", "cancelled", "cancelled"),
     ]
+
+
+def test_what_is_done_to_schedules_is_noted_once(world: World) -> None:
+    define(world, one=ONE)
+    world.schedules.create(new(id="s"), ORDER)
+    for paused in (True, True, False):
+        world.schedules.change("s", ScheduleDiff(paused=paused), ORDER)
+    world.set_next("s", PAST)
+    world.due_starts.sweep()
+    world.schedules.put("s", new(paused=True), ORDER)
+    with pytest.raises(PreconditionFailedError):
+        world.schedules.put("s", new(), ORDER, Expected(frozenset({77})))
+    with pytest.raises(ConflictError):
+        world.schedules.create(new(id="s"), ORDER)
+    world.schedules.delete("s", ORDER)
+    noted = json.loads(world.operations.select("scheduleId = 's'", Page()).json)
+    assert [(each["action"], each["before"], each["after"]) for each in noted] == [
+        ("create", "absent", "active"),
+        ("pause", "active", "paused"),
+        ("resume", "paused", "active"),
+        ("replace", "active", "paused"),
+        ("delete", "paused", "deleted"),
+    ]
+
+
+def test_a_schedule_names_the_template_of_its_runs(world: World, driver: Driver) -> None:
+    for template in ("first", "second"):
+        world.definitions.put_activity_definition(ActivityDefinition(type=template))
+        activities = {"one": [Activity("a", template)]}
+        world.definitions.put_template(OrchestrationTemplate(id=template, activities=activities))
+    _, made = world.schedules.create(new(id="s", template_ref="first"), ORDER)
+    assert json.loads(made.text)["templateRef"] == "first"
+    assert [one["id"] for one in json.loads(world.schedules.select("templateRef = 'first'", Page()).json)] == ["s"]
+    with pytest.raises(RefusedError) as refused:
+        world.schedules.put("s", new(template_ref="third"), ORDER)
+    assert [one.pointer for one in refused.value.errors] == ["/templateRef"]
+    world.set_next("s", PAST)
+    (sent,) = all_dispatches(driver.take(world.due_starts.sweep()).outbox)
+    assert sent.activity_type == "first"
+    driver.complete(sent.orchestration_id, "a")
+    world.definitions.delete_template("first")
+    world.set_next("s", PAST + timedelta(days=1))
+    world.due_starts.sweep()
+    found = json.loads(world.schedules.get("s").text)
+    assert found["lastError"] == "there is no active orchestration type one in template first"

@@ -13,12 +13,17 @@ from typing import Any, Protocol
 
 from cfm_core.clock import system_clock
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind, UncheckedDispatch
+from cfm_core.contracts.activity import ActivityCall, ActivityDispatch, ActivityOutcome, OutcomeKind, UncheckedDispatch
+from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationManifest, OrchestrationResponse
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.activity_types.memory import MemoryActivityTypes
 from cfm_core.provisioning.activity_types.service import ActivityTypes
 from cfm_core.provisioning.activity_types.store import PostgresActivityTypes
+from cfm_core.provisioning.calls.memory import MemoryCalls
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.calls.service import Calls
+from cfm_core.provisioning.calls.store import PostgresCalls
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.dead_letters.service import DeadLetters
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
@@ -46,6 +51,7 @@ from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.operations.memory import MemoryOperations
 from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
+from cfm_core.provisioning.orchestrations.model import Ending
 from cfm_core.provisioning.orchestrations.service import Orchestrations
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 from cfm_core.provisioning.schedules.memory import MemorySchedules
@@ -59,6 +65,8 @@ from local.servers.postgres import EmbeddedPostgres
 _numbers = itertools.count(1)
 
 Outbox = Sequence[OutboxRow]
+
+KEY = CompletionKey("the key of the tests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class NodeView:
 class World(Protocol):
     definitions: Definitions
     engine: Engine
+    calls: Calls
     orchestrations: Orchestrations
     operations: Operations
     activity_types: ActivityTypes
@@ -82,6 +91,10 @@ class World(Protocol):
     due_starts: DueStarts
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]: ...
+
+    def runs(self) -> list[str]:
+        """The ids of all orchestrations."""
+        ...
 
     def state(self, orchestration_id: str) -> str: ...
 
@@ -92,7 +105,15 @@ class World(Protocol):
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]: ...
 
     def let_time_pass(self) -> None:
-        """Make overdue whatever waits for time."""
+        """Make overdue whatever waits for time; an hour passes for rates."""
+        ...
+
+    def let_all_time_pass(self) -> None:
+        """The same, and what activities have for all their attempts is over."""
+        ...
+
+    def archive(self) -> None:
+        """Archive what has ended, however short a time ago."""
         ...
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
@@ -121,7 +142,8 @@ class PostgresWorld:
         self.database = database
         self.definitions: Definitions = PostgresDefinitions(database)
         self.engine: Engine = PostgresEngine(database)
-        self.orchestrations: Orchestrations = PostgresOrchestrations(database)
+        self.calls = Calls(PostgresCalls(database))
+        self.orchestrations: Orchestrations = PostgresOrchestrations(database, KEY)
         self.operations = Operations(PostgresOperations(database))
         self.activity_types = ActivityTypes(PostgresActivityTypes(database))
         self.letters = DeadLetters(PostgresDeadLetters(database))
@@ -132,7 +154,7 @@ class PostgresWorld:
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
         rows = self.database.rows(
             "SELECT n.activity_id, a.state, a.deps_left, a.dispatches, a.failures"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "  FROM provision_manager.run_activity a JOIN provision_manager.run o"
             "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id ORDER BY a.ord",
@@ -140,10 +162,11 @@ class PostgresWorld:
         )
         return {id_: NodeView(*rest) for id_, *rest in rows}
 
+    def runs(self) -> list[str]:
+        return [id_ for (id_,) in self.database.rows("SELECT id FROM provision_manager.run ORDER BY id")]
+
     def state(self, orchestration_id: str) -> str:
-        return str(
-            self.database.value("SELECT state FROM provision_manager.orchestration WHERE id = :id", id=orchestration_id)
-        )
+        return str(self.database.value("SELECT state FROM provision_manager.run WHERE id = :id", id=orchestration_id))
 
     def history(self, orchestration_id: str) -> list[str]:
         rows = self.database.rows(
@@ -154,7 +177,7 @@ class PostgresWorld:
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
         rows = self.database.rows(
             "SELECT n.activity_id, extract(epoch FROM a.due_at - now())::double precision"
-            "  FROM provision_manager.activity a JOIN provision_manager.orchestration o"
+            "  FROM provision_manager.run_activity a JOIN provision_manager.run o"
             "    ON o.id = a.orch_id AND o.phase = a.phase"
             "  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = a.phase AND n.ord = a.ord"
             " WHERE o.id = :id AND a.due_at IS NOT NULL",
@@ -168,6 +191,17 @@ class PostgresWorld:
             tx.rows("UPDATE provision_manager.activity SET due_at = now() WHERE due_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.orchestration SET resend_at = now() WHERE resend_at IS NOT NULL")
             tx.rows("UPDATE provision_manager.gate SET probe_at = now() WHERE probe_at IS NOT NULL")
+            tx.rows("UPDATE provision_manager.activity SET dispatched_at = dispatched_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.history SET dispatched_at = dispatched_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.admission SET ready_at = ready_at - interval '1 h'")
+            tx.rows("UPDATE provision_manager.admitted SET at = at - interval '1 h'")
+
+    def let_all_time_pass(self) -> None:
+        self.database.rows("UPDATE provision_manager.activity SET close_by = now() WHERE close_by IS NOT NULL")
+        self.let_time_pass()
+
+    def archive(self) -> None:
+        self.database.rows("SELECT provision_manager.archive_runs(interval '-1 s', 1000)")
 
     def set_next(self, schedule_id: str, at: datetime) -> None:
         self.database.rows(
@@ -197,61 +231,77 @@ class PostgresWorld:
 
 class MemoryWorld:
     def __init__(self) -> None:
-        self.runs = Runs(system_clock)
-        self.definitions: Definitions = MemoryDefinitions(self.runs)
-        self.engine: Engine = MemoryEngine(self.runs)
-        self.orchestrations: Orchestrations = MemoryOrchestrations(self.runs)
-        self.operations = Operations(MemoryOperations(self.runs))
-        self.activity_types = ActivityTypes(MemoryActivityTypes(self.runs))
-        self.letters = DeadLetters(MemoryDeadLetters(self.runs))
-        schedules = MemorySchedules(self.runs)
+        self.memory = Runs(system_clock)
+        self.definitions: Definitions = MemoryDefinitions(self.memory)
+        self.engine: Engine = MemoryEngine(self.memory)
+        self.calls = Calls(MemoryCalls(self.memory))
+        self.orchestrations: Orchestrations = MemoryOrchestrations(self.memory, KEY)
+        self.operations = Operations(MemoryOperations(self.memory))
+        self.activity_types = ActivityTypes(MemoryActivityTypes(self.memory))
+        self.letters = DeadLetters(MemoryDeadLetters(self.memory))
+        schedules = MemorySchedules(self.memory)
         self.schedules = Schedules(schedules)
-        self.due_starts = DueStarts([schedules, MemoryDelayedStarts(self.runs)])
+        self.due_starts = DueStarts([schedules, MemoryDelayedStarts(self.memory)])
 
     def nodes(self, orchestration_id: str) -> dict[str, NodeView]:
-        run = self.runs.runs.get(orchestration_id)
+        run = self.memory.runs.get(orchestration_id)
         return {
             node.id: NodeView(node.state, node.deps_left, node.dispatches, node.failures)
             for node in (run.nodes.values() if run else ())
         }
 
+    def runs(self) -> list[str]:
+        return sorted(self.memory.runs)
+
     def state(self, orchestration_id: str) -> str:
-        return self.runs.runs[orchestration_id].state
+        return self.memory.runs[orchestration_id].state
 
     def history(self, orchestration_id: str) -> list[str]:
-        return [told.kind for told in self.runs.history if told.orchestration_id == orchestration_id]
+        return [told.kind for told in self.memory.history if told.orchestration_id == orchestration_id]
 
     def seconds_until_due(self, orchestration_id: str) -> dict[str, float]:
         now = system_clock()
         return {
             node.id: (node.due_at - now).total_seconds()
-            for node in self.runs.runs[orchestration_id].nodes.values()
+            for node in self.memory.runs[orchestration_id].nodes.values()
             if node.due_at is not None
         }
 
     def let_time_pass(self) -> None:
         now = system_clock()
-        for gate in self.runs.gates.values():
+        for gate in self.memory.gates.values():
             gate.probe_at = gate.probe_at and now
-        for run in self.runs.runs.values():
+        for slot in self.memory.admission.values():
+            slot.ready_at -= timedelta(hours=1)
+        self.memory.admitted = [replace(one, at=one.at - timedelta(hours=1)) for one in self.memory.admitted]
+        for run in self.memory.runs.values():
             run.resend_at = run.resend_at and now
             for node in run.nodes.values():
                 node.due_at = node.due_at and now
 
+    def let_all_time_pass(self) -> None:
+        for run in self.memory.runs.values():
+            for node in run.nodes.values():
+                node.close_by = node.close_by and system_clock()
+        self.let_time_pass()
+
+    def archive(self) -> None:
+        """In memory, runs stay where they are."""
+
     def set_next(self, schedule_id: str, at: datetime) -> None:
-        self.runs.schedules[schedule_id] = replace(self.runs.schedules[schedule_id], next_at=at)
+        self.memory.schedules[schedule_id] = replace(self.memory.schedules[schedule_id], next_at=at)
 
     def set_start(self, orchestration_id: str, at: datetime) -> None:
-        self.runs.delayed[orchestration_id].start_at = at
+        self.memory.delayed[orchestration_id].start_at = at
 
     def outbox(self) -> list[str]:
-        return [row.subject for row in self.runs.outbox]
+        return [row.subject for row in self.memory.outbox]
 
     def rows(self) -> Sequence[OutboxRow]:
-        return self.runs.outbox
+        return self.memory.outbox
 
     def dead_letters(self) -> list[str]:
-        return [letter.subject for letter in self.runs.dead_letters.values()]
+        return [letter.subject for letter in self.memory.dead_letters.values()]
 
 
 @contextlib.contextmanager
@@ -266,14 +316,18 @@ def shared_database(postgres: EmbeddedPostgres, template: str, name: str) -> Ite
     connection.close()
 
 
+ARCHIVED = ("orchestration", "orchestration_data", "activity", "activity_output", "fan_out")
+
+
 def empty(database: Database) -> None:
     """Delete all that the Provision Manager has stored."""
     with database.transaction() as tx:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
-            *("history", "operation", "admission", "gate", "dead_letter"),
+            *(f"archived_{table}" for table in ARCHIVED),
+            *("history", "operation", "admission", "admitted", "gate", "dead_letter"),
             *("definition", "template", "activity_definition", "activity_type_policy"),
-            *("schedule", "delayed_start"),
+            *("schedule", "delayed_start", "fan_out"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
             tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608
@@ -338,6 +392,13 @@ def unchecked_dispatches(outbox: Outbox) -> dict[str, UncheckedDispatch]:
     return {event["id"]: UncheckedDispatch.model_validate(event["data"]) for row in rows for event in row.events}
 
 
+def calls(outbox: Outbox) -> list[Call]:
+    """The activities that somebody is to look after."""
+    rows = [row for row in outbox if row.subject == subjects.CALLS]
+    documents = [ActivityCall.model_validate(event["data"]) for row in rows for event in row.events]
+    return [Call(one.orchestration_id, one.phase, one.ord) for one in documents]
+
+
 def dispatches(outbox: Outbox) -> dict[str, ActivityDispatch]:
     """What was sent to agents for one run, by activity id."""
     return {one.activity_id: one for one in all_dispatches(outbox)}
@@ -362,9 +423,14 @@ class Driver:
     heard: int = 0
 
     def take(self, progress: Progress) -> Progress:
-        """Hand on what has to be looked at first, as the trigger would, and remember what agents get."""
-        if unchecked := unchecked_dispatches(progress.outbox):
-            progress.outbox += self.world.engine.check_inputs(unchecked).outbox
+        """Hand on what the managers themselves have to look at, as the trigger would, and remember what agents get."""
+        pending = progress.outbox
+        while pending:
+            further = self.world.calls.tend(calls(pending)).outbox
+            if unchecked := unchecked_dispatches(pending):
+                further += self.world.engine.check_inputs(unchecked).outbox
+            progress.outbox = progress.outbox + further
+            pending = further
         for one in all_dispatches(progress.outbox):
             self.sent[one.orchestration_id, one.activity_id] = one
         return progress
@@ -386,12 +452,26 @@ class Driver:
     def sweep(self) -> Progress:
         return self.take(self.world.engine.sweep())
 
+    def take_all(self) -> Outbox:
+        """The same as ``hear``, and what has come of it."""
+        before = len(self.world.rows())
+        heard = list(self.hear())
+        further = list(self.world.rows())[before:]
+        self.heard = max((row.id for row in further), default=self.heard)
+        return [*heard, *further]
+
     def hear(self) -> Outbox:
         """Take what others than the engine's steps have written since the last time; gives those rows."""
         rows = [row for row in self.world.rows() if row.id > self.heard]
         self.heard = max((row.id for row in rows), default=self.heard)
         self.take(Progress(list(rows)))
         return rows
+
+
+def ending(dispatch: ActivityDispatch, **said: Any) -> Ending:
+    """How somebody outside ends the activity, with what the agent was given for them."""
+    shown = KEY.token(dispatch.orchestration_id, dispatch.phase, dispatch.activity_id, dispatch.token)
+    return Ending(token=shown, **said)
 
 
 def answer(

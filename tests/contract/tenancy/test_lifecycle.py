@@ -218,6 +218,17 @@ def test_a_disposal_that_succeeds_once_an_operator_has_retried_it_is_disposed(wo
     assert world.state(tenant, profile) == "disposed"
 
 
+def test_a_retry_that_fails_for_another_reason_tells_that_one(world: World) -> None:
+    tenant, profile, manifest = failed_participant(world)
+    again = retried(deploy_failed(profile, manifest)).model_copy(update={"error_detail": "activity b (t): worse"})
+    assert world.respond(again) == [APPLIED]
+    assert outcome(world, tenant, profile) == ("error", True, "activity b (t): worse")
+    before = world.profile(tenant, profile)
+    assert world.respond(again) == [IGNORED]
+    assert world.respond(deploy_failed(profile, manifest)) == [IGNORED]
+    assert world.profile(tenant, profile) == before
+
+
 def test_a_retry_of_what_is_not_awaited_any_more_changes_nothing(world: World) -> None:
     tenant, profile, first = failed_participant(world)
     second = world.deploy_again(tenant, profile)["orchestrationId"]

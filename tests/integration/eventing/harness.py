@@ -20,11 +20,14 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.reply import EventDict
 from cfm_core.eventing.targets import Target, dump
 from local.servers.process import free_port, spawn, stop, wait_until
 
 TOKEN = "the-token-of-the-trigger"
+API = "http://cfm/api/v1alpha1"
+KEY = CompletionKey("the-key-of-the-deployment")
 
 Events = list[EventDict]
 
@@ -167,6 +170,8 @@ class TriggerProcess:
                 "CFM_TRIGGER_ADDRESS": self.wake_address,
                 "CFM_TRIGGER_HEALTH": self._health,
                 "CFM_HANDOVER": handover,
+                "CFM_COMPLETION_URL": API,
+                "CFM_COMPLETION_KEY": KEY.key,
             },
             cwd=Path(__file__).resolve().parents[3],
         )

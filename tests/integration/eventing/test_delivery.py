@@ -17,7 +17,7 @@ from cfm_core.store import outbox
 from cfm_core.store.database import Database
 from local.servers.nats import EmbeddedNats
 from tests.integration.eventing.conftest import StartTrigger
-from tests.integration.eventing.harness import Events, Said, TriggerProcess, fine, reply, serving, until
+from tests.integration.eventing.harness import API, KEY, Events, Said, TriggerProcess, fine, reply, serving, until
 from tests.integration.eventing.stream import publish, stored
 
 both_ways = pytest.mark.parametrize("handover", ["direct", "jetstream"])
@@ -40,7 +40,14 @@ def rows(database: Database) -> int:
 
 
 def dispatch(name: str, activity_type: str) -> EventDict:
-    data = {"orchestrationId": "o-1", "phase": 0, "ord": 0, "token": f"t-{name}", "activityType": activity_type}
+    data = {
+        "orchestrationId": "o-1",
+        "phase": 0,
+        "ord": 0,
+        "token": f"t-{name}",
+        "activityId": "a",
+        "activityType": activity_type,
+    }
     return event(type=DISPATCH_EVENT, source="/engine", subject=subjects.activity(activity_type), data=data, id=name)
 
 
@@ -146,6 +153,13 @@ def test_a_dispatch_goes_to_its_agent_and_the_outcome_to_the_engine(
         functions.wait(lambda: functions.events("types"))
         assert functions.events("types")[0]["data"] == announcement("dns")
         assert functions.ids("dns") == {"d-1": 1}
+        (told,) = functions.events("dns")
+        shown = KEY.token("o-1", 0, "a", "t-d-1")
+        assert told["data"]["completion"] == {"url": f"{API}/orchestrations/o-1/activities/a/complete", "token": shown}
+        assert told["data"]["heartbeat"]["token"] == "t-d-1"
+        log = trigger.log.read_text()
+        assert shown not in log
+        assert KEY.key not in log
 
 
 def test_a_row_that_was_announced_is_not_looked_for_and_comes_once(

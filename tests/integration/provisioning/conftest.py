@@ -9,7 +9,7 @@ from cfm_core.assembly import ServiceAssembler
 from cfm_core.settings import Settings
 from cfm_core.store.database import Database
 from local.servers.postgres import EmbeddedPostgres
-from tests.contract.provisioning.world import Driver, PostgresWorld, empty, shared_database
+from tests.contract.provisioning.world import KEY, Driver, PostgresWorld, empty, shared_database
 
 NAME = "provisioning_integration"
 
@@ -44,7 +44,7 @@ def driver(world: PostgresWorld) -> Driver:
 @pytest.fixture
 def served(emptied_url: str) -> Iterator[None]:
     """The functions of this process work on the test's database, for anybody."""
-    settings = Settings(database_url=emptied_url, auth="off", store="postgres", event_token="t")
+    settings = Settings(database_url=emptied_url, auth="off", store="postgres", event_token="t", completion_key=KEY.key)
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(assembler)
     yield

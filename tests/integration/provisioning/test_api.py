@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from cfm_core.contracts import subjects
+from cfm_core.contracts.activity import ActivityDispatch
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from cfm_core.store.database import Database
-from tests.contract.provisioning.world import all_dispatches
+from tests.contract.provisioning.world import all_dispatches, ending
 from tests.integration.provisioning.api import call, deliver
 
 pytestmark = pytest.mark.usefixtures("served")
@@ -280,7 +281,11 @@ def test_every_form_of_an_orchestration_is_as_declared() -> None:
     assert call("POST", "/orchestrations", manifest()).json["status"] == "compensating"
     (attempt,) = call("GET", "/orchestrations/o/history").json
     assert (attempt["outcome"], attempt["activityType"]) == ("fatal", "t")
-    ended = call("POST", "/orchestrations/o/activities/a/complete", {"token": data["token"], "error": "no"})
+    ended = call(
+        "POST",
+        "/orchestrations/o/activities/a/complete",
+        {"token": ending(ActivityDispatch.model_validate(data)).token, "error": "no"},
+    )
     assert ended.json == {"activityId": "a", "state": "failed"}
 
 
@@ -450,6 +455,7 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
             "type": "t",
             "version": 0,
             "status": "no-agent",
+            "statusReason": "no agent has announced itself",
             "concurrency": 1,
             "concurrencyPerTenant": 1,
             "failures": 0,
@@ -461,6 +467,13 @@ def test_activity_types_are_shown_paused_and_resumed() -> None:
     assert call("POST", "/activity-types/t/resume", {"reason": "r"}, {"If-Match": '"0"'}).status == 412
     assert call("POST", "/activity-types/t/resume", {"reason": "r"}).json["status"] == "no-agent"
     assert call("GET", "/activity-types/nope").status == 404
+    rates = {"rate": {"count": 5, "per": "PT1S"}, "ratePerTenant": {"count": 1, "per": "PT1H"}}
+    assert call("PUT", "/activity-definitions/t", {"limits": rates}).json == {"type": "t", "limits": rates}
+    shown = call("GET", "/activity-types/t").json
+    assert {name: shown[name] for name in rates} == rates
+    bad = call("PUT", "/activity-definitions/t", {"limits": {"rate": {"count": 0}, "ratePerTenant": {"per": "soon"}}})
+    assert bad.status == 400
+    assert {one["pointer"] for one in bad.json["errors"]} >= {"/limits/rate/per", "/limits/ratePerTenant/per"}
     assert call("POST", "/activity-types/nope/pause", {"reason": "r"}).status == 404
     assert [one["action"] for one in call("GET", "/audit?q=activityType+%3D+'t'").json] == ["pause", "resume"]
 
@@ -569,10 +582,126 @@ def test_what_somebody_outside_records_must_fit() -> None:
     call("POST", "/activity-definitions", {"type": "t", "outputSchema": schema})
     call("POST", "/orchestration-definitions", {"activities": {"x": [{"id": "a", "type": "t"}]}})
     (sent,) = all_dispatches(deliver("start_orchestrations", manifest(id="o", orchestrationType="x")).outbox)
-    path = "/orchestrations/o/activities/a/complete"
-    refused = call("POST", path, {"token": sent.token, "values": {"k": 1}})
+    path, token = "/orchestrations/o/activities/a/complete", ending(sent).token
+    refused = call("POST", path, {"token": token, "values": {"k": 1}})
     assert (refused.status, refused.json["errors"]) == (
         400,
         [{"pointer": "/values/k", "detail": 'the value is not of type "string"'}],
     )
-    assert call("POST", path, {"token": sent.token, "values": {"k": "v"}}).status == 200
+    assert call("POST", path, {"token": token, "values": {"k": "v"}}).status == 200
+
+
+def test_conditions_lists_and_what_undoes_are_shown_as_they_were_posted() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    activities = [
+        {"id": "a", "type": "t", "condition": "size > 5", "compensation": "t"},
+        {"id": "e", "type": "t", "dependsOn": ["a"], "forEach": {"source": "list", "name": "item", "concurrency": 3}},
+        {"id": "s", "type": "orchestration:sub", "dependsOn": ["e"]},
+    ]
+    template = {
+        "id": "x",
+        "activities": {"one": activities, "sub": [{"id": "b", "type": "t"}]},
+        "compensation": "after:PT1H",
+    }
+    assert call("POST", "/orchestration-definitions", template).status == 201
+    shown = {one["activities"].popitem()[0]: one for one in call("GET", "/orchestration-definitions").json}
+    assert shown["one"]["compensation"] == "after:PT1H"
+    assert call("GET", "/orchestration-definitions/x").json[0]["activities"] == {"one": activities}
+    assert len(call("GET", "/orchestration-definitions?q=compensation STARTS_WITH 'after'").json) == 2
+    for wrong in ("sometimes", "after:", "after:PT0S", "after:P2Y", "after:soon"):
+        refused = call("POST", "/orchestration-definitions", template | {"compensation": wrong})
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/compensation")
+
+
+def test_orchestrations_for_an_activity_are_shown_with_it_and_found_by_it() -> None:
+    call("POST", "/activity-definitions", {"type": "t"})
+    each = {"id": "e", "type": "t", "forEach": {"source": "list"}, "compensation": "t"}
+    failing = {"id": "z", "type": "t", "dependsOn": ["e"]}
+    call("POST", "/orchestration-definitions", {"activities": {"x": [each, failing]}})
+    (asked,) = deliver("start_orchestrations", manifest(id="o", orchestrationType="x", payload={"list": [1, 2]})).outbox
+    assert asked.subject == subjects.CALLS
+    sent = all_dispatches(deliver("look_after_calls", *(event["data"] for event in asked.events)).outbox)
+    assert [one.orchestration_id for one in sent] == ["o.e.0", "o.e.1"]
+    shown = call("GET", "/orchestrations/o").json
+    assert shown["activities"][0]["orchestrations"] == {"started": 2, "ended": 0}
+    assert (shown["status"], shown["statusReason"]) == (
+        "waiting",
+        "e: of 2 orchestrations that carry it out 0 have ended",
+    )
+    children = call("POST", "/orchestrations/query", {"predicate": "parentId = 'o'"}).json
+    assert [one["id"] for one in children] == ["o.e.0", "o.e.1"]
+    child = call("GET", "/orchestrations/o.e.0").json
+    assert (child["parentId"], child["steps"][0]["activities"][0]["id"]) == ("o", "e")
+    assert child["processingData"]["element"] == 1
+
+
+def test_an_agent_says_how_far_it_is_with_the_token_of_its_dispatch() -> None:
+    define()
+    (sent,) = all_dispatches(deliver("start_orchestrations", manifest()).outbox)
+    path = "/orchestrations/o/activities/a/heartbeat"
+    tag = call("GET", "/orchestrations/o").headers["ETag"]
+    beat = call("POST", path, {"token": sent.token})
+    assert (beat.status, set(beat.json)) == (200, {"dueAt"})
+    assert call("GET", "/orchestrations/o").headers["ETag"] == tag
+    assert call("POST", path, {"token": sent.token, "progress": {"hosts": 3}}).status == 200
+    shown = call("GET", "/orchestrations/o")
+    assert shown.headers["ETag"] != tag
+    activity = shown.json["activities"][0]
+    assert (activity["progress"], "startedAt" in activity) == ({"hosts": 3}, True)
+    assert shown.json["statusReason"] == 'a is with its agent: {"hosts": 3}'
+    refused = call("POST", path, {"token": sent.token, "progress": "x" * 2000})
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/progress")
+    assert call("POST", path, {}).status == 400
+    assert call("POST", path, {"token": "no"}).status == 409
+    assert call("POST", "/orchestrations/o/activities/z/heartbeat", {"token": "no"}).status == 404
+    assert call("GET", "/orchestrations/o").json["activities"][0]["progress"] == {"hosts": 3}
+
+
+def test_an_activity_that_is_ended_early_says_so_until_its_agent_has_been_heard() -> None:
+    define()
+    (sent,) = all_dispatches(deliver("start_orchestrations", manifest()).outbox)
+    path, shown = "/orchestrations/o/activities/a/complete", ending(sent).token
+    assert call("POST", path, {"token": sent.token}).status == 403
+    for _ in range(2):
+        ended = call("POST", path, {"token": shown, "values": {"by": "outside"}})
+        assert (ended.status, ended.json) == (200, {"activityId": "a", "state": "done"})
+    assert "ended from outside" in call("GET", "/orchestrations/o").json["statusReason"]
+    assert call("POST", path, {"token": shown, "error": "no"}).status == 409
+    said = {"kind": "wait", "values": {"request": 7}}
+    place = sent.model_dump(mode="json", by_alias=True, include={"orchestration_id", "phase", "ord", "token"})
+    deliver("record_activity_results", place | said)
+    run = call("GET", "/orchestrations/o").json
+    assert (run["completed"], run["processingData"]) == ({"a": {}}, {"k": 1, "by": "outside", "request": 7})
+    assert call("POST", path, {"token": shown}).status == 200
+    assert call("POST", path, {"token": shown, "error": "no"}).status == 409
+
+
+def test_an_archived_orchestration_is_answered_as_before(emptied: Database) -> None:
+    define()
+    deliver("start_orchestrations", manifest())
+    for activity in ("a", "b"):
+        (event,) = dispatched(emptied, activity)
+        deliver("record_activity_results", {**event, "kind": "complete", "values": {activity: 1}})
+    path = "/orchestrations/o"
+    shown = [call("GET", each) for each in (path, f"{path}/history", "/orchestrations")]
+    emptied.rows("UPDATE provision_manager.orchestration SET state_at = state_at - interval '8 days'")
+    before = call("GET", path)
+    deliver("archive_orchestrations", None)
+    deliver("archive_orchestrations", None)
+    assert emptied.value("SELECT count(*) FROM provision_manager.orchestration") == 0
+    assert (call("GET", path).text, call("GET", f"{path}/history").text) == (before.text, shown[1].text)
+    assert call("GET", path, headers={"If-None-Match": shown[0].headers["ETag"]}).status == 304
+    assert [one["id"] for one in call("GET", "/orchestrations?q=state%20%3D%202").json] == ["o"]
+    assert call("GET", "/orchestrations").headers["X-Total-Count"] == "1"
+    again = call("POST", "/orchestrations", manifest(payload={"other": 1}))
+    assert (again.status, again.json["state"], again.json["processingData"]) == (202, 2, before.json["processingData"])
+    refused = call("POST", f"{path}/cancel", {"reason": "r"})
+    assert (refused.status, refused.json["allowedActions"]) == (409, ["rerun"])
+    assert call("GET", path).text == before.text
+
+
+def dispatched(database: Database, activity: str) -> list[dict[str, Any]]:
+    """What names the dispatches of an activity."""
+    rows = database.rows("SELECT events FROM eventing.outbox WHERE subject = 'event.cfm.activity.t' ORDER BY id")
+    sent = [event["data"] for (events,) in rows for event in events if event["data"]["activityId"] == activity]
+    return [{key: one[key] for key in ("orchestrationId", "phase", "ord", "token")} for one in sent]

@@ -4,24 +4,38 @@ import contextlib
 import json
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
-from cfm_core.contracts.orchestration import DEPLOY
+from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import ClientError, NotFoundError, PreconditionFailedError, ValidationError
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, Limits, OrchestrationTemplate
+from cfm_core.errors import ClientError, ConflictError, NotFoundError, PreconditionFailedError, ValidationError
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.calls.service import Calls
+from cfm_core.provisioning.calls.store import PostgresCalls
+from cfm_core.provisioning.definitions.model import (
+    Activity,
+    ActivityDefinition,
+    ForEach,
+    Limits,
+    OrchestrationTemplate,
+    Rate,
+)
 from cfm_core.provisioning.definitions.service import InUseError
 from cfm_core.provisioning.definitions.store import PostgresDefinitions
 from cfm_core.provisioning.engine.store import SQL, PostgresEngine, outcome_row
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
+from cfm_core.provisioning.orchestrations.model import Heartbeat
+from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 from cfm_core.query import Page
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.outbox import LEASE
@@ -29,6 +43,7 @@ from cfm_core.versions import Expected
 from local.chaos.invariants import broken
 from tests.contract.provisioning.world import (
     DIAMOND,
+    KEY,
     Driver,
     PostgresWorld,
     activity_definitions,
@@ -36,6 +51,7 @@ from tests.contract.provisioning.world import (
     answer,
     define,
     dispatches,
+    ending,
     manifest,
     manifests,
     orchestration_definitions,
@@ -286,6 +302,29 @@ def test_an_order_given_by_many_at_once_takes_effect_once(world: PostgresWorld, 
     assert operations.select("true", Page()).total == 1
 
 
+def test_rates_hold_whoever_sends_at_once(world: PostgresWorld, pool: Database) -> None:
+    rate, tenant_rate = Rate(6, timedelta(seconds=0.1)), Rate(4, timedelta(seconds=0.15))
+    define(world, one=DIAMOND)
+    world.definitions.put_activity_definition(
+        ActivityDefinition(type="t.one", limits=Limits(rate=rate, rate_per_tenant=tenant_rate))
+    )
+    engine = PostgresEngine(pool)
+
+    def send(number: int) -> None:
+        driver = Driver(world)
+        batch = [manifest(f"o{number}.{n}", "one", **{TENANT_ID: f"t{n % 2}"}) for n in range(10)]
+        driver.take(engine.start(batch))
+        deadline = time.monotonic() + 60
+        while any(world.state(one.id) != "COMPLETED" for one in batch):
+            assert time.monotonic() < deadline
+            driver.hear()
+            engine.record([answer(one) for one in driver.sent.values()])
+            engine.sweep()
+
+    at_once(send, 3)
+    assert broken(world.database) == {}
+
+
 def test_orders_and_results_at_once_leave_no_contradiction(world: PostgresWorld, pool: Database) -> None:
     define(world, deploy=DIAMOND, dispose=DIAMOND)
     limits = Limits(concurrency=3, consecutive_failures=4)
@@ -315,3 +354,108 @@ def test_orders_and_results_at_once_leave_no_contradiction(world: PostgresWorld,
 
     at_once(disturb)
     assert broken(world.database) == {}
+
+
+FAN_OUT = [Activity("e", "t", for_each=ForEach("list", concurrency=2)), Activity("z", "t", ("e",))]
+
+
+def tend(pool: Database) -> list[OutboxRow]:
+    return Calls(PostgresCalls(pool)).tend([Call("o", 0, 0)]).outbox
+
+
+def test_an_activity_that_many_look_after_at_once_gets_its_orchestrations_once(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=FAN_OUT)
+    world.engine.start([manifest("o", "one", list=[1, 2, 3])])
+    rows = [row for written in at_once(lambda _: tend(pool)) for row in written]
+    assert sorted(one.orchestration_id for one in all_dispatches(rows)) == ["o.e.0", "o.e.1"]
+    for one in all_dispatches(rows):
+        world.engine.record([answer(one)])
+    rows = [row for written in at_once(lambda _: tend(pool)) for row in written]
+    (last,) = all_dispatches(rows)
+    world.engine.record([answer(last)])
+    rows = [row for written in at_once(lambda _: tend(pool)) for row in written]
+    assert [one.activity_id for one in all_dispatches(rows)] == ["z"]
+    assert broken(world.database) == {}
+
+
+def test_results_cancels_and_looks_at_once_bring_a_fan_out_to_its_end(world: PostgresWorld, pool: Database) -> None:
+    define(world, one=FAN_OUT)
+    driver = Driver(world)
+    driver.start(manifest("o", "one", list=list(range(8))))
+
+    def work(number: int) -> None:
+        engine, calls_ = PostgresEngine(pool), Calls(PostgresCalls(pool))
+        if number == 0:
+            order = Order(actor="ann", reason="enough", request_id="r")
+            Operations(PostgresOperations(pool)).cancel("o", order, compensate=False)
+        for outcome in [answer(one) for one in driver.sent.values()]:
+            engine.record([outcome])
+            calls_.tend([Call("o", 0, 0)])
+
+    at_once(work)
+    # What was sent meanwhile has not reported yet.
+    driver.take_all()
+    driver.record(*(answer(one) for one in driver.sent.values()))
+    assert {world.state(id_) for id_ in world.runs()} <= {"CANCELLED", "COMPLETED"}
+    assert world.state("o") == "CANCELLED"
+    assert broken(world.database) == {}
+
+
+def test_a_wait_and_what_ends_it_early_at_the_same_time_complete_the_activity_once_with_both_records(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=[Activity("a", "t"), Activity("b", "t", ("a",))])
+    runs = [f"o{n}" for n in range(40)]
+    driver.start(*(manifest(id_, "one") for id_ in runs))
+    waits = {id_: driver.outcome(id_, "a", OutcomeKind.WAIT, values={"request": 1, "by": "agent"}) for id_ in runs}
+    ends = {id_: ending(driver.sent[id_, "a"], values={"by": "outside"}) for id_ in runs}
+
+    def speak(number: int) -> None:
+        for id_ in random.Random(number // 2).sample(runs, len(runs)):
+            if number % 2:
+                PostgresEngine(pool).record([waits[id_]])
+            else:
+                PostgresOrchestrations(pool, KEY).end_activity(id_, "a", ends[id_])
+
+    at_once(speak)
+    for id_ in runs:
+        assert world.orchestrations.get(id_).processing_data == {"request": 1, "by": "outside"}
+        assert world.nodes(id_)["a"].state == "DONE"
+        assert world.history(id_).count("complete") == 1
+    sent = [one for one in all_dispatches(world.rows()) if one.activity_id == "b"]
+    assert sorted(one.orchestration_id for one in sent) == sorted(runs)
+    assert all(one.values == {"request": 1, "by": "outside"} for one in sent)
+    assert broken(pool) == {}
+
+
+def test_a_heartbeat_waits_for_a_step_and_changes_nothing_where_that_has_heard_the_agent(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("o", "one"))
+    heartbeat = Heartbeat(token=driver.sent["o", "a"].token, progress="late")
+    outcome = json.dumps([outcome_row(driver.outcome("o", "a"))])
+    with ThreadPoolExecutor(1) as thread:
+        with pool.transaction() as tx:
+            tx.rows(SQL["record"], outcomes=outcome, lease=LEASE)
+            beat = thread.submit(PostgresOrchestrations(pool).heartbeat, "o", "a", heartbeat)
+            wait_until_somebody_waits(tx)
+        with pytest.raises(ConflictError):
+            beat.result()
+    assert world.orchestrations.get("o").graph[0].progress is None
+    assert broken(pool) == {}
+
+
+def test_the_sweep_leaves_alone_whose_agent_gives_a_sign_of_life_just_then(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("o", "one"))
+    world.let_time_pass()
+    with pool.transaction() as tx:
+        assert tx.value("SELECT provision_manager.heartbeat('o', 'a', :token, NULL)", token=driver.sent["o", "a"].token)
+        assert driver.sweep().outbox == []
+    assert driver.sweep().outbox == []
+    assert world.nodes("o")["a"].dispatches == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,7 +14,8 @@ from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.errors import RecoverableError
-from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
+from cfm_core.provisioning.calls.model import Call
+from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, ForEach, OrchestrationTemplate
 from cfm_core.provisioning.engine.store import SQL, HeldBack, PostgresEngine, manifest_row, outcome_row, taken_in
 from cfm_core.store.database import Database
 from cfm_core.store.outbox import LEASE, Outbox
@@ -25,6 +27,7 @@ from tests.contract.provisioning.world import (
     all_dispatches,
     define,
     dispatches,
+    ending,
     manifest,
     responses,
     unchecked_dispatches,
@@ -208,3 +211,37 @@ def test_two_at_once_hear_a_result_with_a_schema_once(world: PostgresWorld, driv
     assert sum(len(responses(progress.outbox)) for progress in told) == 1
     assert (world.history("good").count("complete"), world.history("bad").count("invalid output")) == (1, 1)
     assert broken(world.database) == {}
+
+
+def test_an_early_completion_that_is_not_committed_leaves_nothing_and_can_be_repeated(
+    world: PostgresWorld, driver: Driver
+) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("o", "one"))
+    made = ending(driver.sent["o", "a"], values={"v": 1})
+    with contextlib.suppress(ZeroDivisionError), world.database.joined():
+        world.orchestrations.end_activity("o", "a", made)
+        raise ZeroDivisionError
+    assert world.orchestrations.get("o").graph[0].ending == ""
+    for _ in range(2):
+        world.orchestrations.end_activity("o", "a", made)
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
+    assert world.orchestrations.get("o").processing_data == {"v": 1}
+    assert broken(world.database) == {}
+
+
+FAN_OUT = [Activity("e", "t", for_each=ForEach("list"))]
+
+
+def test_a_look_after_an_activity_that_is_not_committed_leaves_nothing_and_can_be_repeated(
+    world: PostgresWorld, driver: Driver
+) -> None:
+    define(world, one=FAN_OUT)
+    world.engine.start([manifest("o", "one", list=[1, 2])])
+    with pytest.raises(Crash), world.database.joined():
+        world.calls.tend([Call("o", 0, 0)])
+        raise Crash
+    assert world.runs() == ["o"]
+    progress = driver.take(world.calls.tend([Call("o", 0, 0)]))
+    assert len(all_dispatches(progress.outbox)) == 2
+    assert world.calls.tend([Call("o", 0, 0)]).outbox == []

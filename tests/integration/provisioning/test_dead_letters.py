@@ -13,7 +13,7 @@ from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.service import DeadLetters
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.store.database import Database
-from tests.contract.provisioning.test_dead_letters import EVENT, notice
+from tests.contract.provisioning.test_dead_letters import EVENT, ORDER, notice
 from tests.contract.provisioning.world import PostgresWorld
 from tests.integration.provisioning.api import call, deliver
 from tests.integration.provisioning.test_concurrency import THREADS, at_once
@@ -44,17 +44,17 @@ def test_a_letter_that_many_bring_is_kept_once(pool: Database) -> None:
 def test_a_letter_that_many_replay_is_sent_once(world: PostgresWorld, pool: Database) -> None:
     id_ = letter_id(world)
     letters = DeadLetters(PostgresDeadLetters(pool))
-    assert len({letter.replayed_at for letter in at_once(lambda _: letters.replay(id_))}) == 1
+    assert len({letter.replayed_at for letter in at_once(lambda _: letters.replay(id_, ORDER))}) == 1
     assert world.outbox() == [subjects.MANIFESTS]
 
 
 def test_a_replay_that_is_not_committed_leaves_nothing_and_can_be_repeated(world: PostgresWorld) -> None:
     id_ = letter_id(world)
     with pytest.raises(Crash), world.database.joined():
-        world.letters.replay(id_)
+        world.letters.replay(id_, ORDER)
         raise Crash
     assert (world.outbox(), world.letters.get(id_).replayed_at) == ([], None)
-    world.letters.replay(id_)
+    world.letters.replay(id_, ORDER)
     assert world.outbox() == [subjects.MANIFESTS]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, event, given, settings
@@ -18,21 +18,34 @@ from cfm_core.provisioning.activity_types.model import ActivityType
 from cfm_core.provisioning.definitions.model import (
     Activity,
     ActivityDefinition,
+    ForEach,
     Limits,
     OrchestrationTemplate,
+    Rate,
     RetryPolicy,
+    Timeouts,
     Undo,
     UndoMode,
 )
 from cfm_core.provisioning.engine.model import ActivityState, Progress
 from cfm_core.provisioning.operations.model import Order, Resolution
-from cfm_core.provisioning.orchestrations.model import Orchestration
+from cfm_core.provisioning.orchestrations.model import ActivityStatus, Heartbeat, Orchestration
 from cfm_core.store.database import Database
 from local.chaos.invariants import broken
-from tests.contract.provisioning.world import Driver, MemoryWorld, PostgresWorld, empty, manifest, manifests, responses
+from tests.contract.provisioning.world import (
+    Driver,
+    MemoryWorld,
+    PostgresWorld,
+    empty,
+    ending,
+    manifest,
+    manifests,
+    responses,
+)
 
 ON_ONE_DATABASE = [HealthCheck.function_scoped_fixture]
 ENDED = {"COMPLETED", "ERRORED", "CANCELLED", "COMPENSATED", "COMPENSATION_FAILED"}
+NOW = datetime.now(UTC)
 ORDER = Order(actor="ann", reason="why", request_id="r")
 ACTS = (
     *("pause", "resume", "cancel", "stop", "retry", "retry some"),
@@ -62,10 +75,37 @@ def operated(world: PostgresWorld | MemoryWorld, act: str, id_: str, activity: s
         return (
             shown.state
             if isinstance(shown, Orchestration)
-            else str(replace(shown, probe_at=None, counts=_sorted(shown.counts)))
+            else str(
+                replace(
+                    shown,
+                    probe_at=None,
+                    counts=_sorted(shown.counts),
+                    rate_opens_at=shown.rate_opens_at and NOW,
+                    tenant_rates_open_at=dict.fromkeys(sorted(shown.tenant_rates_open_at), NOW),
+                )
+            )
         )
     except ClientError as error:
         return f"{type(error).__name__}: {error}"
+
+
+def outside(driver: Driver, act: str, key: tuple[str, str], said: Any) -> str:
+    """What becomes of a sign of life, or of how somebody outside ends an activity."""
+    orchestrations, sent = driver.world.orchestrations, driver.sent[key]
+    try:
+        if act == "beat":
+            orchestrations.heartbeat(*key, Heartbeat(token=sent.token, progress=said))
+        else:
+            more: dict[str, Any] = {"values": {key[1]: 0, "outside": said}} if said != 1 else {"error": "no"}
+            orchestrations.end_activity(*key, ending(sent, **more))
+    except ClientError as error:
+        return f"{type(error).__name__}: {error}"
+    return "done"
+
+
+def shown(one: ActivityStatus) -> tuple[Any, ...]:
+    """What does not depend on the time of day."""
+    return (one.id, one.state, one.unanswered, one.failures, one.progress, one.ending, one.started_at is None)
 
 
 def _sorted(counts: Mapping[str, Mapping[ActivityState, int]]) -> dict[str, dict[ActivityState, int]]:
@@ -73,11 +113,21 @@ def _sorted(counts: Mapping[str, Mapping[ActivityState, int]]) -> dict[str, dict
 
 
 NO_LIMITS = Limits()
+NO_TIMEOUTS = Timeouts()
+TIMEOUTS = st.builds(
+    Timeouts,
+    schedule_to_start=st.sampled_from([None, None, timedelta(seconds=5)]),
+    schedule_to_close=st.sampled_from([None, None, timedelta(hours=1)]),
+    heartbeat=st.sampled_from([None, timedelta(seconds=5)]),
+    wait=st.sampled_from([None, timedelta(hours=2)]),
+)
 AT_ONCE = Undo()
 LIMITS = st.builds(
     Limits,
     concurrency=st.sampled_from([None, None, 1, 2]),
     concurrency_per_tenant=st.sampled_from([None, None, 1]),
+    rate=st.sampled_from([None, None, Rate(1, timedelta(minutes=20)), Rate(3, timedelta(minutes=20))]),
+    rate_per_tenant=st.sampled_from([None, None, Rate(1, timedelta(minutes=30))]),
     consecutive_failures=st.sampled_from([None, 0, 1, 2]),
 )
 
@@ -96,15 +146,20 @@ CONDITIONS = ["", "", "given = true", "a0 IS NULL", "a0 > 0", "a1 = 1 OR a2 = 2"
 
 @st.composite
 def eventful(draw: st.DrawFn, most: int) -> list[Activity]:
-    """The same with conditions, and with what undoes them."""
+    """The same with conditions, with what undoes them, and with some that orchestrations of their own carry out."""
     return [
         replace(
             one,
+            type=draw(st.sampled_from([one.type, one.type, "orchestration:sub"])),
             condition=draw(st.sampled_from(CONDITIONS)),
-            compensation=draw(st.sampled_from(["", "t0", "t1"])),
+            compensation=draw(st.sampled_from(["", "t0", "t1", "orchestration:sub"])),
+            for_each=draw(st.sampled_from([None, None, ForEach("list", concurrency=2)])),
         )
         for one in draw(graphs(most))
     ]
+
+
+SUB = [Activity("x", "t0"), Activity("y", "t1", ("x",))]
 
 
 UNDOS = st.sampled_from(
@@ -120,16 +175,17 @@ def define(
     undo: Undo = AT_ONCE,
     *,
     schemas: bool = False,
+    timeouts: Timeouts = NO_TIMEOUTS,
 ) -> None:
-    """Two activity types, of which ``limits`` holds for the first; with ``schemas`` that some data do not fit."""
+    """Two activity types, of which ``limits`` and ``timeouts`` hold for the first; with ``schemas`` that some data do not fit."""
     retry = RetryPolicy(max_attempts=2, backoff=timedelta(seconds=1))
     gets: dict[str, Any] = {"properties": {"a0": {"maximum": 1}}} if schemas else {}
     records: dict[str, Any] = {"additionalProperties": {"maximum": 0}} if schemas else {}
     world.definitions.put_activity_definition(
-        ActivityDefinition(type="t0", retry=retry, limits=limits, input_schema=gets)
+        ActivityDefinition(type="t0", retry=retry, limits=limits, timeouts=timeouts, input_schema=gets)
     )
     world.definitions.put_activity_definition(ActivityDefinition(type="t1", retry=retry, output_schema=records))
-    activities = {DEPLOY: deploy} | ({DISPOSE: dispose} if dispose else {})
+    activities = {DEPLOY: deploy, "sub": SUB} | ({DISPOSE: dispose} if dispose else {})
     world.definitions.add_template(OrchestrationTemplate(id="template", activities=activities, undo=undo))
 
 
@@ -192,8 +248,9 @@ def test_postgres_does_what_the_model_does(
     limits = data.draw(LIMITS, label="limits")
     undo = data.draw(UNDOS, label="undo")
     schemas = data.draw(st.booleans(), label="schemas")
-    define(real.world, deploy, dispose, limits, undo, schemas=schemas)  # type: ignore[arg-type]
-    define(model.world, deploy, dispose, limits, undo, schemas=schemas)  # type: ignore[arg-type]
+    timeouts = data.draw(TIMEOUTS, label="timeouts")
+    for one in (real.world, model.world):
+        define(one, deploy, dispose, limits, undo, schemas=schemas, timeouts=timeouts)  # type: ignore[arg-type]
     ids = ["run 1", "run 2"]
     ended: dict[str, str] = {}
     orderly = not data.draw(st.booleans(), label="operators") and undo.after is None
@@ -202,30 +259,34 @@ def test_postgres_does_what_the_model_does(
         first, second = (
             (
                 [one.model_dump() for one in sorted(responses(p.outbox), key=lambda one: one.manifest_id)],
-                manifests(p.outbox),
+                sorted(manifests(p.outbox), key=lambda one: one.id),
             )
             for p in step
         )
         assert first == second
+        started = real.world.runs()
+        assert started == model.world.runs()
+        for id_ in started:
+            assert (id_, real.world.nodes(id_)) == (id_, model.world.nodes(id_))
+            assert (id_, real.world.state(id_)) == (id_, model.world.state(id_))
         for id_ in ids:
-            compensation = f"{id_}.compensate"
-            assert real.world.nodes(id_) == model.world.nodes(id_)
-            assert real.world.nodes(compensation) == model.world.nodes(compensation)
             assert Counter(real.world.history(id_)) == Counter(model.world.history(id_))
             state = real.world.state(id_)
-            assert state == model.world.state(id_)
-            assert real.world.orchestrations.get(id_).version == model.world.orchestrations.get(id_).version
+            run, its_model = real.world.orchestrations.get(id_), model.world.orchestrations.get(id_)
+            assert run.version == its_model.version
+            assert [shown(one) for one in run.graph] == [shown(one) for one in its_model.graph]
             if orderly:
                 # Whoever has ended, has ended for good.
                 assert ended.setdefault(id_, state) == state if state in ENDED else id_ not in ended
         assert broken(emptied) == {}
         return step
 
-    of_tenants = [manifest(id_, DEPLOY, **{TENANT_ID: id_}) for id_ in ids]
+    of_tenants = [manifest(id_, DEPLOY, **{TENANT_ID: id_}, list=[1, 2, 3]) for id_ in ids]
     both([driver.start(*of_tenants) for driver in (real, model)])
     superseded: list[tuple[ActivityOutcome, ActivityOutcome]] = []
     for _ in range(data.draw(st.integers(1, 14), label="steps")):
         kinds_of_steps = ["record", "record", "record", "time", "stale", *([] if orderly else ["order", "order"])]
+        kinds_of_steps += ["beat", "end", "all time", "archive"]
         match data.draw(st.sampled_from(kinds_of_steps), label="step"):
             case "order":
                 act = data.draw(st.sampled_from(ACTS), label="order")
@@ -236,6 +297,15 @@ def test_postgres_does_what_the_model_does(
                 event(f"{act}: {first.split(':')[0]}")
                 written = [driver.hear() for driver in (real, model)]
                 progress = both([Progress(list(rows)) for rows in written])
+            case "beat" | "end" as act:
+                if not real.sent:
+                    continue
+                key = data.draw(st.sampled_from(sorted(real.sent)), label="of")
+                said = data.draw(st.sampled_from([None, 1, {"n": 2}]), label="said")
+                first, second = (outside(driver, act, key, said) for driver in (real, model))
+                assert first == second
+                event(f"{act}: {first.split(':')[0]}")
+                progress = both([Progress(list(driver.hear())) for driver in (real, model)])
             case "record":
                 if not real.sent:
                     continue
@@ -250,9 +320,16 @@ def test_postgres_does_what_the_model_does(
                 ]
                 superseded += zip(*batches, strict=True)
                 progress = both([real.record(*batches[0]), model.record(*batches[1])])
-            case "time":
+            case "archive":
                 for driver in (real, model):
-                    driver.world.let_time_pass()
+                    driver.world.archive()
+                progress = both([Progress(), Progress()])
+            case "time" | "all time" as much:
+                for driver in (real, model):
+                    if much == "time":
+                        driver.world.let_time_pass()
+                    else:
+                        driver.world.let_all_time_pass()
                 progress = both([real.sweep(), model.sweep()])
             case _:
                 pair = data.draw(st.sampled_from(superseded)) if superseded else None
@@ -267,7 +344,9 @@ def test_postgres_does_what_the_model_does(
             operated(driver.world, "resume", id_, "")  # type: ignore[arg-type]
             operated(driver.world, "resume type", id_, "")  # type: ignore[arg-type]
             driver.hear()
-    for _ in range(4 * len(deploy) + 4 * len(dispose) + 4):
+    for _ in range(12 * len(deploy) + 4 * len(dispose) + 4):
+        if all(real.world.state(id_) in ENDED for id_ in real.world.runs()):
+            break
         for driver in (real, model):
             driver.world.let_time_pass()
         progress = both([real.sweep(), model.sweep()])

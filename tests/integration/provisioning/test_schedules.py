@@ -18,6 +18,7 @@ from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.operations.service import Operations
 from cfm_core.provisioning.operations.store import PostgresOperations
+from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.model import Schedule, fired
 from cfm_core.provisioning.schedules.store import PostgresSchedules
 from cfm_core.provisioning.schedules.sweep import DueStarts
@@ -53,7 +54,7 @@ def much_is_due(world: PostgresWorld, count: int = 12) -> set[str]:
     """Schedules and delayed starts; gives the ids of the runs that they start."""
     define(world, one=ONE)
     for n in range(count):
-        world.schedules.put(f"s{n}", NewSchedule(cron="0 3 * * *", orchestration_type="one", overlap="allow"))
+        world.schedules.put(f"s{n}", NewSchedule(cron="0 3 * * *", orchestration_type="one", overlap="allow"), ORDER)
         world.set_next(f"s{n}", PAST)
         world.orchestrations.start(manifest(f"d{n}", "one"), PAST)
     return {*(f"s{n}.20260110T030000Z" for n in range(count)), *(f"d{n}" for n in range(count))}
@@ -141,7 +142,7 @@ def test_a_time_zone_that_is_gone_stops_its_schedule_and_no_other(world: Postgre
 
 def test_the_clock_of_the_process_is_no_matter(world: PostgresWorld) -> None:
     define(world, one=ONE)
-    world.schedules.put("s", NewSchedule(cron="0 3 * * *", orchestration_type="one"))
+    world.schedules.put("s", NewSchedule(cron="0 3 * * *", orchestration_type="one"), ORDER)
     # A time that the database has not reached yet, however the sweeper's clock goes.
     world.database.rows("UPDATE provision_manager.schedule SET next_at = now() + interval '1 s'")
     assert due_starts(world.database).sweep().outbox == []
@@ -149,14 +150,14 @@ def test_the_clock_of_the_process_is_no_matter(world: PostgresWorld) -> None:
 
 def test_a_clock_that_was_set_back_does_not_bring_a_time_again(world: PostgresWorld) -> None:
     define(world, one=ONE)
-    world.schedules.put("s", NewSchedule(cron="0 3 * * *", orchestration_type="one"))
+    world.schedules.put("s", NewSchedule(cron="0 3 * * *", orchestration_type="one"), ORDER)
     schedules = PostgresSchedules(world.database)
     due = datetime(2026, 1, 10, 3, tzinfo=UTC)
 
     def fire(before: Schedule, now: datetime) -> Schedule:
         return fired(replace(before, next_at=due), due - timedelta(hours=2), started=True)
 
-    found = schedules.change("s", fire)
+    found = schedules.change("s", fire, Action.REPLACE, ORDER)
     assert found is not None
     assert json.loads(found.text)["nextAt"] == "2026-01-11T03:00:00Z"
 

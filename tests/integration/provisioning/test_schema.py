@@ -6,11 +6,11 @@ import re
 from datetime import datetime
 
 from cfm_core.contracts import subjects
-from cfm_core.contracts.activity import DISPATCH_EVENT, OutcomeKind
+from cfm_core.contracts.activity import CALL_EVENT, DISPATCH_EVENT, OutcomeKind
 from cfm_core.contracts.orchestration import DISPOSE, compensation_id
+from cfm_core.provisioning.calls.model import CALL_TIMEOUT, LOOKED_AFTER_EVERY
 from cfm_core.provisioning.engine.model import (
     LEASE_SLACK,
-    LONGEST_WAIT,
     MOST_UNANSWERED,
     SOURCE,
     ActivityState,
@@ -23,7 +23,11 @@ from cfm_core.store.database import Database
 from cfm_core.store.migrations import known
 from tests.contract.provisioning.world import DIAMOND, PostgresWorld, define
 
-(TEXT,) = (migration.sql for migration in known() if migration.name == "provision_manager")
+TEXT = "".join(
+    migration.sql
+    for migration in known()
+    if migration.name in {"definitions", "runs", "announcements", "engine", "orders"}
+)
 
 
 def words_of(emptied: Database, constraint: str) -> set[str]:
@@ -67,6 +71,8 @@ def test_the_functions_write_the_subjects_and_names_of_the_contracts() -> None:
         subjects.MANIFESTS,
         subjects.RESPONSES,
         subjects.INPUTS,
+        subjects.CALLS,
+        CALL_EVENT,
         subjects.activity(""),
         DISPATCH_EVENT,
         DISPOSE,
@@ -85,12 +91,14 @@ def test_the_functions_know_the_same_derived_id(emptied: Database) -> None:
 def test_the_functions_know_the_same_numbers(emptied: Database) -> None:
     assert emptied.value("SELECT provision_manager.lease(0)") == LEASE_SLACK
     assert f"unanswered >= {MOST_UNANSWERED}" in TEXT
-    assert f"coalesce(after, {LONGEST_WAIT.total_seconds():.0f})" in TEXT
     policy = Policy()
     for number in (
         policy.timeout.total_seconds(),
         policy.backoff.total_seconds(),
         policy.backoff_limit.total_seconds(),
+        policy.wait.total_seconds(),
     ):
-        assert f", {number:.0f}) AS " in TEXT
+        assert f", {number:.0f})" in TEXT
+    assert f"n.calls THEN {CALL_TIMEOUT.total_seconds():.0f} ELSE" in TEXT
+    assert f"instant + interval '{LOOKED_AFTER_EVERY.total_seconds() / 60:.0f} min'" in TEXT
     assert f", {policy.max_attempts}) AS max_attempts" in TEXT

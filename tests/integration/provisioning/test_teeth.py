@@ -26,18 +26,19 @@ SAFEGUARDS: dict[str, tuple[str, str, str, Test]] = {
     ),
     "the state is compared": (
         "record_outcomes",
-        "AND (a.state = 'DISPATCHED' OR a.state = 'WAITING' AND u.kind <> 'wait')",
+        "AND (a.state = 'DISPATCHED' AND (u.outside IS NOT TRUE OR a.ending IS NULL)\n"
+        "            OR a.state = 'WAITING' AND u.kind <> 'wait')",
         "",
         engine.test_an_outcome_recorded_twice_counts_once,
     ),
     "all parents are counted": (
-        "advance",
+        "unlock",
         "c.open AND a.deps_left = c.done",
         "c.open",
         engine.test_a_child_starts_when_its_own_parents_are_done,
     ),
     "a failing run dispatches nothing": (
-        "advance",
+        "unlock",
         "c.open AND a.deps_left = c.done",
         "a.deps_left = c.done",
         engine.test_in_one_batch_a_fatal_outcome_keeps_the_others_from_dispatching,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import cfm_core.clients.http  # noqa: F401 - not while an attempt is timed
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Retry, Schedule, Wait, activity
 from cfm_core.agent.declaration import LONGEST_REASON
 from cfm_core.assembly.secrets import SECRETS
 from cfm_core.assembly.service_type import ServiceType
-from cfm_core.contracts.activity import ActivityDispatch, ActivityTypeAnnouncement
+from cfm_core.contracts.activity import ActivityDispatch, ActivityTypeAnnouncement, Address
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.contracts.reply import Reply
 from cfm_core.declaration import EventFunction
@@ -86,7 +90,9 @@ def function(name: str) -> EventFunction:
     return declaration
 
 
-def event(number: int = 0, deadline: datetime | None = None, **values: Any) -> CloudEvent[ActivityDispatch]:
+def event(
+    number: int = 0, deadline: datetime | None = None, sign_of_life: Address | None = None, **values: Any
+) -> CloudEvent[ActivityDispatch]:
     dispatch = ActivityDispatch(
         orchestration_id="o",
         phase=0,
@@ -98,6 +104,8 @@ def event(number: int = 0, deadline: datetime | None = None, **values: Any) -> C
         correlation_id="c",
         attempt=1,
         deadline=deadline,
+        timeout_seconds=1.0 if sign_of_life else None,
+        heartbeat=sign_of_life,
         values=values,
     )
     return CloudEvent(f"event-{number}", "test", "cfm.activity.dispatch", "", dispatch)
@@ -226,7 +234,7 @@ def test_a_definition_may_give_more_time_than_the_activity_asks_for() -> None:
 
 def test_what_arrives_after_its_deadline_is_not_begun_and_asks_for_another_turn() -> None:
     reply = obey(event(do="raise", deadline=datetime.now(UTC) - timedelta(seconds=1)))
-    assert outcomes(reply) == [{"kind": "schedule", "after": "PT1S"}]
+    assert outcomes(reply) == [{"kind": "schedule", "after": "PT1S", "begun": False}]
 
 
 def test_an_activity_that_cannot_be_made_is_tried_again_with_the_next_event() -> None:
@@ -287,3 +295,39 @@ def declare(source: str) -> None:
 def test_a_declaration_that_makes_no_sense_says_what_to_change(source: str, words: str) -> None:
     with pytest.raises(FatalError, match=words):
         declare(source)
+
+
+@contextlib.contextmanager
+def api(status: int) -> Iterator[tuple[Address, list[Any]]]:
+    """Where heartbeats are answered with ``status``, and what has arrived there."""
+    arrived: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield Address(url=f"http://127.0.0.1:{server.server_port}/beat", token="t"), arrived
+        server.shutdown()
+
+
+def test_an_attempt_that_is_waited_for_gives_a_sign_of_life_and_has_its_timeout_from_then_on() -> None:
+    later = datetime.now(UTC) + timedelta(hours=1)
+    with api(200) as (address, arrived):
+        (outcome,) = outcomes(obey(event(deadline=later, sign_of_life=address, do="hang")))
+    assert arrived == [{"token": "t", "progress": None}]
+    assert (outcome["kind"], outcome["reason"]) == ("retry", "timed out after 1 s")
+
+
+def test_an_attempt_that_is_superseded_before_it_has_begun_does_nothing() -> None:
+    with api(409) as (address, arrived):
+        (outcome,) = outcomes(obey(event(sign_of_life=address, do="wait")))
+    assert len(arrived) == 1
+    assert outcome["kind"] == "schedule"

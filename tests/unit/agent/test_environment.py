@@ -94,7 +94,7 @@ def test_rubbish_becomes_a_retry_that_says_what_was_returned(rubbish: object, sh
     "make",
     [
         lambda: Schedule(5),  # type: ignore[arg-type]
-        lambda: Wait(None),  # type: ignore[arg-type]
+        lambda: Wait(5),  # type: ignore[arg-type]
         lambda: Retry("x", after=5),  # type: ignore[arg-type]
         lambda: Retry(ValueError("x")),  # type: ignore[arg-type]
         lambda: Fatal(None),  # type: ignore[arg-type]

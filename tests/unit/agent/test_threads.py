@@ -67,9 +67,9 @@ def test_a_job_without_time_is_not_begun() -> None:
 
 
 def test_what_could_not_be_begun_in_time_has_no_result(released: threading.Event) -> None:
-    jobs = [job(Complete(), after=released, limit=0.1) for _ in range(AT_A_TIME + 4)]
-    Threads(start_window=timedelta(seconds=0.02)).run(jobs)
-    assert [one.result for one in jobs] == [Retry("timed out after 0.1 s")] * AT_A_TIME + [None] * 4
+    jobs = [job(Complete(), after=released, limit=1.0) for _ in range(AT_A_TIME + 4)]
+    Threads(start_window=timedelta(seconds=0.5)).run(jobs)
+    assert [one.result for one in jobs] == [Retry("timed out after 1 s")] * AT_A_TIME + [None] * 4
 
 
 def test_batches_of_several_callers_do_not_wait_for_each_other() -> None:

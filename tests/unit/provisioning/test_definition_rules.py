@@ -14,6 +14,7 @@ from cfm_core.provisioning.definitions.model import (
     Input,
     OrchestrationTemplate,
     RetryPolicy,
+    Timeouts,
     source_of,
     steps_of,
 )
@@ -121,15 +122,40 @@ def test_a_policy_is_checked() -> None:
     definition = ActivityDefinition(
         type="t",
         timeout=timedelta(0),
+        timeouts=Timeouts(
+            schedule_to_start=timedelta(0),
+            schedule_to_close=timedelta(seconds=-1),
+            heartbeat=timedelta(days=367),
+            wait=timedelta(0),
+        ),
         retry=RetryPolicy(max_attempts=0, backoff=timedelta(seconds=-1), backoff_limit=timedelta(days=400)),
     )
     with pytest.raises(ValidationError) as caught:
         check_activity_definition(definition)
     assert {error.pointer for error in caught.value.errors} == {
-        *("/timeout", "/retry/backoff"),
+        *("/timeout", "/retry/backoff", "/timeouts/wait", "/timeouts/heartbeat"),
+        *("/timeouts/scheduleToStart", "/timeouts/scheduleToClose"),
         *("/retry/backoffLimit", "/retry/maxAttempts"),
     }
     assert isinstance(caught.value.errors[0], FieldError)
+
+
+def test_a_timeout_that_could_never_count_is_refused() -> None:
+    definition = ActivityDefinition(
+        type="t",
+        timeout=timedelta(seconds=30),
+        timeouts=Timeouts(
+            heartbeat=timedelta(seconds=31),
+            schedule_to_start=timedelta(minutes=2),
+            schedule_to_close=timedelta(minutes=1),
+        ),
+    )
+    with pytest.raises(ValidationError) as caught:
+        check_activity_definition(definition)
+    assert [(error.pointer, error.detail) for error in caught.value.errors] == [
+        ("/timeouts/heartbeat", "must not be longer than the timeout of the attempt"),
+        ("/timeouts/scheduleToStart", "must not be longer than scheduleToClose"),
+    ]
 
 
 def test_steps_are_tiers_from_the_end_sorted_by_id() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -58,10 +59,32 @@ RETRYING = activity("b", ActivityState.BACKOFF, failures=2, due_at=SOON, outcome
         (
             [activity("a", ActivityState.WAITING, due_at=SOON, outcome="wait", reason="a signature")],
             "waiting",
-            "a waits to be ended from outside, which fails in 16 s: a signature",
+            "a waits to be ended from outside until 2026-11-23T00:00:16Z: a signature",
+        ),
+        ([replace(DISPATCHED, started_at=NOW, progress="3 of 7")], "running", "a is with its agent: 3 of 7"),
+        ([replace(DISPATCHED, started_at=NOW, progress={"n": 3})], "running", 'a is with its agent: {"n": 3}'),
+        (
+            [replace(DISPATCHED, ending="complete")],
+            "running",
+            "a has been ended from outside, and its agent has not said yet what it has recorded",
+        ),
+        (
+            [activity("a", ActivityState.WAITING, due_at=NOW - timedelta(seconds=11), outcome="wait")],
+            "overdue",
+            "a was due at 2026-11-22T23:59:49Z, and nobody has taken care of it since",
+        ),
+        (
+            [activity("a", ActivityState.READY, due_at=SOON)],
+            "queued",
+            "a is held back, and fails at 2026-11-23T00:00:16Z",
         ),
         ([activity("a", ActivityState.BACKOFF, due_at=SOON, outcome="schedule")], "waiting", "a looks again in 16 s"),
         ([activity("a", ActivityState.READY)], "queued", "a is held back"),
+        (
+            [activity("a", ActivityState.READY, rate_opens_at=SOON)],
+            "queued",
+            "a is held back by the rate of t, which lets the next one through in 16 s",
+        ),
     ],
 )
 def test_a_running_run_says_what_it_does_or_waits_for(graph: list[ActivityStatus], status: str, reason: str) -> None:

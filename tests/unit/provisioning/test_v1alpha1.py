@@ -13,6 +13,7 @@ from cfm_core.provisioning.definitions.model import (
     ActivityDefinition,
     OrchestrationDefinition,
     RetryPolicy,
+    Timeouts,
 )
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.orchestrations import v1alpha1 as orchestrations
@@ -33,6 +34,7 @@ def test_an_activity_definition_goes_through_json_unchanged() -> None:
         input_schema={"required": ["x"]},
         output_schema={"properties": {}},
         timeout=timedelta(seconds=90),
+        timeouts=Timeouts(schedule_to_close=timedelta(hours=1), wait=timedelta(days=2)),
         retry=RetryPolicy(max_attempts=3, backoff=timedelta(seconds=0.5)),
     )
     document = definitions.activity_definition_to_json(definition)
@@ -42,6 +44,7 @@ def test_an_activity_definition_goes_through_json_unchanged() -> None:
         "inputSchema": {"required": ["x"]},
         "outputSchema": {"properties": {}},
         "timeout": "PT1M30S",
+        "timeouts": {"scheduleToClose": "PT1H", "wait": "P2D"},
         "retry": {"maxAttempts": 3, "backoff": "PT0.5S"},
     }
     read = parse(json.dumps(document).encode(), definitions.ActivityDefinitionDocument)[0]

@@ -8,6 +8,7 @@ CREATE TABLE provision_manager.schedule (
   time_zone        text NOT NULL,
   overlap          text NOT NULL CONSTRAINT schedule_overlap CHECK (overlap IN ('skip', 'queue', 'allow')),
   type             text NOT NULL,
+  template_ref     text NOT NULL,                 -- '': none is named
   correlation_id   text NOT NULL,                 -- '': each run has its own id
   payload          json NOT NULL CHECK (jsonb_typeof(payload::jsonb) = 'object'), -- as the API shows it
   paused           boolean NOT NULL,
@@ -28,6 +29,7 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":' || to_json(s.id)::text || ',"version":' || s.version
     || ',"cron":' || to_json(s.cron)::text || ',"timeZone":' || to_json(s.time_zone)::text
     || ',"overlap":"' || s.overlap || '","orchestrationType":' || to_json(s.type)::text
+    || CASE s.template_ref WHEN '' THEN '' ELSE ',"templateRef":' || to_json(s.template_ref)::text END
     || CASE s.correlation_id WHEN '' THEN '' ELSE ',"correlationId":' || to_json(s.correlation_id)::text END
     || ',"payload":' || s.payload::text
     || ',"paused":' || s.paused
