@@ -67,7 +67,7 @@ def without_relay(database_url: str) -> Iterator[None]:
 @contextmanager
 def slow_to_write(database_url: str) -> Iterator[None]:
     """Between what the engine reads and what it writes there is time for others: the interleaving is forced."""
-    text = "IF EXISTS (SELECT FROM unnest(moves) m\n"
+    text = "IF batch.has_data THEN"
     with altered(database_url, "advance", text, f"PERFORM pg_sleep(0.05); {text}"):
         yield
 
