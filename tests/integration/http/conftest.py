@@ -63,7 +63,7 @@ def shared_api(
     """A client with all scopes, of functions that work on ``shared_database`` and ask for tokens."""
     issuer = Issuer(tmp_path_factory.mktemp("issuer"))
     url = postgres.url(request.module.__name__.rpartition(".")[2])
-    settings = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": url})
+    settings = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": url, "CFM_COMPLETION_KEY": "k"})
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(assembler)
     yield Api({"Authorization": f"Bearer {issuer.token()}"})
