@@ -38,6 +38,7 @@ def as_invalid_input(dispatch: UncheckedDispatch, problem: FieldError) -> Activi
         token=dispatch.token,
         kind=OutcomeKind.FATAL,
         reason=f"{INVALID_INPUT}: {_told(problem)}",
+        begun=False,
     )
 
 

@@ -83,10 +83,9 @@ def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
     name = f"activity {node.id} ({node.type})"
     failed = outcome.kind is OutcomeKind.RETRY
     exhausted = failed and node.failures + 1 >= policy.max_attempts
-    if node.ending is not None and (
-        not (failed or not outcome.begun) or exhausted or not run.goes_on or node.ending.kind is OutcomeKind.FATAL
-    ):
-        # But for one that is to be tried again, or was not begun, whose records may be missing.
+    heard = outcome.begun and not failed
+    if node.ending is not None and (heard or (exhausted and run.goes_on) or node.ending.kind is OutcomeKind.FATAL):
+        # But for one that is to be tried again, perhaps with its run, or was not begun, whose records may be missing.
         return _ended_outside(run, outcome.ord, node.ending, recorded=outcome)
     after = within_reason(outcome.after)
 
@@ -148,7 +147,7 @@ def overdue_move(runs: Runs, run: Run, place: int, now: datetime) -> Move:
     exhausted = silent and node.failures + 1 >= policy.max_attempts
     unheard = node.state is ActivityState.DISPATCHED and not silent and node.unanswered >= MOST_UNANSWERED
     fails = closes or node.state is ActivityState.WAITING or exhausted or unheard
-    if node.ending is not None and (fails or not run.goes_on or node.ending.kind is OutcomeKind.FATAL):
+    if node.ending is not None and ((fails and run.goes_on) or node.ending.kind is OutcomeKind.FATAL):
         return _ended_outside(run, place, node.ending)
     if not run.goes_on:
         return Move(run, place, ActivityState.CANCELLED, kind)

@@ -71,7 +71,7 @@ CREATE TABLE provision_manager.activity (
   due_at        timestamptz,
   progress      jsonb,                            -- what the agent has said last of how far it is
   -- How somebody outside has ended it before its agent was heard {"token", "kind", "reason", "values", "outputs"}; counts as soon
-  -- as that one is, or will not be any more.
+  -- as that one is, or will not be any more. Where the run ends first, it is kept for a retry.
   ending        jsonb,
   PRIMARY KEY (orch_id, phase, ord),
   CONSTRAINT activity_due CHECK (

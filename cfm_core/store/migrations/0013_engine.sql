@@ -298,7 +298,8 @@ BEGIN
                         ELSE a.token END,
            dispatched_at = CASE m.state WHEN 'DISPATCHED' THEN instant ELSE a.dispatched_at END,
            started_at = CASE m.state WHEN 'DISPATCHED' THEN NULL ELSE a.started_at END,
-           ending = CASE WHEN m.state IN ('DONE', 'FAILED') THEN NULL ELSE a.ending END
+           -- What somebody outside has completed is completed if it is tried again.
+           ending = CASE WHEN m.state = 'DONE' OR m.state = 'FAILED' AND a.ending->>'kind' = 'fatal' THEN NULL ELSE a.ending END
       FROM unnest(moves) m
      WHERE a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
     RETURNING a.orch_id, a.phase, a.ord, a.state)
@@ -666,13 +667,13 @@ BEGIN
     RETURNING h.pos
   ), joined AS (
     -- What somebody outside has said before counts now, over what the agent has recorded; but for one that is to be tried again,
-    -- or was not begun, whose records may be missing.
+    -- perhaps with its run, or was not begun, whose records may be missing.
     SELECT h.pos, h.orch_id, h.phase, h.ord, h.def_id, h.running, h.failures, h.after, h.deleted, h.activity_id, h.type,
            h.backoff_seconds, h.backoff_limit_seconds, h.wait_seconds, x.*
       FROM heard h
       CROSS JOIN LATERAL (
         SELECT h.ending IS NOT NULL
-               AND (h.kind <> 'retry' AND h.begun IS NOT FALSE OR h.exhausted OR NOT h.running OR h.ending->>'kind' = 'fatal') AS ends) e
+               AND (h.kind <> 'retry' AND h.begun IS NOT FALSE OR h.exhausted AND h.running OR h.ending->>'kind' = 'fatal') AS ends) e
       CROSS JOIN LATERAL (
         SELECT h.kind, h.told, h.reason, h.exhausted, h.values, h.outputs WHERE NOT e.ends
          UNION ALL
@@ -860,7 +861,7 @@ BEGIN
         FROM late l
     ), told AS (
       -- What somebody outside has said counts where the agent will not be heard any more.
-      SELECT d.*, d.ending IS NOT NULL AND (d.state IN ('FAILED', 'CANCELLED') OR d.ending->>'kind' = 'fatal') AS ends
+      SELECT d.*, d.ending IS NOT NULL AND (d.state = 'FAILED' OR d.ending->>'kind' = 'fatal') AS ends
         FROM decided d
     ), concluded AS (
       SELECT t.orch_id, t.phase, t.ord, t.def_id, t.running, t.start_in, x.*

@@ -25,6 +25,7 @@ from tests.contract.provisioning.world import (
     Driver,
     World,
     all_dispatches,
+    ending,
     manifest,
     responses,
 )
@@ -320,6 +321,34 @@ def test_what_was_done_for_elements_is_undone_for_each_of_them(world: World, dri
     assert world.state("o") == "COMPENSATING"
     driver.complete("o.e.undo.1", "e")
     assert world.state("o") == "COMPENSATED"
+
+
+def test_what_undoes_an_element_gets_what_somebody_outside_has_recorded_before_its_agent_was_heard(
+    world: World, driver: Driver
+) -> None:
+    each = Activity("e", "t", compensation="u", for_each=ForEach("list", "item", concurrency=2))
+    define(world, one=[each])
+    driver.start(manifest("o", "one", list=["p", "q"]))
+    early = ending(driver.sent["o.e.0", "e"], values={"made": 1}, outputs={"out": 2})
+    world.orchestrations.end_activity("o.e.0", "e", early)
+    driver.record(driver.outcome("o.e.1", "e", OutcomeKind.FATAL, values={"made": 3}))
+    world.let_time_pass()
+    sent = {one.orchestration_id: one.values for one in all_dispatches(driver.sweep().outbox)}
+    assert sent["o.e.undo.0"] == {"list": ["p", "q"], "item": "p", "item.index": 0, "made": 1, "out": 2}
+    assert "made" not in sent["o.e.undo.1"]
+
+
+def test_what_undoes_the_orchestration_of_an_element_gets_what_somebody_outside_has_given_out_there(
+    world: World, driver: Driver
+) -> None:
+    each = Activity("s", "orchestration:sub", compensation="u", for_each=ForEach("list", "item", concurrency=2))
+    define(world, one=[each], sub=[Activity("x", "t")])
+    driver.start(manifest("o", "one", list=["p", "q"]))
+    world.orchestrations.end_activity("o.s.0", "x", ending(driver.sent["o.s.0", "x"], outputs={"out": 2}))
+    driver.record(driver.outcome("o.s.1", "x", OutcomeKind.FATAL))
+    world.let_time_pass()
+    sent = {one.orchestration_id: one.values for one in all_dispatches(driver.sweep().outbox)}
+    assert sent["o.s.undo.0"] == {"list": ["p", "q"], "item": "p", "item.index": 0, "out": 2}
 
 
 def test_an_orchestration_is_undone_by_another_one(world: World, driver: Driver) -> None:

@@ -420,7 +420,7 @@ def test_an_early_completion_counts_where_the_agent_is_not_heard_any_more(world:
     assert world.orchestrations.get("o").processing_data == {"v": 1}
 
 
-@pytest.mark.parametrize("how", ["last failure", "silence", "schedule to close", "the run has failed"])
+@pytest.mark.parametrize("how", ["last failure", "silence", "schedule to close"])
 def test_an_early_completion_counts_in_place_of_the_end(world: World, driver: Driver, how: str) -> None:
     begin(
         *(world, driver, Activity("a", "t"), Activity("z", "t")),
@@ -436,16 +436,156 @@ def test_an_early_completion_counts_in_place_of_the_end(world: World, driver: Dr
             driver.record(driver.outcome("o", "z"))
             world.let_time_pass()
             driver.sweep()
-        case "schedule to close":
+        case _:
             driver.record(driver.outcome("o", "z"))
             world.let_all_time_pass()
             driver.sweep()
-        case _:
-            driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
-            world.let_time_pass()
-            driver.sweep()
     assert world.nodes("o")["a"].state == "DONE"
     assert world.orchestrations.get("o").output_data == {"o": 1}
+
+
+# Ended from outside before the agent was heard, in a run that ends before that
+
+
+def end_and_fail(world: World, driver: Driver, end_run: str = "fail", **said: Any) -> Ending:
+    """End ``a``, on which ``b`` builds, as somebody outside; then the run fails by ``z``, or is cancelled."""
+    begin(world, driver, *CHAIN, Activity("z", "t"))
+    made = end(world, driver, **said)
+    if end_run == "fail":
+        driver.record(driver.outcome("o", "z", OutcomeKind.FATAL, reason="broken"))
+    else:
+        world.operations.cancel("o", ORDER)
+        driver.record(driver.outcome("o", "z", OutcomeKind.RETRY))
+    return made
+
+
+def go_silent(world: World, driver: Driver, how: str) -> None:
+    """Let the attempt at ``a`` end without the records of its agent."""
+    match how:
+        case "lost":
+            world.let_time_pass()
+            driver.sweep()
+        case "a failure":
+            driver.record(driver.outcome("o", "a", OutcomeKind.RETRY))
+        case "too late to begin":
+            late = driver.outcome("o", "a", OutcomeKind.SCHEDULE).model_copy(update={"begun": False})
+            driver.record(late)
+
+
+SILENCES = ["lost", "a failure", "too late to begin"]
+
+
+@pytest.mark.parametrize("how", SILENCES)
+@pytest.mark.parametrize("end_run", ["fail", "cancel"])
+def test_an_early_completion_outlasts_the_end_of_its_run_and_counts_once_it_goes_on(
+    world: World, driver: Driver, end_run: str, how: str
+) -> None:
+    made = end_and_fail(world, driver, end_run, values={"v": 1}, outputs={"o": 1})
+    go_silent(world, driver, how)
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("CANCELLED", "complete")
+    assert world.state("o") == {"fail": "ERRORED", "cancel": "CANCELLED"}[end_run]
+    run = world.orchestrations.get("o")
+    assert (run.processing_data, run.output_data) == ({}, {})
+
+    world.orchestrations.end_activity("o", "a", made)
+    with pytest.raises(ConflictError, match="otherwise"):
+        end(world, driver, error="no")
+    assert world.orchestrations.get("o") == run
+
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    assert world.nodes("o")["a"] == NodeView("DISPATCHED", 0, 2, 0)
+    progress = driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7, "v": 0}))
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("DONE", "")
+    assert dispatches(progress.outbox)["b"].values == {"v": 1, "request": 7}
+    assert world.orchestrations.get("o").output_data == {"o": 1}
+    before = world.orchestrations.get("o")
+    world.orchestrations.end_activity("o", "a", made)
+    assert world.orchestrations.get("o") == before
+
+
+def test_only_the_ended_activity_may_be_retried_of_a_run_that_has_failed(world: World, driver: Driver) -> None:
+    end_and_fail(world, driver, values={"v": 1})
+    go_silent(world, driver, "lost")
+    world.operations.retry_activity("o", "a", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+    assert world.nodes("o")["a"].state == "DONE"
+
+
+def test_an_agent_that_is_heard_after_its_run_has_failed_is_not_asked_again(world: World, driver: Driver) -> None:
+    end_and_fail(world, driver, values={"v": 1})
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.nodes("o")["a"] == NodeView("DONE", 0, 1, 0)
+    world.operations.retry("o", ORDER)
+    assert set(dispatches(driver.take_all())) == {"b", "z"}
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+
+
+def test_an_early_completion_after_the_run_has_failed_counts_once_it_goes_on(world: World, driver: Driver) -> None:
+    begin(world, driver, *CHAIN, Activity("z", "t"))
+    driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
+    end(world, driver, values={"v": 1})
+    go_silent(world, driver, "lost")
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+
+
+def test_a_last_failure_in_a_failed_run_keeps_what_was_completed_from_outside(world: World, driver: Driver) -> None:
+    begin(world, driver, *CHAIN, Activity("z", "t"), retry=RetryPolicy(max_attempts=1))
+    end(world, driver, values={"v": 1})
+    driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
+    driver.record(driver.outcome("o", "a", OutcomeKind.RETRY))
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("FAILED", "complete")
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+    assert world.nodes("o")["a"].state == "DONE"
+
+
+def test_what_its_agent_does_not_get_the_second_time_fails_and_stays_completed(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    schema = {"properties": {"n": {"maximum": 1}}}
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", input_schema=schema))
+    world.definitions.add_template(OrchestrationTemplate(id="x", activities={"x": (*CHAIN, Activity("y", "t"))}))
+    driver.start(manifest("p", "x"))
+    made = ending(driver.sent["p", "a"], values={"v": 1})
+    world.orchestrations.end_activity("p", "a", made)
+    driver.record(driver.outcome("p", "y", values={"n": 2}))
+    world.let_time_pass()
+    driver.sweep()
+    assert "invalid input" in world.orchestrations.get("p").error_detail
+    assert world.orchestrations.get("p").graph[0].ending == "complete"
+    world.orchestrations.end_activity("p", "a", made)
+    assert world.nodes("p")["a"].state == "FAILED"
+
+
+@pytest.mark.parametrize("how", SILENCES)
+def test_an_early_failure_in_a_failed_run_is_over_with_the_attempt(world: World, driver: Driver, how: str) -> None:
+    end_and_fail(world, driver, error="no")
+    go_silent(world, driver, how)
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("FAILED", "")
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", values={"request": 7}))
+    assert world.nodes("o")["a"].state == "DONE"
+
+
+def test_an_operator_who_resolves_an_activity_of_a_failed_run_overrules_what_was_kept(
+    world: World, driver: Driver
+) -> None:
+    end_and_fail(world, driver, values={"v": 1})
+    go_silent(world, driver, "lost")
+    world.operations.resolve_activity("o", "a", ORDER, Resolution({"v": 3}))
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("DONE", "")
+    assert world.orchestrations.get("o").processing_data == {"v": 3}
+
+
+# Errors from outside
 
 
 def test_an_early_failure_counts_with_the_first_answer_and_keeps_its_records(world: World, driver: Driver) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
-from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
+from cfm_core.contracts.activity import ActivityDispatch, ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, TENANT_ID
 from cfm_core.errors import ClientError
 from cfm_core.provisioning.activity_types.model import ActivityType
@@ -36,6 +36,7 @@ from tests.contract.provisioning.world import (
     Driver,
     MemoryWorld,
     PostgresWorld,
+    all_dispatches,
     empty,
     ending,
     manifest,
@@ -106,6 +107,17 @@ def outside(driver: Driver, act: str, key: tuple[str, str], said: Any) -> str:
 def shown(one: ActivityStatus) -> tuple[Any, ...]:
     """What does not depend on the time of day."""
     return (one.id, one.state, one.unanswered, one.failures, one.progress, one.ending, one.started_at is None)
+
+
+def received(one: ActivityDispatch) -> tuple[Any, ...]:
+    """What an agent gets."""
+    return (
+        one.idempotency_key,
+        one.activity_type,
+        one.attempt,
+        sorted(one.values.items()),
+        sorted(one.outputs.items()),
+    )
 
 
 def _sorted(counts: Mapping[str, Mapping[ActivityState, int]]) -> dict[str, dict[ActivityState, int]]:
@@ -260,6 +272,7 @@ def test_postgres_does_what_the_model_does(
             (
                 [one.model_dump() for one in sorted(responses(p.outbox), key=lambda one: one.manifest_id)],
                 sorted(manifests(p.outbox), key=lambda one: one.id),
+                sorted(map(received, all_dispatches(p.outbox)), key=str),
             )
             for p in step
         )
