@@ -20,6 +20,7 @@ from cfm_core.provisioning.definitions.model import (
     UndoMode,
 )
 from cfm_core.provisioning.operations.model import Order, Resolution
+from cfm_core.provisioning.orchestrations.model import Ending
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -142,6 +143,25 @@ def test_what_undoes_an_activity_gets_what_somebody_outside_has_recorded_before_
     world.let_time_pass()
     (undo,) = all_dispatches(driver.sweep().outbox)
     assert (undo.activity_id, undo.values) == ("a", {"name": 4, "made": 3, "out": 5})
+
+
+@pytest.mark.parametrize("said", [{"error": "no"}, {}])
+@pytest.mark.parametrize("undone_by", ["u", ""])
+def test_whoever_has_ended_an_activity_is_answered_the_same_while_it_is_undone(
+    world: World, driver: Driver, undone_by: str, said: dict[str, str]
+) -> None:
+    define(world, deploy=[Activity("a", "t", compensation=undone_by), Activity("z", "t", compensation="u")])
+    driver.start(manifest("o", DEPLOY))
+    made = ending(driver.sent["o", "a"], **said)
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
+    world.orchestrations.end_activity("o", "a", made)
+    failed(driver, "z")
+    assert world.orchestrations.get("o").phase == 1
+    before = world.orchestrations.get("o")
+    world.orchestrations.end_activity("o", "a", made)
+    with pytest.raises(ConflictError):
+        world.orchestrations.end_activity("o", "a", Ending(token=made.token, error="" if made.error else "no"))
+    assert world.orchestrations.get("o") == before
 
 
 def test_an_early_completion_of_what_undoes_outlasts_the_failure_of_that(world: World, driver: Driver) -> None:

@@ -16,7 +16,14 @@ import pytest
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import ClientError, ConflictError, NotFoundError, PreconditionFailedError, ValidationError
+from cfm_core.errors import (
+    ClientError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    PreconditionFailedError,
+    ValidationError,
+)
 from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.calls.service import Calls
 from cfm_core.provisioning.calls.store import PostgresCalls
@@ -427,6 +434,35 @@ def test_a_wait_and_what_ends_it_early_at_the_same_time_complete_the_activity_on
     sent = [one for one in all_dispatches(world.rows()) if one.activity_id == "b"]
     assert sorted(one.orchestration_id for one in sent) == sorted(runs)
     assert all(one.values == {"request": 1, "by": "outside"} for one in sent)
+    assert broken(pool) == {}
+
+
+@pytest.mark.parametrize("meanwhile", ["it is sent again", "its run is cancelled", "somebody else fails it"])
+def test_nobody_is_told_that_an_activity_is_ended_which_meanwhile_cannot_be(
+    world: PostgresWorld, driver: Driver, pool: Database, meanwhile: str
+) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("o", "one"))
+    made = ending(driver.sent["o", "a"])
+    if meanwhile == "its run is cancelled":
+        driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
+    world.let_time_pass()
+    with ThreadPoolExecutor(1) as thread:
+        with pool.transaction() as tx:
+            tx.rows("SELECT FROM provision_manager.orchestration FOR UPDATE")
+            ended = thread.submit(PostgresOrchestrations(pool, KEY).end_activity, "o", "a", made)
+            wait_until_somebody_waits(tx)
+            match meanwhile:
+                case "it is sent again":
+                    tx.rows("SELECT FROM provision_manager.sweep_activities(1, interval '0', NULL)")
+                case "its run is cancelled":
+                    tx.rows("SELECT FROM provision_manager.cancel_run('o', 'no', NULL, interval '0')")
+                case _:
+                    fatal = outcome_row(driver.outcome("o", "a", OutcomeKind.FATAL), outside=True)
+                    tx.rows(SQL["record"], outcomes=json.dumps([fatal]), lease=LEASE)
+        refusal = ForbiddenError if meanwhile == "it is sent again" else ConflictError
+        with pytest.raises(refusal):
+            ended.result()
     assert broken(pool) == {}
 
 
