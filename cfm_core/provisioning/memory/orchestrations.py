@@ -122,8 +122,8 @@ class MemoryOrchestrations:
             if can_end(found, ending):
                 outcome, node = outcome_of(orchestration_id, found, ending), run.nodes[found.ord]
                 check_storable(outcome.model_dump(exclude={"after"}))
-                if wants_a_look(node, outcome):
-                    check_recorded(recorded_problem(run, node, outcome), node.state)
+                if wants_a_look(self._runs, outcome):
+                    check_recorded(recorded_problem(self._runs, outcome), node.state)
                 if node.state is ActivityState.DISPATCHED:
                     node.ending = outcome
                 else:

@@ -93,7 +93,7 @@ class PostgresOrchestrations:
             written, held = taken_in(self._end(outcome_row(outcome, outside=True)), [outcome])
             if held:
                 check_recorded(held[0].problem, found.state)
-                written = self._end(outcome_row(outcome, checked=True, outside=True))
+                written = self._end(outcome_row(outcome, checked=held[0].checked, outside=True))
             if written:
                 self._database.announce()
             # Before the lock was there, the activity may have been sent again, or have ended: then nothing was taken in.

@@ -338,7 +338,10 @@ def _inputs(*names: str) -> tuple[Any, ...]:
     return tuple(Input(target=name, source=name) for name in names)
 
 
-@pytest.mark.parametrize("kind", [OutcomeKind.WAIT, OutcomeKind.COMPLETE, OutcomeKind.SCHEDULE, OutcomeKind.FATAL])
+HEARD = [OutcomeKind.WAIT, OutcomeKind.COMPLETE, OutcomeKind.SCHEDULE, OutcomeKind.FATAL]
+
+
+@pytest.mark.parametrize("kind", HEARD)
 def test_whatever_the_agent_says_it_has_been_ended_from_outside(
     world: World, driver: Driver, kind: OutcomeKind
 ) -> None:
@@ -390,6 +393,65 @@ def test_a_completion_that_comes_before_what_it_needs_is_asked_to_come_again(wor
     driver.record(driver.outcome("p", "a", OutcomeKind.WAIT, values={"request": 7}))
     world.orchestrations.end_activity("p", "a", ending(sent, values={"v": 1}))
     assert world.nodes("p")["a"].state == "DONE"
+
+
+def with_schema(world: World, driver: Driver, **schema: Any) -> None:
+    """Start the run ``o``, whose activities are of one type with an output schema, and end ``a`` with ``v``."""
+    begin(world, driver)
+    one = ActivityDefinition(type="t", output_schema=schema, retry=RetryPolicy(max_attempts=1))
+    world.definitions.put_activity_definition(one)
+    driver.start(manifest("p", "x"))
+    world.orchestrations.end_activity("p", "a", ending(driver.sent["p", "a"], values={"v": 1}))
+
+
+@pytest.mark.parametrize("kind", [*HEARD, OutcomeKind.RETRY])
+def test_what_an_agent_records_beside_an_early_completion_has_to_fit_as_well(
+    world: World, driver: Driver, kind: OutcomeKind
+) -> None:
+    with_schema(world, driver, properties={"v": {"maximum": 1}, "request": {"type": "integer"}})
+    made = ending(driver.sent["p", "a"], values={"v": 1})
+    progress = driver.record(driver.outcome("p", "a", kind, values={"request": "seven"}))
+    (response,) = responses(progress.outbox)
+    problem = 'invalid output: /request: the value is not of type "integer"'
+    assert response.error_detail == f"activity a (t): {problem}"
+    assert world.history("p") == ["invalid output"]
+    assert world.orchestrations.get("p").processing_data == {"request": "seven"}
+    world.orchestrations.end_activity("p", "a", made)
+
+    world.operations.retry("p", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("p", "a", OutcomeKind.WAIT, values={"request": 7, "v": 5}))
+    assert world.nodes("p")["a"].state == "DONE"
+    assert world.orchestrations.get("p").processing_data == {"request": 7, "v": 1}
+
+
+def test_what_both_record_has_to_fit_together(world: World, driver: Driver) -> None:
+    with_schema(world, driver, maxProperties=2)
+    driver.start(manifest("q", "x"))
+    world.orchestrations.end_activity("q", "a", ending(driver.sent["q", "a"], values={"v": 1}))
+    driver.record(
+        driver.outcome("p", "a", OutcomeKind.WAIT, values={"v": 2, "w": 3}),
+        driver.outcome("q", "a", OutcomeKind.WAIT, values={"w": 3}, outputs={"x": 4}),
+    )
+    assert (world.nodes("p")["a"].state, world.nodes("q")["a"].state) == ("DONE", "FAILED")
+
+
+def test_what_the_agent_records_may_be_what_an_early_completion_was_asked_to_have(world: World, driver: Driver) -> None:
+    with_schema(world, driver)
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema={"required": ["v", "w"]}))
+    driver.start(manifest("q", "x", w=1))
+    world.orchestrations.end_activity("q", "a", ending(driver.sent["q", "a"], values={"v": 1}))
+    driver.record(driver.outcome("q", "a", OutcomeKind.WAIT, deleted=["w"]))
+    assert "invalid output" in world.orchestrations.get("q").error_detail
+
+
+def test_a_failure_from_outside_needs_no_records_that_fit(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema={"required": ["v"]}))
+    driver.start(manifest("p", "x"))
+    world.orchestrations.end_activity("p", "a", ending(driver.sent["p", "a"], error="no"))
+    driver.record(driver.outcome("p", "a"))
+    assert world.orchestrations.get("p").error_detail == "activity a (t): no"
 
 
 def test_a_lost_answer_is_asked_for_again_before_an_early_completion_counts(world: World, driver: Driver) -> None:

@@ -44,7 +44,7 @@ from cfm_core.provisioning.operations.store import PostgresOperations
 from cfm_core.provisioning.orchestrations.model import Heartbeat
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 from cfm_core.query import Page
-from cfm_core.store.database import Database, Transaction
+from cfm_core.store.database import Database, Row, Transaction
 from cfm_core.store.outbox import LEASE
 from cfm_core.versions import Expected
 from local.chaos.invariants import broken
@@ -434,6 +434,36 @@ def test_a_wait_and_what_ends_it_early_at_the_same_time_complete_the_activity_on
     sent = [one for one in all_dispatches(world.rows()) if one.activity_id == "b"]
     assert sorted(one.orchestration_id for one in sent) == sorted(runs)
     assert all(one.values == {"request": 1, "by": "outside"} for one in sent)
+    assert broken(pool) == {}
+
+
+@pytest.mark.parametrize(("recorded", "state"), [(2, "DONE"), (3, "FAILED"), ("two", "FAILED")])
+def test_what_is_ended_early_while_its_records_are_looked_at_is_looked_at_once_more(
+    world: PostgresWorld, driver: Driver, pool: Database, emptied_url: str, recorded: object, state: str
+) -> None:
+    schema = {"properties": {"r": {"type": "integer"}}, "maxProperties": 2 - (recorded == 3)}
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema=schema))
+    world.definitions.add_template(OrchestrationTemplate(id="x", activities={"one": [Activity("a", "t")]}))
+    driver.start(manifest("o", "one"))
+    completed = driver.outcome("o", "a", values={"r": recorded})
+    end = {"orchestrationId": "o", "phase": 0, "ord": 0, "token": completed.token, "kind": "complete", "outside": True}
+    early = [json.dumps([end | {"checked": "", "reason": "", "values": {"v": 1}}])]
+
+    class Interrupted(Database):
+        """Somebody outside ends the activity behind the first statement."""
+
+        def rows(self, sql: str, **params: object) -> list[Row]:
+            found = super().rows(sql, **params)
+            if early:
+                pool.rows(SQL["record"], outcomes=early.pop(), lease=LEASE)
+            return found
+
+    database = Interrupted(emptied_url)
+    PostgresEngine(database).record([completed])
+    database.close()
+    assert world.nodes("o")["a"].state == state
+    assert world.orchestrations.get("o").processing_data == {"r": recorded} | ({"v": 1} if state == "DONE" else {})
+    assert world.orchestrations.get("o").graph[0].ending == ("" if state == "DONE" else "complete")
     assert broken(pool) == {}
 
 
