@@ -84,6 +84,7 @@ class MemoryOrchestrations:
                 graph=tuple(graph),
                 parent=run.parent.orchestration_id if run.parent else "",
                 paused=run.paused,
+                paused_above=run.paused and run.paused_above,
                 erased=run.is_erased,
                 compensable=way_to_undo(self._runs, run) is not None,
                 changes_live=changes_live(run),

@@ -104,6 +104,8 @@ class Run:
     error_detail: str = ""
     resend_at: datetime | None = None
     paused: bool = False
+    paused_above: bool = False
+    """Where it is paused: because its parent is."""
     is_erased: bool = False
     retries: int = 0
     values: dict[str, Any] | None = None

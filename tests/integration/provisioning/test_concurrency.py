@@ -66,6 +66,7 @@ from tests.contract.provisioning.world import (
 )
 
 THREADS = 6
+ORDER = Order(actor="ann", reason="why", request_id="r")
 T = TypeVar("T")
 
 
@@ -435,6 +436,44 @@ def test_a_wait_and_what_ends_it_early_at_the_same_time_complete_the_activity_on
     assert sorted(one.orchestration_id for one in sent) == sorted(runs)
     assert all(one.values == {"request": 1, "by": "outside"} for one in sent)
     assert broken(pool) == {}
+
+
+def test_a_run_is_paused_together_with_what_is_just_being_started_for_it(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=[Activity("e", "t", for_each=ForEach("list", concurrency=3))])
+    world.engine.start([manifest("o", "one", list=[1, 2, 3, 4])])
+    with ThreadPoolExecutor(1) as thread:
+        with pool.joined() as tx:
+            Calls(PostgresCalls(pool)).tend([Call("o", 0, 0)])
+            paused = thread.submit(Operations(PostgresOperations(pool)).pause, "o", ORDER)
+            wait_until_somebody_waits(tx)
+        paused.result()
+    assert [(id_, world.orchestrations.get(id_).paused) for id_ in world.runs()] == [
+        *(("o", True), ("o.e.0", True), ("o.e.1", True), ("o.e.2", True)),
+    ]
+    assert broken(pool) == {}
+
+
+def test_who_pauses_a_run_with_those_below_it_takes_them_in_the_order_of_their_ids(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    sub, each = Activity("s", "orchestration:sub"), Activity("e", "t", ("b",), for_each=ForEach("list"))
+    world.definitions.put_activity_definition(ActivityDefinition(type="t"))
+    activities = {"one": [sub, Activity("b", "t"), each], "sub": [Activity("x", "t")]}
+    world.definitions.add_template(OrchestrationTemplate(id="x", activities=activities))
+    driver.start(manifest("o", "one", list=[1]))
+    driver.complete("o", "b")
+    first, last = sorted(world.runs())[1:]
+    assert (first, last) == ("o.e.0", "o.s")
+    with ThreadPoolExecutor(1) as thread:
+        with pool.transaction() as tx:
+            tx.rows("SELECT provision_manager.lock_runs(ARRAY[:id])", id=first)
+            paused = thread.submit(Operations(PostgresOperations(pool)).pause, "o", ORDER)
+            wait_until_somebody_waits(tx)
+            tx.rows("SELECT provision_manager.lock_runs(ARRAY[:id])", id=last)
+        paused.result()
+    assert all(world.orchestrations.get(id_).paused for id_ in world.runs())
 
 
 @pytest.mark.parametrize(("recorded", "state"), [(2, "DONE"), (3, "FAILED"), ("two", "FAILED")])
