@@ -185,7 +185,7 @@ class MemoryOrchestrations:
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         check_after(page)
         with self._runs.lock:
-            found = {id_: self.get(id_) for id_ in self._runs.runs}
+            found = {id_: self.get(id_) for id_ in {**self._runs.delayed, **self._runs.runs}}
         return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
 
 

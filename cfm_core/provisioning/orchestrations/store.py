@@ -45,10 +45,12 @@ from cfm_core.store.sql import Queries
 SQL = Queries("cfm_core.provisioning.orchestrations")
 
 LISTING = Listing(
-    "provision_manager.run",
+    "provision_manager.entry",
     "provision_manager.entry_json(t)",
     "256 + octet_length((t).id) + octet_length((t).correlation_id) + 2 * octet_length((t).type)",
     key_type="text",
+    # Not EXISTS, for which all runs might be read.
+    only="(t.start_at IS NULL OR (SELECT r.id FROM provision_manager.run r WHERE r.id = t.id LIMIT 1) IS NULL)",
 )
 
 

@@ -44,14 +44,32 @@ SELECT * FROM provision_manager.orchestration_data UNION ALL SELECT * FROM provi
 CREATE VIEW provision_manager.run_activity AS
 SELECT * FROM provision_manager.activity UNION ALL SELECT * FROM provision_manager.archived_activity;
 
+-- What is listed: runs, and those that are to start, or were to. One that has been started before its time is here twice.
+CREATE VIEW provision_manager.entry AS
+SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_number, o.state_at, o.created_at, o.parent,
+       NULL::timestamptz AS start_at
+  FROM provision_manager.orchestration o
+UNION ALL
+SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_number, o.state_at, o.created_at, o.parent,
+       NULL::timestamptz
+  FROM provision_manager.archived_orchestration o
+UNION ALL
+SELECT d.id, d.version, d.correlation_id, d.tenant_id, d.type COLLATE "C", d.state,
+       (CASE d.state WHEN 'SCHEDULED' THEN 0 ELSE 3 END)::smallint, d.state_at, d.created_at, NULL::text COLLATE "C", d.start_at
+  FROM provision_manager.delayed_start d;
+
 -- An orchestration as it is listed.
-CREATE FUNCTION provision_manager.entry_json(o provision_manager.run) RETURNS text
+CREATE FUNCTION provision_manager.entry_json(o provision_manager.entry) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":' || to_json(o.id)::text || ',"correlationId":' || to_json(o.correlation_id)::text
     || ',"state":' || o.state_number
     || ',"stateTimestamp":"' || provision_manager.instant(o.state_at)
     || '","createdTimestamp":"' || provision_manager.instant(o.created_at)
-    || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text || '}';
+    || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text
+    || CASE WHEN o.start_at IS NULL THEN ''
+            ELSE ',"startAt":"' || provision_manager.instant(o.start_at)
+                 || '","status":"' || CASE o.state WHEN 'SCHEDULED' THEN 'queued' ELSE lower(o.state) END || '"' END
+    || '}';
 
 -- Whether nothing more happens to a run unless somebody wants it to.
 CREATE FUNCTION provision_manager.is_over(o provision_manager.orchestration) RETURNS boolean
