@@ -103,6 +103,7 @@ class KeyPair:
     """What it may be used for; None where nothing is said of that."""
     timestamp: int
     """When it was made, in milliseconds since 1970."""
+    is_default: bool = False
 
     @property
     def signs_tokens(self) -> bool:
@@ -371,4 +372,5 @@ def _key_pair(document: dict[str, Any], answer: Answer) -> KeyPair:
         state=KeyState(state),
         usage=frozenset(map(str, usage)) if isinstance(usage, list) else None,
         timestamp=timestamp if isinstance(timestamp, int) else 0,
+        is_default=document.get("defaultPair") is True,
     )

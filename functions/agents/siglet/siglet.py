@@ -19,6 +19,7 @@ from cfm_core.clients.settings import DataspaceSettings
 from cfm_core.clients.siglet import Siglet
 from cfm_core.contracts.participant import CONTEXT_ID, recorded
 from cfm_core.errors import FatalError
+from cfm_core.keys.signing import sign_with
 
 DATA_PLANE_VPA = "cfm.dataplane"
 TRANSFER_TYPES = "transferTypeMappings"
@@ -55,13 +56,15 @@ class SigletActivity:
         return Complete()
 
     def dispose(self, ctx: ActivityContext) -> ActivityResult:
-        """Let no data flow begin any more, then forget the transfer types. Safe to repeat."""
+        """Let no data flow begin any more, then forget the transfer types and the key. Safe to repeat."""
         context = recorded(ctx.values, CONTEXT_ID)
         if context is None:
             return Complete()
         try:
             self._control_plane.delete_data_plane(context, _data_plane_id(context))
             self._siglet.delete_transfer_types(context)
+            # Whoever follows the keys hears of the participant's end when nobody gets a token for it any more.
+            sign_with(self._siglet, self._control_plane, context, None)
         except TornDownError as gone:
             ctx.log.warning("nothing to dispose of: %s", gone)
         return Complete()
