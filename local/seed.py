@@ -119,6 +119,7 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
         "controlplane": [
             *(["a participant context"] if context in control_plane["participants"] else []),
             *(["its configuration"] if config["entries"] or config["privateEntries"] else []),
+            *("a data plane" for one in control_plane["dataplanes"] if one["participantContextId"] == context),
         ],
         "identityhub": [
             *(
@@ -140,5 +141,9 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
                 for one in issuer["credentials"]
                 if one["holderId"] == did and one["status"] != "revoked"
             ),
+        ],
+        "siglet": [
+            *(["its transfer types"] if context in state["siglet"]["transferTypes"] else []),
+            *(["its signing key"] if context in state["siglet"]["keys"] else []),
         ],
     }
