@@ -28,6 +28,7 @@ Source: dataspace service contracts, sections 2 to 7 and 10.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import os
@@ -42,6 +43,16 @@ def service_account_token(secret: str, account: str) -> str:
     """What the stand-ins take for the cluster's token of a service account; ``secret`` is their control token."""
     name = base64.urlsafe_b64encode(account.encode()).decode().rstrip("=")
     return f"{name}.{hmac.new(secret.encode(), account.encode(), hashlib.sha256).hexdigest()}"
+
+
+def account_of(secret: str, token: str) -> str | None:
+    """The service account whose token this is; None where it is none that the stand-ins take."""
+    name = token.partition(".")[0]
+    try:
+        account = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return account if hmac.compare_digest(token.encode(), service_account_token(secret, account).encode()) else None
 
 
 def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:

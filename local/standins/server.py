@@ -9,10 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
+from local.standins import account_of
 from local.standins.control_plane import ControlPlane
 from local.standins.faults import Fault, FaultError, Faults
 from local.standins.http import Answer, Request, Service
@@ -54,7 +56,7 @@ class StandIns:
         self._token = token
         self._signer = TokenSigner()
         issuer = IssuerService(self._signer)
-        self.vault = Vault(token)
+        self.vault = Vault(token, {"/.well-known/jwks.json": self._signer}, partial(account_of, token), clock)
         self._services: list[Service] = [
             Jwtlet(self._signer, token, token_lifetime),
             ControlPlane(self._signer),

@@ -1,4 +1,4 @@
-"""Tokens of the stand-in jwtlet: signed with EdDSA, and read by the other stand-ins."""
+"""Tokens of the stand-ins that issue some: signed with EdDSA, and read by the other stand-ins."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _ACTIONS = {"read": 1, "write": 2, "admin": 3}
 
 
 class TokenSigner:
-    """Holds the one key that tokens are signed with."""
+    """Holds the one key that the tokens of ``issuer`` are signed with."""
 
-    def __init__(self) -> None:
+    def __init__(self, issuer: str = ISSUER) -> None:
+        self.issuer = issuer
         self.rotate()
 
     def rotate(self) -> None:
@@ -38,7 +39,7 @@ class TokenSigner:
                 token,
                 self._key.public_key(),
                 algorithms=["EdDSA"],
-                issuer=ISSUER,
+                issuer=self.issuer,
                 options={"require": ["exp", "iss", "sub"], "verify_aud": False},
             )
         except jwt.PyJWTError:
