@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cfm_core.clients.identity_hub import IdentityHub
     from cfm_core.clients.issuer_service import IssuerService
     from cfm_core.clients.jwtlet import ResourceMappings, TokenExchange
+    from cfm_core.clients.keycloak import Keycloak
     from cfm_core.clients.settings import DataspaceSettings
     from cfm_core.clients.vault import Vault
 
@@ -24,6 +25,7 @@ RESOURCE_MAPPINGS: ServiceType[ResourceMappings] = ServiceType("resource-mapping
 CONTROL_PLANE: ServiceType[ControlPlane] = ServiceType("control-plane")
 IDENTITY_HUB: ServiceType[IdentityHub] = ServiceType("identity-hub")
 ISSUER_SERVICE: ServiceType[IssuerService] = ServiceType("issuer-service")
+KEYCLOAK: ServiceType[Keycloak] = ServiceType("keycloak")
 VAULT: ServiceType[Vault] = ServiceType("vault")
 
 
@@ -117,6 +119,29 @@ class IssuerServiceAssembly(ServiceAssembly):
         )
 
 
+class KeycloakAssembly(ServiceAssembly):
+    """The Keycloak at ``CFM_KEYCLOAK_URL``."""
+
+    name = "keycloak"
+    provides = (KEYCLOAK,)
+    requires = (HTTP_CLIENT, DATASPACE_SETTINGS)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.keycloak import Keycloak
+
+        settings = context.registry.resolve(DATASPACE_SETTINGS)
+        http = context.registry.resolve(HTTP_CLIENT)
+        context.registry.register(
+            KEYCLOAK,
+            Keycloak(
+                http,
+                settings.required("keycloak_url"),
+                settings.required("keycloak_realm"),
+                settings.required("keycloak_username"),
+            ),
+        )
+
+
 class VaultAssembly(ServiceAssembly):
     """The vault at ``CFM_VAULT_ADDR``; it is logged in to at the first use."""
 
@@ -166,5 +191,6 @@ def dataspace_assemblies() -> tuple[ServiceAssembly, ...]:
         ControlPlaneAssembly(),
         IdentityHubAssembly(),
         IssuerServiceAssembly(),
+        KeycloakAssembly(),
         VaultAssembly(),
     )

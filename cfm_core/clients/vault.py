@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 
 from cfm_core.clients.http import LONGEST_MESSAGE, Answer
 from cfm_core.clients.vault_login import AppRoleLogin, JwtLogin, Login, TokenLogin
+from cfm_core.contracts.secrets import checked_path
 from cfm_core.errors import FatalError, RecoverableError
 
 _NOT_ALLOWED = frozenset({401, 403})
@@ -93,10 +94,11 @@ class Vault:
         """Let go of all connections."""
         self._stranger.session.close()
 
-    # Secrets, in engines of version 2
+    # Secrets, in engines of version 2; ValidationError where a path is none
 
     def find_secret(self, mount: str, path: str) -> Mapping[str, Any] | None:
         """The newest version's fields; None where there is no such secret, or it is deleted."""
+        checked_path(path)
         answer = self._send(
             f"reading the secret {path!r} of {mount}",
             lambda client: client.secrets.kv.v2.read_secret_version(
@@ -113,6 +115,7 @@ class Vault:
     def write_secret(self, mount: str, path: str, fields: Mapping[str, str]) -> None:
         """Add a version, whether there is one or not."""
         what = f"writing the secret {path!r} of {mount}"
+        checked_path(path)
         written = self._send(
             what,
             lambda client: client.secrets.kv.v2.create_or_update_secret(path, dict(fields), mount_point=mount),
@@ -122,6 +125,7 @@ class Vault:
 
     def delete_secret(self, mount: str, path: str) -> None:
         """Delete a secret with all its versions; no matter if there is none."""
+        checked_path(path)
         self._send(
             f"deleting the secret {path!r} of {mount}",
             lambda client: client.secrets.kv.v2.delete_metadata_and_all_versions(path, mount_point=mount),
@@ -129,6 +133,7 @@ class Vault:
 
     def list_secrets(self, mount: str, folder: str) -> list[str]:
         """The names in a folder, those of folders with a slash at the end; none where there is no such folder."""
+        checked_path(folder)
         answer = self._send(
             f"listing the folder {folder!r} of {mount}",
             lambda client: client.secrets.kv.v2.list_secrets(folder, mount_point=mount),

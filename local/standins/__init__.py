@@ -1,4 +1,5 @@
-"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, and a vault.
+"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, Keycloak,
+and a vault.
 
 One process serves them all, each under the path that its real service has behind a prefix of its name:
 
@@ -6,7 +7,8 @@ One process serves them all, each under the path that its real service has behin
     /controlplane/api/mgmt         management API
     /identityhub/api/identity      Identity API
     /issuerservice/api/admin       admin API
-    /vault                         KV engine of version 2, mounts secret and participants
+    /keycloak                      realm edcv: tokens, and the admin API's clients
+    /vault                         KV engines of version 2, policies, tokens; told what a platform's vault is told at first
     /_control                      faults and state; takes the token of CFM_STANDINS_TOKEN
     /health                        200 for anybody
 
@@ -19,10 +21,11 @@ Faults: POST /_control/faults with one object, all but ``service`` optional; DEL
 
 ``path`` is a regular expression that is looked for in the path, for example ``/holders$``; without ``times`` the fault stays
 until it is removed. ``drop`` closes the connection without an answer; ``afterEffect`` lets the request take effect first.
-GET /_control/state tells all that the stand-ins hold;
+GET /_control/state tells all that the stand-ins hold, without secrets; GET /_control/secrets every secret that they hold or have
+given away, for whoever looks where they have got to;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
-Source: dataspace service contracts, sections 2 to 7 and 10.
+Source: dataspace service contracts, sections 2 to 7, 9 and 10.
 """
 
 from __future__ import annotations
@@ -71,4 +74,9 @@ def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
         "CFM_IDENTITYHUB_CREDENTIALS_URL": f"{url}/identityhub/api/credentials/v1/participants/%s",
         "CFM_ISSUERSERVICE_URL": f"{url}/issuerservice/api/admin",
         "CFM_PARTICIPANT_VAULT_URL": f"{url}/vault",
+        "CFM_KEYCLOAK_URL": f"{url}/keycloak",
+        "CFM_VAULT_ADDR": f"{url}/vault",
+        "CFM_VAULT_AUTH": "kubernetes",
+        "CFM_VAULT_ROLE": "cfm-agents",
+        "CFM_VAULT_JWT_FILE": str(token_file),
     }

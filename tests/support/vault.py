@@ -13,6 +13,10 @@ import httpx2
 
 from local.servers.process import free_port, spawn, stop, wait_until
 
+_GIVEN = os.environ.get("CFM_VAULT_ADDR", "")
+"""Read before any test changes the environment."""
+_GIVEN_TOKEN_FILE = os.environ.get("CFM_VAULT_TOKEN_FILE", "")
+
 
 class VaultServer:
     """A vault at ``url``, and how to tell it something with a ``token`` that may do everything."""
@@ -28,8 +32,8 @@ class VaultServer:
     @classmethod
     def started(cls, home: Path) -> VaultServer | None:
         """The one of ``CFM_VAULT_ADDR``, or a new one; None where there is no program for it."""
-        if address := os.environ.get("CFM_VAULT_ADDR"):
-            return cls(address, Path(os.environ["CFM_VAULT_TOKEN_FILE"]).read_text(encoding="utf-8").strip())
+        if _GIVEN:
+            return cls(_GIVEN, Path(_GIVEN_TOKEN_FILE).read_text(encoding="utf-8").strip())
         program = _program()
         if program is None:
             return None

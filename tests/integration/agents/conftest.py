@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ import pytest
 from cfm_core import deployment
 from cfm_core.agent import ActivityEnvironment, Complete, Schedule
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.clients.assembly import TOKEN_EXCHANGE
 from cfm_core.settings import Settings
 from functions.agents.edcv.edcv import EdcvActivity
@@ -23,6 +24,7 @@ from functions.agents.onboarding.onboarding import OnboardingActivity
 from functions.agents.registration.registration import RegistrationActivity
 from local import seed
 from local.standins import ISSUER_DID, agent_environment
+from local.standins.keycloak import admin_password
 from local.standins.server import StandIns
 
 SECRET = "control-token"
@@ -88,7 +90,7 @@ class World:
     def give_up_after(self, timeout: timedelta) -> None:
         """Let the agents' calls take no longer than this."""
         self.assembler.stop()
-        settings = Settings(request_timeout=timeout)
+        settings = replace(Settings.from_environ(), request_timeout=timeout)
         self.assembler = ServiceAssembler(deployment.assemblies(settings), settings)
 
     def agent(self, cls: type[A]) -> A:
@@ -139,7 +141,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     standins.start()
     for name, value in agent_environment(standins.url, SECRET, tmp_path / "service-token").items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    monkeypatch.setenv("CFM_SECRETS_FILE", str(tmp_path / "secrets.json"))
+    FileSecretStore(tmp_path / "secrets.json").put("keycloak/admin", admin_password(SECRET))
+    settings = Settings.from_environ()
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     control = httpx2.Client(base_url=standins.url, headers={"Authorization": f"Bearer {SECRET}"})
     world = World(standins, assembler, control, clock)
