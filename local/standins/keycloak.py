@@ -69,6 +69,7 @@ class Keycloak(Service):
 
     def secrets(self) -> Iterator[str]:
         yield self._password
+        yield from (*self._signer.private_keys(), *self._master.private_keys())
         yield from self._admin_tokens
         yield from self._client_tokens
         yield from (client["secret"] for client in self._clients.values())

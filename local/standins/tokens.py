@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import OKPAlgorithm
 
 ISSUER = "http://jwtlet.edc-v.svc.cluster.local:8080"
@@ -45,6 +46,13 @@ class TokenSigner:
         except jwt.PyJWTError:
             return None
         return claims
+
+    def private_keys(self) -> Iterator[str]:
+        """The key in the forms in which it could be written down."""
+        yield self._key.private_bytes_raw().hex()
+        yield OKPAlgorithm.to_jwk(self._key, as_dict=True)["d"]
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        yield pem.splitlines()[1]
 
     def jwks(self) -> dict[str, Any]:
         public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
