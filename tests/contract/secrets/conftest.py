@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class VaultWorld:
     home: Path
     mount: str
     clock: StoppedClock
+    made: list[Vault] = field(default_factory=list)
 
     def file(self, name: str, text: str) -> Path:
         file = self.home / name
@@ -48,7 +49,12 @@ class VaultWorld:
     def vault(self, login: Any = None, **arguments: Any) -> Vault:
         """A client; it may do everything where it is not told to log in otherwise."""
         login = login or TokenLogin(self.file("root-token", self.server.token))
-        return Vault(self.server.url, login, clock=self.clock, **arguments)
+        self.made.append(Vault(self.server.url, login, clock=self.clock, **arguments))
+        return self.made[-1]
+
+    def close(self) -> None:
+        for vault in self.made:
+            vault.close()
 
     def role(self, *rules: str, **settings: str) -> AppRoleLogin:
         """A role of its own, allowed what the rules of its policy say; and how to log in as it."""
@@ -93,7 +99,9 @@ def fault(standins: StandIns) -> Callable[..., None]:
 @pytest.fixture
 def standin_vault(standins: StandIns, tmp_path: Path, clock: StoppedClock) -> Iterator[VaultWorld]:
     server = VaultServer(f"{standins.url}/vault", SECRET)
-    yield VaultWorld(server, standins, tmp_path, "secret", clock)
+    world = VaultWorld(server, standins, tmp_path, "secret", clock)
+    yield world
+    world.close()
     server.stop()
 
 
@@ -102,7 +110,9 @@ def openbao(real_vault: VaultServer, standins: StandIns, tmp_path: Path, clock: 
     bootstrap(real_vault.send, f"{standins.url}/jwtlet/.well-known/jwks.json")
     mount = f"test-{uuid.uuid4()}"
     real_vault.send("POST", f"sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}})
-    yield VaultWorld(real_vault, standins, tmp_path, mount, clock)
+    world = VaultWorld(real_vault, standins, tmp_path, mount, clock)
+    yield world
+    world.close()
     real_vault.send("DELETE", f"sys/mounts/{mount}")
 
 

@@ -16,6 +16,8 @@ from cfm_core.agent import ActivityEnvironment, Complete, Schedule
 from cfm_core.assembly import ServiceAssembler
 from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.clients.assembly import TOKEN_EXCHANGE
+from cfm_core.clients.vault import Vault
+from cfm_core.clients.vault_login import AppRoleLogin
 from cfm_core.settings import Settings
 from functions.agents.edcv.edcv import EdcvActivity
 from functions.agents.identityhub.identityhub import IdentityhubActivity
@@ -26,6 +28,8 @@ from local import seed
 from local.standins import ISSUER_DID, agent_environment
 from local.standins.keycloak import admin_password
 from local.standins.server import StandIns
+from local.standins.vault_bootstrap import AGENTS_ROLE, bootstrap
+from tests.support.vault import VaultServer
 
 SECRET = "control-token"
 DID = "did:web:identityhub.edc-v.svc.cluster.local%3A7083:acme"
@@ -151,3 +155,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     control.close()
     world.assembler.stop()
     standins.stop()
+
+
+@pytest.fixture
+def agents_vault(world: World, real_vault: VaultServer, tmp_path: Path) -> Iterator[Vault]:
+    """A real vault, told what a platform's vault is told at first, as the agents see it."""
+    bootstrap(real_vault.send, f"{world.standins.url}/jwtlet/.well-known/jwks.json")
+    role_id = real_vault.send("GET", f"auth/approle/role/{AGENTS_ROLE}/role-id")["data"]["role_id"]
+    secret_id = real_vault.send("POST", f"auth/approle/role/{AGENTS_ROLE}/secret-id", {})["data"]["secret_id"]
+    (tmp_path / "secret-id").write_text(secret_id)
+    vault = Vault(real_vault.url, AppRoleLogin(role_id, tmp_path / "secret-id", "approle"))
+    yield vault
+    vault.close()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -9,11 +11,16 @@ import httpx2
 import pytest
 
 from cfm_core.agent import ActivityEnvironment, Complete, Fatal, Retry
+from cfm_core.clients.http import HttpClient
+from cfm_core.clients.keycloak import Keycloak
+from cfm_core.clients.settings import DataspaceSettings
+from cfm_core.clients.vault import Vault
 from cfm_core.contracts.participant import context_id
 from functions.agents.keycloak.keycloak import ADMIN, KeycloakActivity
 from local.standins.keycloak import admin_password
 from tests.integration.agents.conftest import DID, SECRET, World
 from tests.integration.agents.test_all_agents import compensation, user_disposal
+from tests.support.vault import VaultServer
 
 CONTEXT = "0123456789abcdef0123456789abcdef"
 CLIENTS = [CONTEXT, f"{CONTEXT}-vault"]
@@ -105,6 +112,24 @@ def test_a_client_gets_tokens_for_its_context(world: World, agent: KeycloakActiv
     claims = {one["config"]["claim.name"]: one["config"]["claim.value"] for one in client["protocolMappers"]}
     assert claims == {"participant_context_id": CONTEXT, "role": "participant"}
     assert (client["publicClient"], client["standardFlowEnabled"], client["directAccessGrantsEnabled"]) == (False,) * 3
+
+
+def test_the_agents_policy_is_enough_in_a_real_vault(
+    world: World, agents_vault: Vault, real_vault: VaultServer
+) -> None:
+    settings, context = DataspaceSettings.from_environ(), uuid.uuid4().hex
+    env = participant(participantContextId=context)
+    with contextlib.closing(HttpClient()) as http:
+        keycloak = Keycloak(http, settings.keycloak_url, settings.keycloak_realm, settings.keycloak_username)
+        agent = KeycloakActivity(keycloak, agents_vault, settings)
+        for _ in range(2):
+            assert env.run(agent) == Complete()
+        kept = real_vault.send("GET", f"secret/data/{context}-vault")["data"]
+        assert kept["data"] == {"content": secret_at_keycloak(world, f"{context}-vault")}
+        assert kept["metadata"]["version"] == 1
+        for _ in range(2):
+            assert env.dispose(agent) == Complete()
+            assert real_vault.call("GET", f"secret/metadata/{context}-vault").status_code == 404
 
 
 def test_without_a_context_id_one_is_derived_and_kept(world: World, agent: KeycloakActivity) -> None:

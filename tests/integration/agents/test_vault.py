@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Iterator
@@ -16,11 +17,10 @@ import pytest
 from cfm_core.agent import ActivityEnvironment, Complete, Fatal, Retry
 from cfm_core.clients.settings import DataspaceSettings
 from cfm_core.clients.vault import Vault
-from cfm_core.clients.vault_login import AppRoleLogin, JwtLogin
+from cfm_core.clients.vault_login import JwtLogin
 from cfm_core.errors import FatalError
 from functions.agents.vault.vault import VaultActivity
 from local.standins import AGENTS, service_account_token
-from local.standins.vault_bootstrap import AGENTS_ROLE, bootstrap
 from tests.integration.agents.conftest import DID, SECRET, World
 from tests.integration.agents.test_all_agents import compensation, user_disposal
 from tests.support.vault import VaultServer
@@ -37,6 +37,7 @@ class Platform:
     server: VaultServer
     agent: VaultActivity
     home: Path
+    entries: contextlib.ExitStack
 
     def participant(self, context: str) -> ActivityEnvironment:
         return ActivityEnvironment(values={"cfm.participant.id": DID, "participantContextId": context})
@@ -57,7 +58,9 @@ class Platform:
         exchanged = self.world.control.post("/jwtlet/token", data=form).raise_for_status().json()["access_token"]
         file = self.home / f"jwt-{context}"
         file.write_text(exchanged)
-        return Vault(self.server.url, JwtLogin(role, file, "jwt"))
+        vault = Vault(self.server.url, JwtLogin(role, file, "jwt"))
+        self.entries.callback(vault.close)
+        return vault
 
     def holds(self, context: str) -> dict[str, int]:
         """How the vault answers an administrator who asks for what the participant has."""
@@ -74,19 +77,15 @@ class Platform:
 @pytest.fixture
 def standin_vault(world: World, tmp_path: Path) -> Iterator[Platform]:
     server = VaultServer(f"{world.standins.url}/vault", SECRET)
-    yield Platform(world, server, world.agent(VaultActivity), tmp_path)
+    with contextlib.ExitStack() as entries:
+        yield Platform(world, server, world.agent(VaultActivity), tmp_path, entries)
     server.stop()
 
 
 @pytest.fixture
-def openbao(world: World, real_vault: VaultServer, tmp_path: Path) -> Platform:
-    bootstrap(real_vault.send, f"{world.standins.url}/jwtlet/.well-known/jwks.json")
-    role_id = real_vault.send("GET", f"auth/approle/role/{AGENTS_ROLE}/role-id")["data"]["role_id"]
-    secret_id = real_vault.send("POST", f"auth/approle/role/{AGENTS_ROLE}/secret-id", {})["data"]["secret_id"]
-    file = tmp_path / "secret-id"
-    file.write_text(secret_id)
-    vault = Vault(real_vault.url, AppRoleLogin(role_id, file, "approle"))
-    return Platform(world, real_vault, VaultActivity(vault, DataspaceSettings()), tmp_path)
+def openbao(world: World, agents_vault: Vault, real_vault: VaultServer, tmp_path: Path) -> Iterator[Platform]:
+    with contextlib.ExitStack() as entries:
+        yield Platform(world, real_vault, VaultActivity(agents_vault, DataspaceSettings()), tmp_path, entries)
 
 
 @pytest.fixture(params=["standin_vault", "openbao"])
