@@ -1,72 +1,26 @@
 """The demonstration fabric: definitions, a cell and a dataspace profile, as documents for the public API.
 
-The orchestrations are the platform chart's, without Siglet; those that dispose run in an order in which nothing loses what
-it still needs: credentials are revoked before their holder goes, and jwtlet's mappings, without which nobody gets a token,
-go last.
+The definitions are those that the agents come with, the standard orchestration.
 
 Source: dataspace service contracts, sections 13.3 to 13.5.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from functions import agents
 from local.standins import ISSUER_DID
 
-_ACTIVITY_TYPES = {
-    "jwtlet-activity": "Gives the participant a context id, and services tokens for it",
-    "edcv-activity": "Sets up the participant at the control plane",
-    "identityhub-activity": "Sets up the participant at the IdentityHub",
-    "registration-activity": "Registers the participant with the issuer",
-    "onboarding-activity": "Gets the participant its credentials",
-}
-
-ACTIVITY_DEFINITIONS: list[dict[str, Any]] = [
-    {"type": kind, "description": description, "inputSchema": {}, "outputSchema": {}}
-    for kind, description in _ACTIVITY_TYPES.items()
-]
-
-
-def _activity(activity_id: str, kind: str, *depends_on: str) -> dict[str, Any]:
-    return {"id": activity_id, "type": kind, "dependsOn": list(depends_on)}
-
-
-ORCHESTRATION_TEMPLATE: dict[str, Any] = {
-    "description": "Deploys and disposes of a participant's virtual participant agents",
-    "schema": {},
-    "activities": {
-        DEPLOY: [
-            _activity("jwtlet-tokenexchange-agent", "jwtlet-activity"),
-            _activity("registration-agent", "registration-activity", "jwtlet-tokenexchange-agent"),
-            _activity("connector-provisioner", "edcv-activity", "jwtlet-tokenexchange-agent"),
-            _activity("identityhub-provisioner", "identityhub-activity", "jwtlet-tokenexchange-agent"),
-            _activity(
-                "onboarding-agent",
-                "onboarding-activity",
-                "jwtlet-tokenexchange-agent",
-                "connector-provisioner",
-                "identityhub-provisioner",
-                "registration-agent",
-            ),
-        ],
-        DISPOSE: [
-            _activity("offboarding-agent", "onboarding-activity"),
-            _activity("registration-rollback", "registration-activity", "offboarding-agent"),
-            _activity("connector-rollback", "edcv-activity"),
-            _activity("identityhub-rollback", "identityhub-activity", "registration-rollback", "connector-rollback"),
-            _activity(
-                "jwtlet-rollback",
-                "jwtlet-activity",
-                "offboarding-agent",
-                "registration-rollback",
-                "connector-rollback",
-                "identityhub-rollback",
-            ),
-        ],
-    },
-}
+STANDARD: list[dict[str, Any]] = json.loads(
+    Path(agents.__file__).with_name("standard.json").read_text(encoding="utf-8")
+)
+"""The standard orchestration: a definition for each of its activity types, and the template."""
+ACTIVITY_DEFINITIONS = [one for one in STANDARD if "type" in one]
+(ORCHESTRATION_TEMPLATE,) = (one for one in STANDARD if "activities" in one)
 
 DATASPACE_PROFILE: dict[str, Any] = {
     "dataspaceSpec": {
