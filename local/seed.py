@@ -56,7 +56,7 @@ CELL: dict[str, Any] = {
 def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[str]]:
     """What each stand-in holds about a participant; takes the answer of the stand-ins' /_control/state.
 
-    An empty configuration is no trace, because the control plane cannot delete it; nor is a revoked credential.
+    What counts as gone is no trace: an empty configuration, and a revoked credential.
 
     Args:
         context: the participant context's id.
@@ -96,3 +96,33 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
             ),
         ],
     }
+
+
+def left_behind(state: Mapping[str, Any], context: str, did: str) -> list[str]:
+    """What the stand-ins hold of a participant after its disposal, of whatever kind, but what no call of a service deletes.
+
+    Takes the answer of the stand-ins' /_control/state.
+
+    Args:
+        context: the participant context's id; empty: it has never had one.
+    """
+    found = []
+    for service, held in state.items():
+        for kind, entries in (held if isinstance(held, dict) else {"entries": held}).items():
+            for entry in [{name: one} for name, one in entries.items()] if isinstance(entries, dict) else entries:
+                text = json.dumps(entry)
+                is_of_participant = f'"{did}"' in text or f'"{did}#' in text or (context and context in text)
+                if is_of_participant and not _stays(service, kind, entry):
+                    found.append(f"{service} {kind}: {text}")
+    return found
+
+
+def _stays(service: str, kind: str, entry: dict[str, Any]) -> bool:
+    match service, kind:
+        case "controlplane", "configs":
+            return all(config == {"entries": {}, "privateEntries": {}} for config in entry.values())
+        case "issuerservice", "credentials":
+            return bool(entry["status"] == "revoked")
+        case "issuerservice", "issuanceProcesses":
+            return True
+    return False

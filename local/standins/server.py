@@ -19,6 +19,7 @@ from local.standins.http import Answer, Request, Service
 from local.standins.identity_hub import IdentityHub
 from local.standins.issuer_service import IssuerService
 from local.standins.jwtlet import Jwtlet
+from local.standins.rehearsals import Rehearsals
 from local.standins.tokens import TokenSigner
 from local.standins.vault import Vault
 
@@ -63,6 +64,7 @@ class StandIns:
             self.vault,
         ]
         self._faults = Faults()
+        self._rehearsals = Rehearsals()
         self._state = threading.Lock()
         self._http = _Server((host, port), _handler_for(self))
         self._thread: threading.Thread | None = None
@@ -107,7 +109,9 @@ class StandIns:
         fault = self._faults.take(service.name, request)
         if fault is None:
             with self._state:
-                return service.answer(request)
+                fault = self._rehearsals.fault_for(service.name, request)
+                if fault is None:
+                    return service.answer(request)
         return self._faulty(fault, service, request)
 
     def _faulty(self, fault: Fault, service: Service, request: Request) -> Answer | None:

@@ -21,12 +21,19 @@ class Platform:
     """The stand-ins over HTTP, with a clock that stands still until it is told to go on."""
 
     now: float = 0.0
+    token_lifetime: int = 3600
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=5))
     standins: StandIns = field(init=False)
 
     def __post_init__(self) -> None:
-        self.standins = StandIns(SECRET, issue_delay=3, key_delay=1, clock=lambda: self.now)
+        self.standins = StandIns(
+            SECRET, issue_delay=3, key_delay=1, token_lifetime=self.token_lifetime, clock=lambda: self.now
+        )
         self.standins.start()
+
+    def stop(self) -> None:
+        self.client.close()
+        self.standins.stop()
 
     def call(self, method: str, path: str, body: Any = None, *, bearer: str = "", **headers: str) -> httpx2.Response:
         """Send a request; ``path`` is sent as it is, encoded or not."""
@@ -70,5 +77,4 @@ class Platform:
 def platform() -> Iterator[Platform]:
     platform = Platform()
     yield platform
-    platform.client.close()
-    platform.standins.stop()
+    platform.stop()

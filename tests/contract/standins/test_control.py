@@ -89,6 +89,21 @@ def test_what_hangs_is_let_go_when_faults_are_removed_and_others_are_served_mean
         assert isinstance(hanging.exception(), httpx2.RemoteProtocolError | None)
 
 
+def test_a_fault_that_flaps_comes_and_goes(platform: Platform) -> None:
+    fault(platform, status=503, flapping=[2, 1], times=3)
+    seen = [platform.call("GET", JWKS).status_code for _ in range(7)]
+    assert seen == [503, 503, 200, 503, 200, 200, 200]
+
+
+def test_a_fault_that_flaps_counts_only_the_requests_that_fit(platform: Platform) -> None:
+    fault(platform, status=503, flapping=[1, 1], method="GET")
+    seen = []
+    for _ in range(3):
+        seen.append(platform.call("GET", JWKS).status_code)
+        platform.call("POST", "/jwtlet/token")
+    assert seen == [503, 200, 503]
+
+
 @pytest.mark.parametrize(
     "described",
     [
@@ -98,6 +113,9 @@ def test_what_hangs_is_let_go_when_faults_are_removed_and_others_are_served_mean
         {"service": "nobody", "status": 500},
         {"times": 1},
         {"status": 500, "path": "("},
+        {"status": 500, "flapping": 2},
+        {"status": 500, "flapping": [0, 1]},
+        {"status": 500, "flapping": [1, 2, 3]},
     ],
     ids=str,
 )
