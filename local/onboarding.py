@@ -17,12 +17,16 @@ import httpx2
 
 from cfm_core.contracts.orchestration import compensation_id
 from local import seed
-from local.demo import REFUSALS
 from local.stack import Stack
+from local.standins.rehearsals import CALLS, Calls
 
 BASE = "/api/v1alpha1"
 _PATIENCE_SECONDS = 60
 _POLL_SECONDS = 0.05
+
+REFUSALS = {"jwtlet": Calls("jwtlet", "POST", "/api/v1/mappings$"), **CALLS}
+"""The call with which each activity makes a participant known, and to which stand-in."""
+
 
 class DemoError(Exception):
     """The demonstration did not go as it should; the text says what was expected and what was seen."""
@@ -33,7 +37,7 @@ def run(*, keep: bool, fail: str | None, say: Callable[[str], None]) -> None:
 
     Args:
         keep: leave the stack running and say where it is.
-        fail: only show that a refusal of what this activity asks for is compensated; a name of ``demo.REFUSALS``.
+        fail: only show that a refusal of what this activity asks for is compensated; a name of ``REFUSALS``.
 
     Raises:
         DemoError: something did not go as it should.
@@ -145,7 +149,8 @@ class _Story:
         self._say("  What has happened")
         self._say(f"    done         {', '.join(done) or 'nothing'}")
         for activity_id, reason in reasons.items():
-            self._say(f"    failed       {activity_id}: {reason}")
+            # The reason names the activity once more, and its type.
+            self._say(f"    failed       {activity_id}: {reason.partition('): ')[2] or reason}")
         self._say(f"    undone by    {', '.join(undone)}")
         self._prove_nothing_left(participant, profile["identifier"])
 
