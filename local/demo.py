@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-ACTIVITIES = ("jwtlet", "edcv", "identityhub", "registration", "onboarding")
+ACTIVITIES = ("jwtlet", "edcv", "identityhub", "registration", "siglet", "onboarding")
 """Types of activities, without what they all end with."""
 STANDINS = {"controlplane": "edcv", "issuerservice": "registration"}
 """The activities that ask a stand-in for something, where the stand-in has another name."""

@@ -166,7 +166,7 @@ class _Story:
             "identifier": f"did:web:{name.lower()}.example",
             "cellId": self._cell_id,
             "dataspaceProfileIds": [self._dataspace_profile_id],
-            "vpaProperties": {"cfm.issuer": {"membership": {"since": "2026-01-01T00:00:00Z"}}},
+            "vpaProperties": seed.VPA_PROPERTIES,
             "properties": {"name": name},
         }
         return self._call("POST", f"/tenants/{self._tenant_id}/participant-profiles", document, 202)

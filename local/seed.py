@@ -45,6 +45,19 @@ DATASPACE_PROFILE: dict[str, Any] = {
     "properties": {"name": "demonstration"},
 }
 
+VPA_PROPERTIES: dict[str, Any] = {
+    "cfm.issuer": {"membership": {"since": "2026-01-01T00:00:00Z"}},
+    "cfm.dataplane": {
+        "transferTypeMappings": {
+            "HttpData-PULL": {
+                "transferType": "HttpData-PULL",
+                "endpointType": "HTTP",
+                "endpoint": "https://data.example/offers",
+            }
+        }
+    },
+}
+"""Of a participant who has something to show for each agent."""
 
 CELL: dict[str, Any] = {
     "state": "active",
@@ -73,6 +86,7 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
         "controlplane": [
             *(["a participant context"] if context in control_plane["participants"] else []),
             *(["its configuration"] if config["entries"] or config["privateEntries"] else []),
+            *("a data plane" for one in control_plane["dataplanes"] if one["participantContextId"] == context),
         ],
         "identityhub": [
             *(
@@ -94,6 +108,10 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
                 for one in issuer["credentials"]
                 if one["holderId"] == did and one["status"] != "revoked"
             ),
+        ],
+        "siglet": [
+            *(["its transfer types"] if context in state["siglet"]["transferTypes"] else []),
+            *(["its signing key"] if context in state["siglet"]["keys"] else []),
         ],
     }
 

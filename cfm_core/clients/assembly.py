@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cfm_core.clients.issuer_service import IssuerService
     from cfm_core.clients.jwtlet import ResourceMappings, TokenExchange
     from cfm_core.clients.settings import DataspaceSettings
+    from cfm_core.clients.siglet import Siglet
 
 DATASPACE_SETTINGS: ServiceType[DataspaceSettings] = ServiceType("dataspace-settings")
 TOKEN_EXCHANGE: ServiceType[TokenExchange] = ServiceType("token-exchange")
@@ -23,6 +24,7 @@ RESOURCE_MAPPINGS: ServiceType[ResourceMappings] = ServiceType("resource-mapping
 CONTROL_PLANE: ServiceType[ControlPlane] = ServiceType("control-plane")
 IDENTITY_HUB: ServiceType[IdentityHub] = ServiceType("identity-hub")
 ISSUER_SERVICE: ServiceType[IssuerService] = ServiceType("issuer-service")
+SIGLET: ServiceType[Siglet] = ServiceType("siglet")
 
 
 class DataspaceSettingsAssembly(ServiceAssembly):
@@ -115,6 +117,19 @@ class IssuerServiceAssembly(ServiceAssembly):
         )
 
 
+class SigletAssembly(ServiceAssembly):
+    """Siglet's management API at ``CFM_SIGLET_MANAGEMENT_URL``."""
+
+    name = "siglet"
+    provides = (SIGLET,)
+    requires = (HTTP_CLIENT, DATASPACE_SETTINGS, TOKEN_EXCHANGE)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.siglet import Siglet
+
+        context.registry.register(SIGLET, Siglet(_edc_api(context, "siglet_management_url")))
+
+
 def _edc_api(context: InitContext, address: str) -> EdcApi:
     from cfm_core.clients.edc import EdcApi
     from cfm_core.clients.jwtlet import ResourceMappings
@@ -137,4 +152,5 @@ def dataspace_assemblies() -> tuple[ServiceAssembly, ...]:
         ControlPlaneAssembly(),
         IdentityHubAssembly(),
         IssuerServiceAssembly(),
+        SigletAssembly(),
     )

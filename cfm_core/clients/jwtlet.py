@@ -159,12 +159,17 @@ class ResourceMappings:
         """Delete a mapping; no matter if there is none."""
         self._send("DELETE", self._one(client, context), expect=404)
 
+    def contexts(self, client: str) -> set[str]:
+        """The participant contexts that ``client`` has mappings for."""
+        return {
+            str(one.get("participantContext"))
+            for one in self._send("GET", self._url).objects()
+            if one.get("clientIdentifier") == client
+        }
+
     def exists(self, client: str, context: str) -> bool:
         """Whether ``client`` has a mapping for ``context``."""
-        return any(
-            one.get("clientIdentifier") == client and one.get("participantContext") == context
-            for one in self._send("GET", self._url).objects()
-        )
+        return context in self.contexts(client)
 
     def _one(self, client: str, context: str) -> str:
         return f"{self._url}/{segment(client)}/{segment(context)}"

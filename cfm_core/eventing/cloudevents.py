@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
@@ -37,6 +38,17 @@ class CloudEvent(Generic[T]):
     type: str
     subject: str
     data: T
+    time: datetime | None = None
+    """When it happened, as far as its sender says; aware."""
+
+
+def time_of(event: Mapping[str, Any]) -> datetime | None:
+    """When the event in its JSON form happened; None where it does not say so, or not in a way that can be understood."""
+    try:
+        found = datetime.fromisoformat(str(event.get("time")))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def event(*, type: str, source: str, subject: str, data: Any, id: str | None = None) -> EventDict:

@@ -1,4 +1,5 @@
-"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, and a vault.
+"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, Siglet, and a
+vault.
 
 One process serves them all, each under the path that its real service has behind a prefix of its name:
 
@@ -6,6 +7,7 @@ One process serves them all, each under the path that its real service has behin
     /controlplane/api/mgmt         management API
     /identityhub/api/identity      Identity API
     /issuerservice/api/admin       admin API
+    /siglet                        management API
     /vault                         KV engine of version 2, mounts secret and participants
     /_control                      faults and state; takes the token of CFM_STANDINS_TOKEN
     /health                        200 for anybody
@@ -25,7 +27,7 @@ faults along, in its DID: see ``rehearsals.py``.
 GET /_control/state tells all that the stand-ins hold;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
-Source: dataspace service contracts, sections 2 to 7 and 10.
+Source: dataspace service contracts, sections 2 to 8, 10 and 12.
 """
 
 from __future__ import annotations
@@ -62,5 +64,7 @@ def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
         "CFM_IDENTITYHUB_URL": f"{url}/identityhub/api/identity",
         "CFM_IDENTITYHUB_CREDENTIALS_URL": f"{url}/identityhub/api/credentials/v1/participants/%s",
         "CFM_ISSUERSERVICE_URL": f"{url}/issuerservice/api/admin",
+        "CFM_SIGLET_MANAGEMENT_URL": f"{url}/siglet",
+        "CFM_SIGLET_SIGNALING_URL": f"{url}/siglet",
         "CFM_PARTICIPANT_VAULT_URL": f"{url}/vault",
     }

@@ -40,6 +40,7 @@ CALLS = {
     "edcv": Calls("controlplane", "POST", "/v5beta/participants$"),
     "identityhub": Calls("identityhub", "POST", "/v1beta/participants$", every="^(?!.*/credentials/)"),
     "registration": Calls("issuerservice", "POST", "/holders$", every="/holders"),
+    "siglet": Calls("siglet", "POST", "/transfer-type-mappings$"),
     "onboarding": Calls("identityhub", "POST", "/credentials/request$", every="/credentials/request"),
 }
 

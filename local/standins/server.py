@@ -14,12 +14,14 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from local.standins.control_plane import ControlPlane
+from local.standins.events import Emit, dropped
 from local.standins.faults import Fault, FaultError, Faults
 from local.standins.http import Answer, Request, Service
 from local.standins.identity_hub import IdentityHub
 from local.standins.issuer_service import IssuerService
 from local.standins.jwtlet import Jwtlet
 from local.standins.rehearsals import Rehearsals
+from local.standins.siglet import Siglet
 from local.standins.tokens import TokenSigner
 from local.standins.vault import Vault
 
@@ -36,9 +38,10 @@ class StandIns:
         token: what the control surface and the vault take, and what service account tokens are made with.
         port: 0 picks a free one.
         issue_delay: seconds that the issue of credentials takes.
-        key_delay: seconds until a new participant's key is active.
+        key_delay: seconds until a new key is active.
         token_lifetime: of jwtlet's tokens, in seconds.
         clock: monotonic seconds.
+        emit: is given the events that the IdentityHub publishes.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class StandIns:
         key_delay: float = 0.0,
         token_lifetime: int = 3600,
         clock: Callable[[], float] = time.monotonic,
+        emit: Emit = dropped,
     ) -> None:
         self._token = token
         self._signer = TokenSigner()
@@ -59,8 +63,9 @@ class StandIns:
         self._services: list[Service] = [
             Jwtlet(self._signer, token, token_lifetime),
             ControlPlane(self._signer),
-            IdentityHub(self._signer, issuer, issue_delay, key_delay, clock),
+            IdentityHub(self._signer, issuer, issue_delay, key_delay, clock, emit),
             issuer,
+            Siglet(self._signer),
             self.vault,
         ]
         self._faults = Faults()

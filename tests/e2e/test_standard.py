@@ -44,7 +44,7 @@ class Fabric:
 
     def deploy(self, did: str) -> dict[str, Any]:
         """Ask for a participant; gives its profile."""
-        document = {"identifier": did, "vpaProperties": {"cfm.issuer": {"membership": {"level": 1}}}}
+        document = {"identifier": did, "vpaProperties": seed.VPA_PROPERTIES}
         profile: dict[str, Any] = self.call("POST", f"/tenants/{self._tenant}/participant-profiles", document, 202)
         return profile
 
@@ -168,12 +168,14 @@ def test_what_is_left_behind_is_found_wherever_it_is(fabric: Fabric) -> None:
         "jwtlet mappings",
         "controlplane participants",
         "controlplane configs",
+        "controlplane dataplanes",
         "identityhub participants",
         "identityhub keypairs",
         "identityhub credentialRequests",
         "identityhub credentials",
         "issuerservice holders",
         "issuerservice credentials",
+        "siglet transferTypes",
     }
     fabric.dispose(profile)
     fabric.once(profile, "disposed")

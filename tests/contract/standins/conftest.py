@@ -14,6 +14,7 @@ SECRET = "control-token"
 SEED_JOBS = f"system:serviceaccount:{NAMESPACE}:seed-jobs"
 ALL_SCOPES = ["management-api:admin", "identity-api:admin", "issuer-admin-api:admin", "read", "write"]
 CREDENTIAL_SCOPES = ["identity-api:credentials:read", "identity-api:credentials:write"]
+SIGLET_SCOPES = ["siglet-mgmt-api:read", "siglet-mgmt-api:write"]
 
 
 @dataclass
@@ -23,11 +24,18 @@ class Platform:
     now: float = 0.0
     token_lifetime: int = 3600
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=5))
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What the IdentityHub has published: what each event is about, and its data."""
     standins: StandIns = field(init=False)
 
     def __post_init__(self) -> None:
         self.standins = StandIns(
-            SECRET, issue_delay=3, key_delay=1, token_lifetime=self.token_lifetime, clock=lambda: self.now
+            SECRET,
+            issue_delay=3,
+            key_delay=1,
+            token_lifetime=self.token_lifetime,
+            clock=lambda: self.now,
+            emit=lambda about, data: self.events.append((about, data)),
         )
         self.standins.start()
 
@@ -47,7 +55,7 @@ class Platform:
         body = {
             "clientIdentifier": AGENTS,
             "participantContext": context,
-            "scopes": scopes or ALL_SCOPES + CREDENTIAL_SCOPES,
+            "scopes": scopes or ALL_SCOPES + CREDENTIAL_SCOPES + SIGLET_SCOPES,
         }
         answer = self.call("POST", "/jwtlet/api/v1/mappings", body, bearer=self.service_token())
         assert answer.status_code in {201, 409}

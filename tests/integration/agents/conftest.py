@@ -21,6 +21,7 @@ from functions.agents.identityhub.identityhub import IdentityhubActivity
 from functions.agents.jwtlet.jwtlet import JwtletActivity
 from functions.agents.onboarding.onboarding import OnboardingActivity
 from functions.agents.registration.registration import RegistrationActivity
+from functions.agents.siglet.siglet import SigletActivity
 from local import seed
 from local.standins import ISSUER_DID, agent_environment
 from local.standins.server import StandIns
@@ -32,8 +33,10 @@ IN_ORDER: tuple[type[Any], ...] = (
     EdcvActivity,
     IdentityhubActivity,
     RegistrationActivity,
+    SigletActivity,
     OnboardingActivity,
 )
+TRANSFER_TYPES = {"HttpData-PULL": {"transferType": "HttpData-PULL", "endpointType": "HTTP"}}
 CREDENTIAL = {
     "id": "membership-credential-def",
     "type": "MembershipCredential",
@@ -51,6 +54,13 @@ PAYLOAD: dict[str, Any] = {
             "cellId": "c",
             "externalCellId": "",
             "properties": {"membership": {"a": 1}},
+        },
+        {
+            "id": "3",
+            "vpaType": "cfm.dataplane",
+            "cellId": "c",
+            "externalCellId": "",
+            "properties": {"transferTypeMappings": TRANSFER_TYPES},
         },
     ],
     "cfm.vpa.credentials": [CREDENTIAL],

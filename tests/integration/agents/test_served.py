@@ -71,6 +71,7 @@ def test_there_is_one_function_for_each_agent() -> None:
         "jwtlet_activity",
         "onboarding_activity",
         "registration_activity",
+        "siglet_activity",
     ]
 
 
@@ -78,7 +79,8 @@ def test_there_is_one_function_for_each_agent() -> None:
 def test_an_agent_answers_each_dispatch(world: World, function: EventFunction) -> None:
     (cls,) = [one for one in IN_ORDER if one.__activity__.activity_type == function.name.replace("_", "-")]
     ready = world.environment(cls).values
-    answer = post(function, [dispatch(function, 1, ready), dispatch(function, 2, {}), dispatch(function, 1, ready)])
+    nobody = {"cfm.vpa.data": PAYLOAD["cfm.vpa.data"]}
+    answer = post(function, [dispatch(function, 1, ready), dispatch(function, 2, nobody), dispatch(function, 1, ready)])
     assert answer.status_code == 200
     first, second, third = answer.json["events"]
     kind = "schedule" if function.name == "onboarding_activity" else "complete"
