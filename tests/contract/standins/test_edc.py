@@ -286,8 +286,8 @@ def test_lists_are_paged_by_fifty_unless_asked_otherwise(platform: Platform, bas
     token = platform.token("pc", scope)
     for number in range(52):
         did = f"did:web:{number}"
-        body = CONTEXT | {"@id": f"p{number}", "identity": did}
-        body |= PARTICIPANT | {"participantContextId": f"p{number}", "did": did}
+        body: dict[str, Any] = {**CONTEXT, "@id": f"p{number}", "identity": did}
+        body |= {**PARTICIPANT, "participantContextId": f"p{number}", "did": did}
         assert platform.call("POST", base, body, bearer=token).status_code == 200
 
     def page(query: str) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from cfm_core.dag import Graph
 from local import seed
 from local.applying import apply
 from local.documents import places_of
@@ -26,6 +28,23 @@ def test_the_standard_orchestration_has_a_definition_for_each_of_its_activities_
     used = {one["type"] for activities in seed.ORCHESTRATION_TEMPLATE["activities"].values() for one in activities}
     assert used == {one["type"] for one in seed.ACTIVITY_DEFINITIONS}
     assert [path for path, _ in places_of(seed.STANDARD)][-1] == "/orchestration-definitions/standard"
+
+
+def test_the_standard_disposal_undoes_all_and_in_an_order_in_which_nothing_lacks_what_it_needs() -> None:
+    deploy, dispose = (seed.ORCHESTRATION_TEMPLATE["activities"][type_] for type_ in (DEPLOY, DISPOSE))
+    assert sorted(one["type"] for one in deploy) == sorted(one["type"] for one in dispose)
+    type_of = {one["id"]: one["type"] for one in dispose}
+    before: dict[str, set[str]] = {}
+    for id_ in Graph({one["id"]: one.get("dependsOn", []) for one in dispose}).topological_order():
+        (one,) = (one for one in dispose if one["id"] == id_)
+        parents = {type_of[parent] for parent in one.get("dependsOn", [])}
+        before[one["type"]] = parents.union(*(before[parent] for parent in parents))
+    # Credentials are revoked before their holder goes, and before the participant does whom they were issued to.
+    assert "onboarding-activity" in before["registration-activity"] & before["identityhub-activity"]
+    # A data plane is registered, and its keys are configured, at a participant context that is still there.
+    assert "siglet-activity" in before["edcv-activity"]
+    # Without a mapping nobody gets a token.
+    assert before["jwtlet-activity"] == set(type_of.values()) - {"jwtlet-activity"}
 
 
 @pytest.mark.parametrize(
