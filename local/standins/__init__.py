@@ -24,7 +24,7 @@ until it is removed. ``drop`` closes the connection without an answer; ``afterEf
 with ``flapping`` two requests that fit meet the fault, the next three do not, and so on. A participant can also bring its
 faults along, in its DID: see ``rehearsals.py``.
 
-GET /_control/state tells all that the stand-ins hold;
+GET /_control/state tells all that the stand-ins hold, GET /_control/calls how many requests each of them has had;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
 Source: dataspace service contracts, sections 2 to 8, 10 and 12.

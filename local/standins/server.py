@@ -70,6 +70,7 @@ class StandIns:
         ]
         self._faults = Faults()
         self._rehearsals = Rehearsals()
+        self._calls = {service.name: 0 for service in self._services}
         self._state = threading.Lock()
         self._http = _Server((host, port), _handler_for(self))
         self._thread: threading.Thread | None = None
@@ -112,8 +113,9 @@ class StandIns:
 
     def _of(self, service: Service, request: Request) -> Answer | None:
         fault = self._faults.take(service.name, request)
-        if fault is None:
-            with self._state:
+        with self._state:
+            self._calls[service.name] += 1
+            if fault is None:
                 fault = self._rehearsals.fault_for(service.name, request)
                 if fault is None:
                     return service.answer(request)
@@ -146,6 +148,9 @@ class StandIns:
             case "GET", "/state":
                 with self._state:
                     return Answer(200, {service.name: service.state() for service in self._services})
+            case "GET", "/calls":
+                with self._state:
+                    return Answer(200, self._calls.copy())
             case "GET", "/faults":
                 return Answer(200, self._faults.listed())
             case "POST", "/faults":

@@ -23,7 +23,14 @@ def fault(platform: Platform, **described: Any) -> httpx2.Response:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/state"), ("GET", "/faults"), ("POST", "/faults"), ("DELETE", "/faults"), ("POST", "/keys")],
+    [
+        ("GET", "/state"),
+        ("GET", "/calls"),
+        ("GET", "/faults"),
+        ("POST", "/faults"),
+        ("DELETE", "/faults"),
+        ("POST", "/keys"),
+    ],
 )
 def test_the_control_surface_takes_its_own_token_only(platform: Platform, method: str, path: str) -> None:
     for bearer in ("", "wrong", platform.service_token()):
@@ -61,6 +68,14 @@ def test_the_path_of_a_fault_is_an_expression(platform: Platform) -> None:
     fault(platform, status=500, path="/mappings$")
     assert platform.call("POST", "/jwtlet/api/v1/mappings").status_code == 500
     assert platform.call("DELETE", "/jwtlet/api/v1/mappings/client").status_code == 401
+
+
+def test_the_calls_of_each_service_are_counted_whatever_comes_of_them(platform: Platform) -> None:
+    fault(platform, status=500, times=1)
+    for path in (JWKS, JWKS, "/vault/v1/secret/data/a"):
+        platform.call("GET", path)
+    counted = platform.call("GET", "/_control/calls", bearer=SECRET).json()
+    assert {name: count for name, count in counted.items() if count} == {"jwtlet": 2, "vault": 1}
 
 
 def test_a_dropped_connection_has_no_answer(platform: Platform) -> None:
