@@ -6,6 +6,7 @@ Source: dataspace service contracts, section 6.
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from local.standins.tokens import TokenSigner
 
 _CREATED, _ACTIVATED, _ROTATED, _REVOKED = 100, 200, 300, 400
 _USES = ("sign_credentials", "sign_presentation", "sign_token")
+_VERSION = re.compile(r"-v\d+$")
 _USE_DURATION = 15_552_000_000
 _KEY_SOURCES = ("keyGeneratorParams", "publicKeyJwk", "publicKeyPem")
 
@@ -284,7 +286,7 @@ class IdentityHub(EdcService):
         # A key of the transit engine has a new version at once, under the name of the old one.
         version = 1 + sum(one["privateKeyAlias"] == pair["privateKeyAlias"] for one in self._keys_of(context))
         following = new or {
-            "keyId": f"{pair['keyId'].partition('-v')[0]}-v{version}",
+            "keyId": f"{_VERSION.sub('', pair['keyId'])}-v{version}",
             "privateKeyAlias": pair["privateKeyAlias"],
             "usage": pair["usage"],
         }

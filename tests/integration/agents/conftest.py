@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -86,6 +86,8 @@ class World:
     assembler: ServiceAssembler
     control: httpx2.Client
     clock: StoppedClock
+    published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What the IdentityHub has told of participants and keys."""
 
     @property
     def now(self) -> float:
@@ -145,14 +147,17 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock = StoppedClock()
-    standins = StandIns(SECRET, issue_delay=3, key_delay=0, clock=clock)
+    published: list[tuple[str, dict[str, Any]]] = []
+    standins = StandIns(
+        SECRET, issue_delay=3, key_delay=0, clock=clock, emit=lambda about, data: published.append((about, data))
+    )
     standins.start()
     for name, value in agent_environment(standins.url, SECRET, tmp_path / "service-token").items():
         monkeypatch.setenv(name, value)
     settings = Settings()
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     control = httpx2.Client(base_url=standins.url, headers={"Authorization": f"Bearer {SECRET}"})
-    world = World(standins, assembler, control, clock)
+    world = World(standins, assembler, control, clock, published)
     yield world
     control.close()
     world.assembler.stop()
