@@ -41,6 +41,8 @@ def test_the_standard_disposal_undoes_all_and_in_an_order_in_which_nothing_lacks
         before[one["type"]] = parents.union(*(before[parent] for parent in parents))
     # Credentials are revoked before their holder goes, and before the participant does whom they were issued to.
     assert "onboarding-activity" in before["registration-activity"] & before["identityhub-activity"]
+    # While there are keys, whoever follows them lets Siglet sign with them.
+    assert "identityhub-activity" in before["siglet-activity"]
     # A data plane is registered, and its keys are configured, at a participant context that is still there.
     assert "siglet-activity" in before["edcv-activity"]
     # Without a mapping nobody gets a token.
