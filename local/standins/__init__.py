@@ -18,12 +18,15 @@ They keep what they are told in memory, and are as strict as the services themse
 Faults: POST /_control/faults with one object, all but ``service`` optional; DELETE removes all, hanging calls included.
 
     {"service": "identityhub", "method": "POST", "path": "/participants", "times": 2, "delaySeconds": 0.5,
-     "status": 503, "retryAfter": 1, "hang": false, "drop": false, "afterEffect": false}
+     "status": 503, "retryAfter": 1, "hang": false, "drop": false, "afterEffect": false, "flapping": [2, 3]}
 
 ``path`` is a regular expression that is looked for in the path, for example ``/holders$``; without ``times`` the fault stays
-until it is removed. ``drop`` closes the connection without an answer; ``afterEffect`` lets the request take effect first.
+until it is removed. ``drop`` closes the connection without an answer; ``afterEffect`` lets the request take effect first;
+with ``flapping`` two requests that fit meet the fault, the next three do not, and so on. A participant can also bring its
+faults along, in its DID: see ``rehearsals.py``.
+
 GET /_control/state tells all that the stand-ins hold, without secrets; GET /_control/secrets every secret that they hold or have
-given away, for whoever looks where they have got to;
+given away, for whoever looks where they have got to; GET /_control/calls how many requests each of them has had;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
 Source: dataspace service contracts, sections 2 to 10 and 12.

@@ -29,7 +29,8 @@ class IdentityHub(EdcService):
     """Participants, key pairs, credential requests and credentials.
 
     Args:
-        issue_delay: seconds from a request for credentials to their issue; a third of it the request is only CREATED.
+        issue_delay: seconds from a request for credentials to their issue; for a third of it each the request is CREATED,
+            REQUESTING, and REQUESTED.
         key_delay: seconds until a new key is active.
         clock: monotonic seconds.
         emit: is given the events of participants and keys.
@@ -108,6 +109,8 @@ class IdentityHub(EdcService):
             did = self._participants[request["participantContextId"]]["did"]
             age = now - requested_at
             if request["status"] == "CREATED" and age >= self._issue_delay / 3:
+                request["status"] = "REQUESTING"
+            if request["status"] == "REQUESTING" and age >= self._issue_delay * 2 / 3:
                 known = self._issuer.begin(holder_pid, did)
                 request["status"] = "REQUESTED" if known else "ERROR"
             if request["status"] == "REQUESTED" and age >= self._issue_delay:

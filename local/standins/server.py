@@ -22,6 +22,7 @@ from local.standins.http import Answer, Request, Service
 from local.standins.identity_hub import IdentityHub
 from local.standins.issuer_service import IssuerService
 from local.standins.jwtlet import Jwtlet
+from local.standins.rehearsals import Rehearsals
 from local.standins.siglet import Siglet
 from local.standins.tokens import TokenSigner
 from local.standins.vault import Vault
@@ -76,6 +77,8 @@ class StandIns:
             self.vault,
         ]
         self._faults = Faults()
+        self._rehearsals = Rehearsals()
+        self._calls = {service.name: 0 for service in self._services}
         self._state = threading.Lock()
         self._http = _Server((host, port), _handler_for(self))
         self._thread: threading.Thread | None = None
@@ -118,9 +121,12 @@ class StandIns:
 
     def _of(self, service: Service, request: Request) -> Answer | None:
         fault = self._faults.take(service.name, request)
-        if fault is None:
-            with self._state:
-                return service.answer(request)
+        with self._state:
+            self._calls[service.name] += 1
+            if fault is None:
+                fault = self._rehearsals.fault_for(service.name, request)
+                if fault is None:
+                    return service.answer(request)
         return self._faulty(fault, service, request)
 
     def _faulty(self, fault: Fault, service: Service, request: Request) -> Answer | None:
@@ -153,6 +159,9 @@ class StandIns:
             case "GET", "/secrets":
                 with self._state:
                     return Answer(200, sorted({one for service in self._services for one in service.secrets()}))
+            case "GET", "/calls":
+                with self._state:
+                    return Answer(200, self._calls.copy())
             case "GET", "/faults":
                 return Answer(200, self._faults.listed())
             case "POST", "/faults":

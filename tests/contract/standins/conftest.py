@@ -22,6 +22,7 @@ class Platform:
     """The stand-ins over HTTP, with a clock that stands still until it is told to go on."""
 
     now: float = 0.0
+    token_lifetime: int = 3600
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=5))
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """What the IdentityHub has published: what each event is about, and its data."""
@@ -32,10 +33,15 @@ class Platform:
             SECRET,
             issue_delay=3,
             key_delay=1,
+            token_lifetime=self.token_lifetime,
             clock=lambda: self.now,
             emit=lambda about, data: self.events.append((about, data)),
         )
         self.standins.start()
+
+    def stop(self) -> None:
+        self.client.close()
+        self.standins.stop()
 
     def call(self, method: str, path: str, body: Any = None, *, bearer: str = "", **headers: str) -> httpx2.Response:
         """Send a request; ``path`` is sent as it is, encoded or not."""
@@ -79,5 +85,4 @@ class Platform:
 def platform() -> Iterator[Platform]:
     platform = Platform()
     yield platform
-    platform.client.close()
-    platform.standins.stop()
+    platform.stop()
