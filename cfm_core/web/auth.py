@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import jwt
@@ -31,10 +33,18 @@ _REMEMBER_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever calls; ``scopes`` is None for somebody who may do everything."""
+    """Whoever calls, as a verified token names them.
+
+    Two issuers may name two people alike: only ``issuer`` and ``subject`` together say who somebody is.
+    """
 
     subject: str
     scopes: frozenset[str] | None
+    """None for somebody who may do everything."""
+    issuer: str = ""
+    """Empty where no token is asked for."""
+    claims: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), compare=False, repr=False)
+    """All that the token says, for reading only."""
 
     def require(self, scope: str) -> None:
         """Raises ForbiddenError unless this principal has ``scope``."""
@@ -129,7 +139,8 @@ class JwtAuthenticator:
             raise UnauthorizedError("the token is not accepted") from error
         scope = claims.get("scope")
         scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
-        return Principal(str(claims.get("sub", "")), scopes), float(claims["exp"])
+        subject = str(claims.get("sub", ""))
+        return Principal(subject, scopes, claims["iss"], MappingProxyType(claims)), float(claims["exp"])
 
     def _key_of(self, token: str) -> jwt.PyJWK:
         try:

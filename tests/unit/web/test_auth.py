@@ -26,6 +26,17 @@ def test_a_good_token_gives_its_subject_and_scopes(issuer: Issuer, authenticator
     assert (principal.subject, principal.scopes) == ("tester", frozenset({TM_READ}))
 
 
+def test_a_principal_knows_what_the_token_says_and_shows_none_of_it(
+    issuer: Issuer, authenticator: JwtAuthenticator
+) -> None:
+    token = issuer.token(TM_READ, claims={"roles": ["auditor"], "email": "ann@example.com"})
+    principal = authenticator.authenticate(f"Bearer {token}")
+    assert (principal.issuer, principal.claims["roles"]) == (ISSUER, ["auditor"])
+    with pytest.raises(TypeError):
+        principal.claims["roles"] = ["administrator"]  # type: ignore[index]
+    assert "ann@" not in repr(principal)
+
+
 def test_writing_does_not_imply_reading(issuer: Issuer, authenticator: JwtAuthenticator) -> None:
     principal = authenticator.authenticate(f"Bearer {issuer.token(TM_WRITE)}")
     with pytest.raises(ForbiddenError, match=TM_READ):
