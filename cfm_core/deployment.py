@@ -22,6 +22,7 @@ _assembler: ServiceAssembler | None = None
 
 def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     """Every assembly of a deployment with these settings; none of them runs yet."""
+    from cfm_core.access.assembly import access_assemblies
     from cfm_core.assembly.auth import auth_assembly
     from cfm_core.assembly.database import DatabaseAssembly
     from cfm_core.assembly.events import EventTokenAssembly
@@ -37,6 +38,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
 
     return (
         auth_assembly(settings),
+        *access_assemblies(settings),
         EventTokenAssembly(),
         RouterAssembly(),
         DatabaseAssembly(),

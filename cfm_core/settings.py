@@ -43,6 +43,12 @@ class Settings:
     auth_issuer: str = ""
     auth_audience: str = ""
     auth_jwks_url: str = ""
+    auth_user_claim: str = ""
+    """The claim that names a user. Whoever has it has to be a user; a client without it has what its scopes allow. Empty: the
+    subject is looked for among the users, and a client that is none has what its scopes allow."""
+    auth_roles_claim: str = ""
+    """The claim with names of roles, for clients that are no users: an array of texts, or one text with spaces; empty: none.
+    ``realm_access.roles`` leads into an object. A client that has the claim has the rights of these roles only."""
     secrets: str = "file"
     """``file``, ``mounted`` (files that somebody else keeps), or ``vault`` (HashiCorp Vault or OpenBao)."""
     secrets_file: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cfm_core.access.assembly import ACCESSES
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
 from cfm_core.assembly.database import DATABASE
 from cfm_core.errors import FatalError
@@ -36,7 +37,7 @@ class PostgresTenancyAssembly(ServiceAssembly):
 
     name = "tenancy-postgres"
     provides = _KEYS
-    requires = (DATABASE,)
+    requires = (DATABASE, ACCESSES)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.tenancy.cells.service import Cells
@@ -62,8 +63,9 @@ class PostgresTenancyAssembly(ServiceAssembly):
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(PostgresDataspaceProfiles(database)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(PostgresParticipantProfiles(database)))
         context.registry.register(QUERY_INDEXES, QueryIndexes(PostgresQueryIndexes(database)))
-        context.registry.register(ROLES, Roles(PostgresRoles(database)))
-        context.registry.register(USERS, Users(PostgresUsers(database)))
+        accesses = context.registry.resolve(ACCESSES)
+        context.registry.register(ROLES, Roles(PostgresRoles(database), accesses.forget))
+        context.registry.register(USERS, Users(PostgresUsers(database), accesses.forget))
         context.registry.register(FEED, Feed(PostgresFeed(database)))
 
 
@@ -71,9 +73,10 @@ class MemoryTenancyAssembly(ServiceAssembly):
     """The Tenant Manager's entities in memory; they end with the process."""
 
     name = "tenancy-memory"
-    provides = _KEYS
+    provides = (*_KEYS, ACCESSES)
 
     def init(self, context: InitContext) -> None:
+        from cfm_core.access.service import Accesses
         from cfm_core.tenancy.cells.memory import MemoryCells
         from cfm_core.tenancy.cells.service import Cells
         from cfm_core.tenancy.dataspace_profiles.memory import MemoryDataspaceProfiles
@@ -89,6 +92,7 @@ class MemoryTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.tenants.memory import MemoryTenants
         from cfm_core.tenancy.tenants.service import Tenants
         from cfm_core.tenancy.users.memory import MemoryUsers
+        from cfm_core.tenancy.users.memory_rights import MemoryRights
         from cfm_core.tenancy.users.service import Users
 
         fabric = Fabric()
@@ -97,8 +101,13 @@ class MemoryTenancyAssembly(ServiceAssembly):
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(MemoryParticipantProfiles(fabric)))
         context.registry.register(QUERY_INDEXES, QueryIndexes(MemoryQueryIndexes(fabric)))
-        context.registry.register(ROLES, Roles(MemoryRoles(fabric)))
-        context.registry.register(USERS, Users(MemoryUsers(fabric)))
+        settings = context.settings
+        accesses = Accesses(
+            MemoryRights(fabric), user_claim=settings.auth_user_claim, roles_claim=settings.auth_roles_claim
+        )
+        context.registry.register(ACCESSES, accesses)
+        context.registry.register(ROLES, Roles(MemoryRoles(fabric), accesses.forget))
+        context.registry.register(USERS, Users(MemoryUsers(fabric), accesses.forget))
         context.registry.register(FEED, Feed(fabric.feed))
 
 

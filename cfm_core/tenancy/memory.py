@@ -50,9 +50,13 @@ class Fabric:
     query_indexes: dict[QueryIndexId, QueryIndex] = field(default_factory=dict)
     awaited: dict[ParticipantProfileId, Awaited] = field(default_factory=dict)
     outbox: list[OutboxRow] = field(default_factory=list)
+    former_users: set[tuple[str, str]] = field(default_factory=set)
+    """Issuer and subject of those who were users."""
+    access_version: int = 0
+    """Rises with every change of users and roles."""
 
     def __post_init__(self) -> None:
-        self.feed = MemoryFeed(self.clock)
+        self.feed = MemoryFeed(self.clock, lambda key: self.participant_profiles.get(ParticipantProfileId(key)))
         self.tenants = Recorded(Kind.TENANTS, self.feed)
         self.cells = Recorded(Kind.CELLS, self.feed)
         self.dataspace_profiles = Recorded(Kind.DATASPACE_PROFILES, self.feed)

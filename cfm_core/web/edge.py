@@ -11,10 +11,13 @@ from typing import Any
 import flask
 
 from cfm_core import deployment
+from cfm_core.access.assembly import ACCESSES
+from cfm_core.access.model import EVERYTHING
+from cfm_core.access.service import Accesses, Bounded
 from cfm_core.assembly.auth import AUTHENTICATOR
 from cfm_core.assembly.telemetry import logged
 from cfm_core.declaration import HttpFunction
-from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ValidationError
+from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ForbiddenError, ValidationError
 from cfm_core.web import answers, body, idempotency, paging
 from cfm_core.web.auth import Principal
 from cfm_core.web.problem import problem
@@ -113,8 +116,9 @@ def _with_headers(response: flask.Response, request_id: str, traceparent: str) -
 
 
 def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
+    services: Sequence[Any]
     if function.scope is not None:
-        authenticator, *services = deployment.services((AUTHENTICATOR, *function.requires))
+        authenticator, accesses, *services = deployment.services((AUTHENTICATOR, ACCESSES, *function.requires))
         principal = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
     else:
         services = deployment.services(function.requires)
@@ -128,6 +132,7 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
             return answers.not_allowed(function.methods)
     if principal is not None and function.scope is not None:
         principal.require(function.scope)
+        services = _within(function, services, principal, accesses)
         request.environ[_PRINCIPAL] = principal
     # A handler without a declared body reads it itself, if at all.
     takes_body = function.body is not None or (function.method == "POST" and function.lists is not None)
@@ -139,6 +144,27 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     if principal is None or function.method != "POST" or function.lists is not None:
         return call()
     return idempotency.answer(request, principal, raw, call, request_id)
+
+
+def _within(function: HttpFunction, services: Sequence[Any], principal: Principal, accesses: Accesses) -> Sequence[Any]:
+    """The services as they are for a client who is no user, else bounded by the caller's rights.
+
+    Raises:
+        ForbiddenError: the caller has no right for the function, or one with bounds that a service does not know.
+    """
+    access = EVERYTHING if principal.scopes is None else accesses.of(principal)
+    if access.everything:
+        return services
+    if not function.rights:
+        raise ForbiddenError("Access not granted: no right allows this")
+    bounded = [one.within(access) for one in services if isinstance(one, Bounded)]
+    if len(bounded) == len(services):
+        for need in function.rights:
+            access.require(*need)
+        return bounded
+    for need in function.rights:
+        access.require_all(*need)
+    return services
 
 
 def _call(

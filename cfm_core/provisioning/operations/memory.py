@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from cfm_core.access.model import Bounds
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
@@ -37,6 +38,9 @@ class MemoryOperations:
 
     def get(self, id_: str) -> Orchestration:
         return self._orchestrations.get(id_)
+
+    def find(self, id_: str, bounds: Bounds) -> Orchestration | None:
+        return self._orchestrations.find(id_, bounds)
 
     def pause(self, id_: str) -> None:
         orders.pause(self._runs, self._runs.runs[id_])

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cfm_core.access.model import Bounds
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
@@ -49,6 +50,9 @@ class PostgresOperations:
 
     def get(self, id_: str) -> Orchestration:
         return self._orchestrations.get(id_)
+
+    def find(self, id_: str, bounds: Bounds) -> Orchestration | None:
+        return None if "\0" in id_ else self._orchestrations.find(id_, bounds)
 
     def pause(self, id_: str) -> None:
         self._database.rows(SQL["pause"], id=id_)
