@@ -61,8 +61,7 @@ def planned(
             placement,
             placement.named(new.cell_id, "/cellId") if new.cell_id else None,
         ),
-        # What a deployment leaves is not a caller's to say: agents would act on it.
-        properties={key: value for key, value in new.properties.items() if key != VPA_STATE},
+        properties=new.properties,
     )
     return profile, needed_credentials(selected, roles)
 
