@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from cfm_core.access.model import Bound, Bounds
+from cfm_core.access.model import UNBOUNDED, Bound, Bounds
 from cfm_core.tenancy.cells.model import CellOption
 from cfm_core.tenancy.participant_profiles.model import ParticipantProfile
 from cfm_core.tenancy.tenants.model import TenantId
@@ -18,9 +18,15 @@ def belongs(profile: ParticipantProfile, bounds: Bounds) -> bool:
     return all(bounds.allow(Bound(profile.tenant_id, profile.id, vpa.id, vpa.cell_id)) for vpa in profile.vpas)
 
 
-def creates_in(bounds: Bounds, tenant_id: str) -> bool:
-    """Whether one may create profiles of a tenant, if only on some cells."""
-    return any(_is_met(one, tenant_id, "") for one in bounds.alternatives)
+def creates_in(bounds: Bounds, tenant_id: str, *, is_seen: bool) -> bool:
+    """Whether one may create profiles of a tenant, if only on some cells.
+
+    Args:
+        is_seen: whether one may see the tenant. Rights that are bounded to other things than tenants count for those only.
+    """
+    return any(
+        _is_met(one, tenant_id, "") and (is_seen or one.tenant_id or one == UNBOUNDED) for one in bounds.alternatives
+    )
 
 
 def cells_within(

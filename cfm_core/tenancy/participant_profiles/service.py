@@ -218,9 +218,10 @@ class ParticipantProfiles:
             ConflictError: another profile that is not disposed has the same identifier.
         """
         bounds = self._access.require(Action.CREATE, Resource.PARTICIPANT_PROFILE)
-        if not creates_in(bounds, tenant_id):
+        is_seen = self._access.bounds(Action.READ, Resource.TENANT).allow(Bound(tenant_id))
+        if not creates_in(bounds, tenant_id, is_seen=is_seen):
             # Whether there is such a tenant is not looked at: whoever may see it knows, and nobody else learns it.
-            if self._access.bounds(Action.READ, Resource.TENANT).allow(Bound(tenant_id)):
+            if is_seen:
                 raise refused(Action.CREATE, Resource.PARTICIPANT_PROFILE)
             raise NotFoundError("tenant", tenant_id)
         named = tuple(dict.fromkeys(new.dataspace_profile_ids))
