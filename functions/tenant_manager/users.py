@@ -75,7 +75,9 @@ def delete_user(request: Request, users: Users, user_id: str) -> Response:
     return answers.empty()
 
 
-@http_function("PUT", ASSIGNMENT, scope=TM_WRITE, rights=["update user"], requires=[USERS], gives={200: UserDocument})
+@http_function(
+    "PUT", ASSIGNMENT, scope=TM_WRITE, rights=["update user", "read role"], requires=[USERS], gives={200: UserDocument}
+)
 def assign_role(request: Request, users: Users, user_id: str, role_id: str) -> Response:
     """Give a user a role. Repeated, it has the same effect."""
     return answers.entity(request, users.assign(user_id, role_id, expected(request)))
