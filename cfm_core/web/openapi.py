@@ -165,6 +165,9 @@ def _operation(function: HttpFunction, schemas: Mapping[Key, Json]) -> Json:
         "parameters": _parameters(function),
         "responses": _responses(function, schemas),
     }
+    if function.rights:
+        # Needed by users, and by clients with roles, beside the scope.
+        operation["x-rights"] = [f"{action} {resource}" for action, resource in function.rights]
     if more.strip():
         operation["description"] = more.strip()
     if (function.name, 0) in schemas:
