@@ -243,11 +243,12 @@ def test_rights_on_vpas_are_rights_on_a_profile_where_they_cover_all_of_them(wor
     rights = [Right(Action.ANY, Resource.VPA, vpa_id=vpa) for vpa in vpas]
     world.respond(deploy_failed(profile["id"], profile["orchestrationId"]))
     some, all_of_them = world.seen_by(*rights[1:]), world.seen_by(*rights)
-    for call in (
+    calls: list[Callable[[World], object]] = [
         lambda me: me.profile(tenant, profile["id"]),
         lambda me: me.deploy_again(tenant, profile["id"]),
         lambda me: me.participant_profiles.dispose(tenant, profile["id"]),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(NotFoundError):
             call(some)
     assert all_of_them.profile(tenant, profile["id"])["id"] == profile["id"]
@@ -330,7 +331,11 @@ def test_who_uses_a_cell_is_not_told_to_who_may_not_see_them(world: World) -> No
     tenant = world.tenant()
     profile = world.deploy(tenant)["id"]
     me = world.seen_by(Right(Action.ANY, Resource.ANY, cell_id=cell))
-    for call in (lambda: me.cells.delete(cell), lambda: me.dataspace_profiles.delete(dataspace)):
+    calls: list[Callable[[], object]] = [
+        lambda: me.cells.delete(cell),
+        lambda: me.dataspace_profiles.delete(dataspace),
+    ]
+    for call in calls:
         with pytest.raises(ConflictError) as refused:
             call()
         assert profile not in str(refused.value)
@@ -382,10 +387,11 @@ def test_to_their_own_cell_they_deploy_what_they_see(world: World) -> None:
         me.dataspace_profiles.undeploy(dataspace, deployments[mine], STALE)
     me.dataspace_profiles.undeploy(dataspace, deployments[mine])
     blind = world.seen_by(*rights)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: blind.dataspace_profiles.deploy(dataspace, NewDataspaceProfileDeployment(cell_id=mine)),
         lambda: blind.dataspace_profiles.undeploy(dataspace, deployments[other], STALE),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(NotFoundError):
             call()
 

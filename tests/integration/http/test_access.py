@@ -100,7 +100,7 @@ class Place:
 def orchestration_of(api: Api, made: Fabric) -> Fabric:
     """The fabric with an orchestration that belongs to its tenant and its participant profile."""
     ids = dict(made.ids)
-    manifest = {
+    manifest: dict[str, Any] = {
         "id": f"of-{ids['tenants']}",
         "correlationId": ids["participant-profiles"],
         "orchestrationType": "some.type",

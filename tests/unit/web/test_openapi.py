@@ -57,6 +57,12 @@ def test_names_come_from_the_handler_and_its_module() -> None:
     assert operation["security"] == [{"token": ["things:all"]}]
 
 
+def test_the_rights_that_users_need_are_told() -> None:
+    _, operation = operation_of("GET", "/things", rights=["read cell", "update tenant"])
+    assert operation["x-rights"] == ["read cell", "update tenant"]
+    assert "x-rights" not in operation_of("GET", "/things")[1]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "declared", "expected"),
     [
