@@ -131,9 +131,10 @@ def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, f
         return from_request({"Content-Type": BATCH}, body)[0]
     if content_type == STRUCTURED or "ce-specversion" in found:
         quoted = {name: unquote(value) if name.startswith("ce-") else value for name, value in found.items()}
-        return from_request(
+        read, _ = from_request(
             {name.title() if name == "content-type" else name: value for name, value in quoted.items()}, body
-        )[0]
+        )
+        return [{name: found[name] for name in _TRACE if name in found} | one for one in read]
     try:
         data = json.loads(body)
     except ValueError as error:

@@ -65,7 +65,7 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             reply.failures[event["id"]] = Failure(NOT_PROCESSABLE, f"data: {problems}")
         else:
             subject = event.get("subject", "")
-            accepted.append(CloudEvent(event["id"], event["source"], event["type"], subject, data, time_of(event)))
+            accepted.append(CloudEvent(event["id"], event["source"], event["type"], subject, data, time=time_of(event)))
     if accepted:
         try:
             handled: Reply = function.handler(accepted, *services)

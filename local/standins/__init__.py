@@ -1,5 +1,5 @@
-"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, Siglet, and a
-vault.
+"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, Siglet,
+Keycloak, and a vault.
 
 One process serves them all, each under the path that its real service has behind a prefix of its name:
 
@@ -8,7 +8,8 @@ One process serves them all, each under the path that its real service has behin
     /identityhub/api/identity      Identity API
     /issuerservice/api/admin       admin API
     /siglet                        management API
-    /vault                         KV engine of version 2, mounts secret and participants
+    /keycloak                      realm edcv: tokens, and the admin API's clients
+    /vault                         KV engines of version 2, policies, tokens; told what a platform's vault is told at first
     /_control                      faults and state; takes the token of CFM_STANDINS_TOKEN
     /health                        200 for anybody
 
@@ -24,15 +25,17 @@ until it is removed. ``drop`` closes the connection without an answer; ``afterEf
 with ``flapping`` two requests that fit meet the fault, the next three do not, and so on. A participant can also bring its
 faults along, in its DID: see ``rehearsals.py``.
 
-GET /_control/state tells all that the stand-ins hold, GET /_control/calls how many requests each of them has had;
+GET /_control/state tells all that the stand-ins hold, without secrets; GET /_control/secrets every secret that they hold or have
+given away, for whoever looks where they have got to; GET /_control/calls how many requests each of them has had;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
-Source: dataspace service contracts, sections 2 to 8, 10 and 12.
+Source: dataspace service contracts, sections 2 to 10 and 12.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import os
@@ -47,6 +50,16 @@ def service_account_token(secret: str, account: str) -> str:
     """What the stand-ins take for the cluster's token of a service account; ``secret`` is their control token."""
     name = base64.urlsafe_b64encode(account.encode()).decode().rstrip("=")
     return f"{name}.{hmac.new(secret.encode(), account.encode(), hashlib.sha256).hexdigest()}"
+
+
+def account_of(secret: str, token: str) -> str | None:
+    """The service account whose token this is; None where it is none that the stand-ins take."""
+    name = token.partition(".")[0]
+    try:
+        account = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return account if hmac.compare_digest(token.encode(), service_account_token(secret, account).encode()) else None
 
 
 def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
@@ -67,4 +80,9 @@ def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
         "CFM_SIGLET_MANAGEMENT_URL": f"{url}/siglet",
         "CFM_SIGLET_SIGNALING_URL": f"{url}/siglet",
         "CFM_PARTICIPANT_VAULT_URL": f"{url}/vault",
+        "CFM_KEYCLOAK_URL": f"{url}/keycloak",
+        "CFM_VAULT_ADDR": f"{url}/vault",
+        "CFM_VAULT_AUTH": "kubernetes",
+        "CFM_VAULT_ROLE": "cfm-agents",
+        "CFM_VAULT_JWT_FILE": str(token_file),
     }

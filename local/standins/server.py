@@ -9,10 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
+from local.standins import account_of, keycloak
 from local.standins.control_plane import ControlPlane
 from local.standins.events import Emit, dropped
 from local.standins.faults import Fault, FaultError, Faults
@@ -59,13 +61,19 @@ class StandIns:
         self._token = token
         self._signer = TokenSigner()
         issuer = IssuerService(self._signer)
-        self.vault = Vault(token)
+        keycloak_signer = TokenSigner(keycloak.ISSUER)
+        issuers = {
+            "/.well-known/jwks.json": self._signer,
+            f"/realms/{keycloak.REALM}/protocol/openid-connect/certs": keycloak_signer,
+        }
+        self.vault = Vault(token, issuers, partial(account_of, token), clock)
         self._services: list[Service] = [
             Jwtlet(self._signer, token, token_lifetime),
             ControlPlane(self._signer),
             IdentityHub(self._signer, issuer, issue_delay, key_delay, clock, emit),
             issuer,
             Siglet(self._signer),
+            keycloak.Keycloak(keycloak_signer, keycloak.admin_password(token), clock),
             self.vault,
         ]
         self._faults = Faults()
@@ -148,6 +156,9 @@ class StandIns:
             case "GET", "/state":
                 with self._state:
                     return Answer(200, {service.name: service.state() for service in self._services})
+            case "GET", "/secrets":
+                with self._state:
+                    return Answer(200, sorted({one for service in self._services for one in service.secrets()}))
             case "GET", "/calls":
                 with self._state:
                     return Answer(200, self._calls.copy())

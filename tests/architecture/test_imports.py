@@ -91,7 +91,7 @@ def test_agents_use_their_surface_only() -> None:
         ("nats", ("cfm_core.eventing",)),
         ("cloudevents", ("cfm_core.eventing.cloudevents",)),
         ("httpx2", ("cfm_core.clients.http",)),
-        ("hvac", ("cfm_core.assembly.secrets",)),
+        ("hvac", ("cfm_core.clients.vault",)),
         ("jsonschema_rs", ("cfm_core.json_schema",)),
         ("jwt", ("cfm_core.web.auth",)),
         ("cronsim", ("cfm_core.provisioning.schedules.cron",)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,10 @@ import pytest
 from cfm_core import deployment
 from cfm_core.agent import ActivityEnvironment, Complete, Schedule
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.clients.assembly import TOKEN_EXCHANGE
+from cfm_core.clients.vault import Vault
+from cfm_core.clients.vault_login import AppRoleLogin
 from cfm_core.settings import Settings
 from functions.agents.edcv.edcv import EdcvActivity
 from functions.agents.identityhub.identityhub import IdentityhubActivity
@@ -24,7 +27,10 @@ from functions.agents.registration.registration import RegistrationActivity
 from functions.agents.siglet.siglet import SigletActivity
 from local import seed
 from local.standins import ISSUER_DID, agent_environment
+from local.standins.keycloak import admin_password
 from local.standins.server import StandIns
+from local.standins.vault_bootstrap import AGENTS_ROLE, bootstrap
+from tests.support.vault import VaultServer
 
 SECRET = "control-token"
 DID = "did:web:identityhub.edc-v.svc.cluster.local%3A7083:acme"
@@ -100,7 +106,7 @@ class World:
     def give_up_after(self, timeout: timedelta) -> None:
         """Let the agents' calls take no longer than this."""
         self.assembler.stop()
-        settings = Settings(request_timeout=timeout)
+        settings = replace(Settings.from_environ(), request_timeout=timeout)
         self.assembler = ServiceAssembler(deployment.assemblies(settings), settings)
 
     def agent(self, cls: type[A]) -> A:
@@ -154,7 +160,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     standins.start()
     for name, value in agent_environment(standins.url, SECRET, tmp_path / "service-token").items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    monkeypatch.setenv("CFM_SECRETS_FILE", str(tmp_path / "secrets.json"))
+    FileSecretStore(tmp_path / "secrets.json").put("keycloak/admin", admin_password(SECRET))
+    settings = Settings.from_environ()
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     control = httpx2.Client(base_url=standins.url, headers={"Authorization": f"Bearer {SECRET}"})
     world = World(standins, assembler, control, clock, published)
@@ -162,3 +170,15 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     control.close()
     world.assembler.stop()
     standins.stop()
+
+
+@pytest.fixture
+def agents_vault(world: World, real_vault: VaultServer, tmp_path: Path) -> Iterator[Vault]:
+    """A real vault, told what a platform's vault is told at first, as the agents see it."""
+    bootstrap(real_vault.send, f"{world.standins.url}/jwtlet/.well-known/jwks.json")
+    role_id = real_vault.send("GET", f"auth/approle/role/{AGENTS_ROLE}/role-id")["data"]["role_id"]
+    secret_id = real_vault.send("POST", f"auth/approle/role/{AGENTS_ROLE}/secret-id", {})["data"]["secret_id"]
+    (tmp_path / "secret-id").write_text(secret_id)
+    vault = Vault(real_vault.url, AppRoleLogin(role_id, tmp_path / "secret-id", "approle"))
+    yield vault
+    vault.close()

@@ -273,6 +273,22 @@ def test_an_event_that_is_sent_again_goes_to_its_function_alone(
         assert left(own_nats) == 0, "nobody else who listens is told once more"
 
 
+def test_an_event_that_is_sent_again_and_fails_for_long_stays_here(
+    start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    def well_at_last(events: Events) -> Said:
+        return Said() if functions.ids("keys")["again"] > 7 else Said(503)
+
+    with serving({"keys": well_at_last}) as functions:
+        trigger = ready(start_trigger, functions)
+        make_listener(own_nats)
+        database = waking_database(trigger)
+        put(database, subjects.KEY_PAIR_EVENTS, an_event("again", ACTIVATED, DATA))
+        until(lambda: rows(database) == 0, seconds=40)
+        assert functions.ids("keys") == {"again": 8}
+        assert left(own_nats) == 0
+
+
 def make_listener(server: EmbeddedNats) -> None:
     """Somebody else who listens to everything, and takes nothing: all that is published stays."""
 

@@ -80,6 +80,6 @@ def test_one_that_is_woken_gets_an_event_that_carries_nothing() -> None:
     seen: list[str] = []
     found = declaration(look_around_of_a_test)
     assert (found.every, found.subject) == (timedelta(minutes=5), "")
-    tick: CloudEvent[None] = CloudEvent("t", "/test", "t", "", None, datetime.now(UTC))
+    tick: CloudEvent[None] = CloudEvent("t", "/test", "t", "", None, time=datetime.now(UTC))
     assert found.handler([tick], seen) == Reply()
     assert seen == ["woken"]

@@ -37,6 +37,12 @@ def test_a_bare_document_becomes_an_event_of_its_subject() -> None:
     assert read["traceparent"] == "00-a-b-01"
 
 
+def test_a_structured_event_keeps_the_trace_context_beside_it() -> None:
+    body = json.dumps(MANIFEST).encode()
+    (read,) = from_nats("event.m", {"Content-Type": STRUCTURED, "traceparent": "00-a-b-01"}, body, fallback_id="x")
+    assert (read["id"], read["data"], read["traceparent"]) == (MANIFEST["id"], MANIFEST["data"], "00-a-b-01")
+
+
 @pytest.mark.parametrize(
     ("said", "understood"),
     [
