@@ -216,7 +216,8 @@ class Vault:
             if answer.status not in _NOT_ALLOWED:
                 if 200 <= answer.status < 300:
                     return answer
-                raise FatalError(f"the vault refuses {what} (status {answer.status}{_said(answer) if tells else ''})")
+                said = _said(answer, str(lease.client.token)) if tells else ""
+                raise FatalError(f"the vault refuses {what} (status {answer.status}{said})")
         raise FatalError(f"the vault does not allow this token {what} (status {answer.status})")
 
     def _ask(self, what: str, action: Callable[[hvac.Client], Any], client: hvac.Client) -> Answer:
@@ -297,10 +298,8 @@ class Vault:
                     self._stranger,
                 )
         if not 200 <= answer.status < 300:
-            said = _said(answer)
-            raise FatalError(
-                f"{what}: the vault does not let this agent in (status {answer.status}{'' if credential in said else said})"
-            )
+            said = _said(answer, credential)
+            raise FatalError(f"{what}: the vault does not let this agent in (status {answer.status}{said})")
         token, lifetime, renewable = _authentication(answer)
         if not lifetime:
             return _Lease(self._client(token), math.inf, False, math.inf, math.inf)
@@ -343,14 +342,11 @@ def _there(answer: Answer | None, what: str) -> None:
         )
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: Answer, shown: str) -> str:
+    """What the server says about a refusal; nothing where it quotes the secret that it was shown."""
     try:
         errors = answer.object().get("errors")
     except FatalError:
         return ""
-    text = " ".join("; ".join(errors).split()) if isinstance(errors, list) and all(map(_is_text, errors)) else ""
-    return f": {text[:LONGEST_MESSAGE]}" if text else ""
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    text = "; ".join(map(str, errors)) if isinstance(errors, list) else ""
+    return f": {' '.join(text.split())[:LONGEST_MESSAGE]}" if text and shown not in text else ""
