@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from cfm_core.clients.http import LONGEST_MESSAGE, Answer
-from cfm_core.clients.vault_login import AppRoleLogin, JwtLogin, Login, TokenLogin
+from cfm_core.clients.vault_login import AppRoleLogin, JwtLogin, JwtRole, Login, TokenLogin
 from cfm_core.contracts.secrets import checked_path
 from cfm_core.errors import FatalError, RecoverableError
 
@@ -32,16 +32,6 @@ _LATER = frozenset({408, 412, 425, 429, 472, 473, 500, 502, 503, 504})
 _FRESH = 0.8
 """A token is renewed after this part of its life."""
 _CONNECTIONS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class JwtRole:
-    """Whoever shows a JWT of ``subject`` for one of ``audiences`` is given a token with ``policies``."""
-
-    subject: str
-    audiences: Sequence[str]
-    policies: Sequence[str]
-    lifetime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
