@@ -34,6 +34,8 @@ class Settings:
     ``jetstream``: everything goes through JetStream."""
     nats_stream: str = "cfm-stream"
     """The stream of manifests and responses."""
+    edc_stream: str = "edc-events"
+    """The stream in which the dataspace services publish their events."""
     event_token: str = ""
     """What the trigger shows to event functions as a bearer token; both are given it."""
     auth: str = "jwt"

@@ -123,6 +123,7 @@ def activity(
                     backoff=backoff,
                     backoff_limit=backoff_limit,
                 ),
+                of_agent=True,
             )
         )
         cls.__activity__ = declaration  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cfm_core.clients.jwtlet import ResourceMappings, TokenExchange
     from cfm_core.clients.keycloak import Keycloak
     from cfm_core.clients.settings import DataspaceSettings
+    from cfm_core.clients.siglet import Siglet
     from cfm_core.clients.vault import Vault
 
 DATASPACE_SETTINGS: ServiceType[DataspaceSettings] = ServiceType("dataspace-settings")
@@ -25,6 +26,7 @@ RESOURCE_MAPPINGS: ServiceType[ResourceMappings] = ServiceType("resource-mapping
 CONTROL_PLANE: ServiceType[ControlPlane] = ServiceType("control-plane")
 IDENTITY_HUB: ServiceType[IdentityHub] = ServiceType("identity-hub")
 ISSUER_SERVICE: ServiceType[IssuerService] = ServiceType("issuer-service")
+SIGLET: ServiceType[Siglet] = ServiceType("siglet")
 KEYCLOAK: ServiceType[Keycloak] = ServiceType("keycloak")
 VAULT: ServiceType[Vault] = ServiceType("vault")
 
@@ -119,6 +121,19 @@ class IssuerServiceAssembly(ServiceAssembly):
         )
 
 
+class SigletAssembly(ServiceAssembly):
+    """Siglet's management API at ``CFM_SIGLET_MANAGEMENT_URL``."""
+
+    name = "siglet"
+    provides = (SIGLET,)
+    requires = (HTTP_CLIENT, DATASPACE_SETTINGS, TOKEN_EXCHANGE)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.siglet import Siglet
+
+        context.registry.register(SIGLET, Siglet(_edc_api(context, "siglet_management_url")))
+
+
 class KeycloakAssembly(ServiceAssembly):
     """The Keycloak at ``CFM_KEYCLOAK_URL``."""
 
@@ -191,6 +206,7 @@ def dataspace_assemblies() -> tuple[ServiceAssembly, ...]:
         ControlPlaneAssembly(),
         IdentityHubAssembly(),
         IssuerServiceAssembly(),
+        SigletAssembly(),
         KeycloakAssembly(),
         VaultAssembly(),
     )

@@ -43,6 +43,10 @@ class DataspaceSettings:
     """The admin API, ``http://issuerservice:10013/api/admin``."""
     issuer_id: str = "issuer"
     """The issuer's own participant context."""
+    siglet_management_url: str = ""
+    """Siglet's management API, ``http://siglet:8083``."""
+    siglet_signaling_url: str = ""
+    """Where the control plane tells Siglet of data flows, ``http://siglet:8081``."""
     participant_vault_url: str = ""
     """The vault that control plane and IdentityHub are told to keep a participant's secrets in; empty: they have their own."""
 

@@ -1,5 +1,5 @@
-"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, Keycloak,
-and a vault.
+"""Stand-ins for the dataspace services, for development: jwtlet, control plane, IdentityHub, IssuerService, Siglet,
+Keycloak, and a vault.
 
 One process serves them all, each under the path that its real service has behind a prefix of its name:
 
@@ -7,6 +7,7 @@ One process serves them all, each under the path that its real service has behin
     /controlplane/api/mgmt         management API
     /identityhub/api/identity      Identity API
     /issuerservice/api/admin       admin API
+    /siglet                        management API
     /keycloak                      realm edcv: tokens, and the admin API's clients
     /vault                         KV engines of version 2, policies, tokens; told what a platform's vault is told at first
     /_control                      faults and state; takes the token of CFM_STANDINS_TOKEN
@@ -17,15 +18,18 @@ They keep what they are told in memory, and are as strict as the services themse
 Faults: POST /_control/faults with one object, all but ``service`` optional; DELETE removes all, hanging calls included.
 
     {"service": "identityhub", "method": "POST", "path": "/participants", "times": 2, "delaySeconds": 0.5,
-     "status": 503, "retryAfter": 1, "hang": false, "drop": false, "afterEffect": false}
+     "status": 503, "retryAfter": 1, "hang": false, "drop": false, "afterEffect": false, "flapping": [2, 3]}
 
 ``path`` is a regular expression that is looked for in the path, for example ``/holders$``; without ``times`` the fault stays
-until it is removed. ``drop`` closes the connection without an answer; ``afterEffect`` lets the request take effect first.
+until it is removed. ``drop`` closes the connection without an answer; ``afterEffect`` lets the request take effect first;
+with ``flapping`` two requests that fit meet the fault, the next three do not, and so on. A participant can also bring its
+faults along, in its DID: see ``rehearsals.py``.
+
 GET /_control/state tells all that the stand-ins hold, without secrets; GET /_control/secrets every secret that they hold or have
-given away, for whoever looks where they have got to;
+given away, for whoever looks where they have got to; GET /_control/calls how many requests each of them has had;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused.
 
-Source: dataspace service contracts, sections 2 to 7, 9 and 10.
+Source: dataspace service contracts, sections 2 to 10 and 12.
 """
 
 from __future__ import annotations
@@ -73,6 +77,8 @@ def agent_environment(url: str, token: str, token_file: Path) -> dict[str, str]:
         "CFM_IDENTITYHUB_URL": f"{url}/identityhub/api/identity",
         "CFM_IDENTITYHUB_CREDENTIALS_URL": f"{url}/identityhub/api/credentials/v1/participants/%s",
         "CFM_ISSUERSERVICE_URL": f"{url}/issuerservice/api/admin",
+        "CFM_SIGLET_MANAGEMENT_URL": f"{url}/siglet",
+        "CFM_SIGLET_SIGNALING_URL": f"{url}/siglet",
         "CFM_PARTICIPANT_VAULT_URL": f"{url}/vault",
         "CFM_KEYCLOAK_URL": f"{url}/keycloak",
         "CFM_VAULT_ADDR": f"{url}/vault",

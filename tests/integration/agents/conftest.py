@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from functions.agents.identityhub.identityhub import IdentityhubActivity
 from functions.agents.jwtlet.jwtlet import JwtletActivity
 from functions.agents.onboarding.onboarding import OnboardingActivity
 from functions.agents.registration.registration import RegistrationActivity
+from functions.agents.siglet.siglet import SigletActivity
 from local import seed
 from local.standins import ISSUER_DID, agent_environment
 from local.standins.keycloak import admin_password
@@ -38,8 +39,10 @@ IN_ORDER: tuple[type[Any], ...] = (
     EdcvActivity,
     IdentityhubActivity,
     RegistrationActivity,
+    SigletActivity,
     OnboardingActivity,
 )
+TRANSFER_TYPES = {"HttpData-PULL": {"transferType": "HttpData-PULL", "endpointType": "HTTP"}}
 CREDENTIAL = {
     "id": "membership-credential-def",
     "type": "MembershipCredential",
@@ -57,6 +60,13 @@ PAYLOAD: dict[str, Any] = {
             "cellId": "c",
             "externalCellId": "",
             "properties": {"membership": {"a": 1}},
+        },
+        {
+            "id": "3",
+            "vpaType": "cfm.dataplane",
+            "cellId": "c",
+            "externalCellId": "",
+            "properties": {"transferTypeMappings": TRANSFER_TYPES},
         },
     ],
     "cfm.vpa.credentials": [CREDENTIAL],
@@ -82,6 +92,8 @@ class World:
     assembler: ServiceAssembler
     control: httpx2.Client
     clock: StoppedClock
+    published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What the IdentityHub has told of participants and keys."""
 
     @property
     def now(self) -> float:
@@ -141,7 +153,10 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock = StoppedClock()
-    standins = StandIns(SECRET, issue_delay=3, key_delay=0, clock=clock)
+    published: list[tuple[str, dict[str, Any]]] = []
+    standins = StandIns(
+        SECRET, issue_delay=3, key_delay=0, clock=clock, emit=lambda about, data: published.append((about, data))
+    )
     standins.start()
     for name, value in agent_environment(standins.url, SECRET, tmp_path / "service-token").items():
         monkeypatch.setenv(name, value)
@@ -150,7 +165,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     settings = Settings.from_environ()
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     control = httpx2.Client(base_url=standins.url, headers={"Authorization": f"Bearer {SECRET}"})
-    world = World(standins, assembler, control, clock)
+    world = World(standins, assembler, control, clock, published)
     yield world
     control.close()
     world.assembler.stop()
