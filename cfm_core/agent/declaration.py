@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from cfm_core.agent.context import ActivityContext, SecretSource
 from cfm_core.agent.execution import attempt
 from cfm_core.agent.heartbeats import Heartbeats
@@ -59,6 +61,8 @@ class ActivityDeclaration:
     requires: tuple[ServiceType[Any], ...]
     secrets: tuple[str, ...]
     backoff: timedelta
+    inputs: type[BaseModel] | None = None
+    outputs: type[BaseModel] | None = None
 
 
 def activity(
@@ -67,6 +71,8 @@ def activity(
     timeout: timedelta = timedelta(seconds=30),
     requires: Sequence[ServiceType[Any]] = (),
     secrets: Sequence[str] = (),
+    inputs: type[BaseModel] | None = None,
+    outputs: type[BaseModel] | None = None,
     max_attempts: int = 5,
     backoff: timedelta = timedelta(seconds=1),
     backoff_limit: timedelta = timedelta(seconds=60),
@@ -81,6 +87,8 @@ def activity(
         timeout: how long one attempt may take. Like the three for retries, a default that a definition overrides.
         requires: services that the class's constructor is called with, in this order.
         secrets: names of the secrets that ``ctx.secrets`` gives.
+        inputs: the model of the values that ``deploy`` reads, with their names as aliases; for the schemas of its definition.
+        outputs: the model of what ``deploy`` gives, likewise.
         max_attempts: so many failures end the activity.
         backoff: the greatest delay before the first retry; doubled with each further failure, up to ``backoff_limit``.
         batch: the greatest number of activities in one call; small where one takes long.
@@ -94,7 +102,9 @@ def activity(
         name = _WORD.sub("_", cls.__name__).lower()
         module = vars(sys.modules[cls.__module__])
         _check(cls, activity_type, name, module)
-        declaration = ActivityDeclaration(activity_type, timeout, tuple(requires), tuple(secrets), backoff)
+        declaration = ActivityDeclaration(
+            activity_type, timeout, tuple(requires), tuple(secrets), backoff, inputs, outputs
+        )
         host = _Host(cls, declaration)
 
         def handle(events: Sequence[CloudEvent[ActivityDispatch]], *services: Any) -> Reply:
