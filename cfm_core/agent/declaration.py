@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from cfm_core import trace
 from cfm_core.agent.context import ActivityContext, SecretSource
 from cfm_core.agent.execution import attempt
 from cfm_core.agent.heartbeats import Heartbeats
@@ -48,6 +49,8 @@ LONGEST_REASON = 2000
 LONGEST_OVERRIDE = timedelta(minutes=5)
 """So long may a definition let an attempt take, whatever the activity's own timeout is."""
 
+_TRACE_CONTEXT = "trace_context"
+"""The value in which a run keeps its trace from one turn to the next. Source: CFM wire contract, section 9.4."""
 _METHODS = ("deploy", "dispose", "process")
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -187,7 +190,7 @@ class _Host:
         ]
         jobs = [
             Job(
-                partial(self._attempt, ctx, services, one.data),
+                partial(self._attempt, ctx, services, one),
                 partial(self._limit, one.data),
                 partial(self._too_late, ctx),
             )
@@ -207,7 +210,15 @@ class _Host:
                     reply.events.append(_outcome(one, nothing, Fatal(f"its outcome cannot be sent: {error}")))
         return reply
 
-    def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch) -> ActivityResult:
+    def _attempt(
+        self, ctx: ActivityContext, services: tuple[Any, ...], dispatched: CloudEvent[ActivityDispatch]
+    ) -> ActivityResult:
+        with trace.within(trace.of({"traceparent": ctx.values.get(_TRACE_CONTEXT)}) or dispatched.trace):
+            return self._attempt_traced(ctx, services, dispatched.data)
+
+    def _attempt_traced(
+        self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch
+    ) -> ActivityResult:
         if dispatch.timeout_seconds is not None and not self._heartbeats.send(dispatch.heartbeat, None):
             # The engine has waited for this sign of life, and has sent the activity again meanwhile.
             return _NotBegun(after=self._declaration.backoff)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
@@ -37,6 +37,8 @@ class CloudEvent(Generic[T]):
     type: str
     subject: str
     data: T
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """The W3C trace context that it belongs to; empty where there is none."""
 
 
 def event(*, type: str, source: str, subject: str, data: Any, id: str | None = None) -> EventDict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,14 @@ def agent() -> None:
     """Write, run and check activity agents."""
 
 
+def _regex(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise click.BadParameter(f"no regular expression: {error}") from None
+    return value
+
+
 @agent.command()
 @_file
 @_values
@@ -52,6 +61,7 @@ def agent() -> None:
     "--ignore",
     default="",
     metavar="REGEX",
+    callback=_regex,
     help="Do not count what differs at these places, such as '^/outputs/seen' or '/POST ~1token$'.",
 )
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -68,6 +78,7 @@ def check(
     from local.agent.files import declaration_of
     from local.agent.ground import GroundError
 
+    given, own = _object(values), _services(services)
     logging.getLogger("cfm.agent").setLevel(logging.CRITICAL)
     found: dict[str, list[dict[str, Any]]] = {}
     count = failed = 0
@@ -76,7 +87,7 @@ def check(
             kind = declaration_of(cls).activity_type
             if output == "table":
                 click.echo(f"{kind}, {cls.__name__} in {file}")
-            for case in cases_of(cls, values=_object(values), services=_services(services), ignore=ignore):
+            for case in cases_of(cls, values=given, services=own, ignore=ignore):
                 count, failed = count + 1, failed + bool(case.problems)
                 found.setdefault(kind, []).append({"case": case.name, "problems": list(case.problems)})
                 if output == "table":

@@ -42,6 +42,8 @@ class Shelf(ThreadingHTTPServer):
             if method == "PUT":
                 self.things[key] = document
                 return 200, {}
+            if method == "GET":
+                return (200, self.things[key]) if key in self.things else (404, {})
             return (200, {}) if self.things.pop(key, None) is not None else (404, {})
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
-from pydantic import BaseModel, Field
-
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, activity
 from cfm_core.agent.polling import done_looking, look_again
 from cfm_core.clients.assembly import HTTP_CLIENT
 from cfm_core.clients.http import HttpClient, segment
+from pydantic import BaseModel, Field
 
 
 class Inputs(BaseModel):

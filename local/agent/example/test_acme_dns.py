@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from acme_dns import AcmeDns
-from acme_dns_service import Service, running
-
 from cfm_core.agent import ActivityEnvironment, ActivityResult, Complete, Fatal, Retry, Schedule
 from cfm_core.clients.http import HttpClient
+
+from acme_dns import AcmeDns
+from acme_dns_service import Service, running
 
 DID = "did:web:participants.example:acme"
 NAME = "acme.acme.example"
