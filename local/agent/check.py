@@ -131,7 +131,7 @@ class _Check:
             problems = [str(error)]
         if len(problems) > MOST_SHOWN:
             problems[MOST_SHOWN:] = [f"and {len(problems) - MOST_SHOWN} more"]
-        return Case(name, tuple(self._ground.told(one) for one in problems))
+        return Case(self._ground.told(name), tuple(self._ground.told(one) for one in problems))
 
     # Deploying
 
@@ -274,7 +274,7 @@ class _Check:
         raise _Failed("it did not come as far as in the first run, so its calls are not always the same")
 
     def _snapshot(self, env: ActivityEnvironment) -> _Snapshot:
-        return _Snapshot(self._ground.blurred(env.outputs), self._ground.blurred(env.values), self._ground.held())
+        return _Snapshot(self._ground.recorded(env.outputs), self._ground.recorded(env.values), self._ground.held())
 
     def _differing(self, env: ActivityEnvironment) -> Iterator[str]:
         """How what is there now differs from what the first deploy has left."""

@@ -77,21 +77,23 @@ def check(
     from local.agent.check import check as cases_of
     from local.agent.files import declaration_of
     from local.agent.ground import GroundError
+    from local.interrupts import as_interrupts
 
     given, own = _object(values), _services(services)
     logging.getLogger("cfm.agent").setLevel(logging.CRITICAL)
     found: dict[str, list[dict[str, Any]]] = {}
     count = failed = 0
     try:
-        for cls in _activities(file, activity_type):
-            kind = declaration_of(cls).activity_type
-            if output == "table":
-                click.echo(f"{kind}, {cls.__name__} in {file}")
-            for case in cases_of(cls, values=given, services=own, ignore=ignore):
-                count, failed = count + 1, failed + bool(case.problems)
-                found.setdefault(kind, []).append({"case": case.name, "problems": list(case.problems)})
+        with as_interrupts():
+            for cls in _activities(file, activity_type):
+                kind = declaration_of(cls).activity_type
                 if output == "table":
-                    click.echo(str(case))
+                    click.echo(f"{kind}, {cls.__name__} in {file}")
+                for case in cases_of(cls, values=given, services=own, ignore=ignore):
+                    count, failed = count + 1, failed + bool(case.problems)
+                    found.setdefault(kind, []).append({"case": case.name, "problems": list(case.problems)})
+                    if output == "table":
+                        click.echo(str(case))
     except GroundError as error:
         fail(str(error), FAILED)
     click.echo(json.dumps(found) if output == "json" else f"{count} cases, {failed} failed")

@@ -30,12 +30,25 @@ class Origin:
 
     def __init__(self, calls: Iterable[Call]) -> None:
         self._agents: set[str] = set()
+        self._given: set[str] = set()
         known: set[str] = set()
+        sent = ""
         for call in calls:
+            sent += f" {call.path} {call.body.decode(errors='replace')}"
+            self._given |= {name for name in _given_by(call) if name not in sent}
             said = set(_MADE_UP.findall(f"{call.path}?{call.query} {call.body.decode(errors='replace')}"))
             self._agents |= said - known
             known |= said
             known |= set(_MADE_UP.findall(f"{call.location} {call.answer.decode(errors='replace')}"))
+
+    def recorded(self, document: Mapping[str, Any]) -> Any:
+        """A blurred copy of what an activity has recorded, which may be an id of any form that a service has given it."""
+        return self.blurred(
+            {
+                key: MADE_BY_SERVICE if isinstance(value, str | int) and str(value) in self._given else value
+                for key, value in document.items()
+            }
+        )
 
     def blurred(self, document: Any) -> Any:
         """A copy of a JSON document; lists of objects are in a fixed order, since a service's order means nothing."""
@@ -56,6 +69,15 @@ class Origin:
 
     def _text(self, text: str) -> str:
         return _MADE_UP.sub(lambda found: found[0] if found[0] in self._agents else MADE_BY_SERVICE, text)
+
+
+def _given_by(call: Call) -> Iterator[str]:
+    """The ids of what a call has made, as its answer gives them."""
+    document = _document(call.answer)
+    if isinstance(document, dict) and isinstance(document.get("id"), str | int):
+        yield str(document["id"])
+    if call.location:
+        yield urlsplit(call.location).path.rpartition("/")[2]
 
 
 def without_remains(state: Mapping[str, Any]) -> Any:

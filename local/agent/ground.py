@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 import re
 import secrets
@@ -258,21 +259,26 @@ class Ground:
 
     def held(self) -> Any:
         """All that stand-ins hold, and what requests have made of other services; ids and instants of services are blurred."""
-        return effects.Origin(self.wire.calls).blurred({**self._state(), **self._requests()})
+        return self._blurred({**self._state(), **self._requests()})
 
     def left(self) -> Any:
         """The same without what may stay of something that was undone."""
-        state = effects.without_remains(self._state())
-        return effects.Origin(self.wire.calls).blurred({**state, **self._requests()})
+        return self._blurred({**effects.without_remains(self._state()), **self._requests()})
 
-    def blurred(self, document: Any) -> Any:
-        """A JSON document in which ids and instants of services are blurred."""
-        return effects.Origin(self.wire.calls).blurred(document)
+    def recorded(self, document: Mapping[str, Any]) -> Any:
+        """What the activity has recorded, with ids and instants of services blurred."""
+        return effects.Origin(self.wire.calls).recorded(document)
+
+    def _blurred(self, document: Any) -> Any:
+        """A JSON document in which ids and instants of services are blurred, and without the activity's secrets."""
+        found = effects.Origin(self.wire.calls).blurred(document)
+        return json.loads(self.told(json.dumps(found, ensure_ascii=False))) if self._secrets else found
 
     def told(self, text: str) -> str:
-        """``text`` without the secrets of the activity."""
+        """``text`` without the secrets of the activity, also as they stand in JSON."""
         for name, value in self._secrets.items():
-            text = text.replace(value, f"[secret {name}]")
+            for form in (value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
+                text = text.replace(form, f"[secret {name}]") if form else text
         return text
 
     def _state(self) -> dict[str, Any]:

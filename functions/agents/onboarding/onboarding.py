@@ -39,7 +39,13 @@ class Inputs(BaseModel):
     credentials: list[Credential] = Field(alias=VPA_CREDENTIALS, min_length=1)
 
 
-@activity("onboarding-activity", requires=[IDENTITY_HUB, ISSUER_SERVICE], timeout=timedelta(seconds=45), batch=16)
+@activity(
+    "onboarding-activity",
+    inputs=Inputs,
+    requires=[IDENTITY_HUB, ISSUER_SERVICE],
+    timeout=timedelta(seconds=45),
+    batch=16,
+)
 class OnboardingActivity:
     """Requests the participant's credentials and looks until they are issued; disposes by revoking them."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cfm_core.agent import ActivityContext, ActivityResult, Complete, activity
+from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, activity
 from cfm_core.clients.assembly import HTTP_CLIENT
 from cfm_core.clients.http import HttpClient
 from cfm_core.contracts.participant import recorded
+from cfm_core.errors import RecoverableError
 from local.agent.check import check
 from local.agent.files import project_activities
 from local.agent.ground import GroundError
@@ -138,13 +141,32 @@ class CountsItsRuns(Storing):
 @declared
 class GivesUpWithoutAnAnswer(Storing):
     def deploy(self, ctx: ActivityContext) -> ActivityResult:
-        from cfm_core.agent import Fatal
-        from cfm_core.errors import RecoverableError
-
         try:
             return super().deploy(ctx)
         except RecoverableError as error:
             return Fatal(str(error))
+
+
+@declared
+class CleansUpAfterErrorsOnly(MakesAnotherEachTime):
+    """That helps where an answer is lost, and not where the process is gone."""
+
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        try:
+            return super().deploy(ctx)
+        except RecoverableError:
+            self.dispose(ctx)
+            raise
+
+
+@activity("test.tellssecrets", requires=[HTTP_CLIENT], secrets=["key"])
+class TellsSecrets(Storing):
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        self._http.send("PUT", f"{self._url}/things/one", json={"padding": "x" * 100, "key": ctx.secrets["key"]})
+        return Complete()
+
+    def dispose(self, ctx: ActivityContext) -> ActivityResult:
+        return Complete()
 
 
 @pytest.fixture
@@ -180,6 +202,7 @@ CALL = "call 1 of 1, PUT /things/one"
         (DisposesOnce, "dispose, as a user wishes, twice and once too often", "the second time: it failed"),
         (LooksAtTheTopOnly, "dispose, as a user wishes, twice and once too often", "left behind"),
         (RemembersWithItsAnswerOnly, f"dispose after a crash in deploy after {CALL}", "left behind"),
+        (CleansUpAfterErrorsOnly, "crash after call 1 of 1, POST /things", "2 instead of 1"),
         (CountsItsRuns, "deploy run again with what it recorded", "/outputs/runs: 2 instead of 1"),
         (GivesUpWithoutAnAnswer, f"answer lost of {CALL}", "a lost answer ended it for good"),
     ],
@@ -189,6 +212,32 @@ def test_a_bad_habit_is_found_where_it_does_harm(shelf: Shelf, cls: type[Any], c
     found = failed(cls, shelf)
     assert case in found
     assert words in found[case]
+
+
+def test_a_crash_lets_nothing_through_and_a_lost_answer_does(shelf: Shelf) -> None:
+    found = failed(CleansUpAfterErrorsOnly, shelf)
+    assert "crash after call 1 of 1, POST /things" in found
+    assert "answer lost of call 1 of 1, POST /things" not in found
+
+
+@pytest.mark.parametrize("secret", ["0123456789abcdef", 'with "quotes" and \\ and é'])
+def test_what_differs_is_told_without_secrets(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    secrets = tmp_path / "secrets.json"
+    secrets.touch(0o600)
+    secrets.write_text(json.dumps({"key": secret}))
+    monkeypatch.setenv("CFM_SECRETS_FILE", str(secrets))
+    told = json.dumps(failed(TellsSecrets, shelf), ensure_ascii=False)
+    assert "left behind: /SHELF_URL/PUT ~1things~1one" in told
+    for part in (secret[:6], json.dumps(secret)[1:7]):
+        assert part not in told
+
+
+def test_a_secret_that_is_not_there_is_no_case(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CFM_SECRETS_FILE", raising=False)
+    with pytest.raises(GroundError, match=r"the secrets key cannot be read: .*CFM_SECRETS_FILE"):
+        failed(TellsSecrets, shelf)
 
 
 def test_an_agent_that_cannot_be_made_is_no_case() -> None:
