@@ -96,7 +96,6 @@ class Lane:
         self._parked: dict[Entry, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
-        self._entries_in_flight = 0
         self._slots = target.slots
         self._successes = 0
         self._most = target.batch

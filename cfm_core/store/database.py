@@ -12,12 +12,13 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pg8000.native
 from pg8000.converters import VARCHAR
+from pg8000.core import BIND, EXECUTE_MSG
 from pg8000.exceptions import DatabaseError, InterfaceError
 
 from cfm_core.contracts.reply import OutboxRow
@@ -37,7 +38,8 @@ _RECOVERABLE_CLASSES = {"08", "25", "28", "3D", "3F", "40", "53", "55", "57", "5
 authorization, database and schema that are not there, serialization, resources, object in use, intervention, system."""
 _RECOVERABLE_CODES = {"42501", "42P01", "42883"}
 """Likewise: a right that is missing, and a table or function that a migration has not made yet."""
-_LENGTH = struct.Struct("!i")
+_LENGTH, _COUNT = struct.Struct("!i"), struct.Struct("!H")
+_NULL = _LENGTH.pack(-1)
 _SESSION = (
     # Statements are prepared and keyed: planning them anew with each value costs more than it gains.
     "SET plan_cache_mode = force_generic_plan;"
@@ -47,11 +49,28 @@ _SESSION = (
 
 
 class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has no types
-    """The driver's connection, which gives ``varchar`` as the bytes that came.
+    """The driver's connection, which gives ``varchar`` as the bytes that came, and gets each answer at once.
 
     A long page never becomes a text: one character beyond the basic plane would make that four bytes for each. What is
     stored is ``text``, and comes as ``str``.
+
+    The driver asks the server to send what there is after each part of a statement, and so is woken three times for an
+    answer. Here only the end of a statement makes the server send.
     """
+
+    def send_BIND(self, statement_name_bin: bytes, params: Sequence[str | None]) -> None:
+        parts = [b"\0", statement_name_bin, _COUNT.pack(0), _COUNT.pack(len(params))]
+        for value in params:
+            if value is None:
+                parts.append(_NULL)
+            else:
+                encoded = value.encode()
+                parts += (_LENGTH.pack(len(encoded)), encoded)
+        parts.append(_COUNT.pack(0))
+        self._send_message(BIND, b"".join(parts))
+
+    def send_EXECUTE(self) -> None:
+        self._sock.write(EXECUTE_MSG)
 
     def handle_DATA_ROW(self, data: bytes, context: Any) -> None:
         row: Row = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -30,6 +31,7 @@ def read_instant(value: Any) -> datetime:
         raise ValueError("there is no such instant") from None
 
 
+@lru_cache(maxsize=256)  # what is written together has one time
 def shown_instant(at: datetime) -> str:
     at = at.astimezone(UTC)
     fraction = f".{at.microsecond:06}".rstrip("0") if at.microsecond else ""

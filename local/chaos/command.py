@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,20 @@ from local.chaos.workload import prepare
 
 
 def repeatedly(
-    seed: int, minutes: float, seconds: float, rate: float, patience: float, say: Callable[[str], None]
+    seed: int,
+    minutes: float,
+    seconds: float,
+    rate: float,
+    spared: Sequence[str],
+    patience: float,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """Make runs and give their summary; the directory of the last one stays if it has broken a rule.
 
     Args:
         seconds: how long each run makes requests and faults.
         rate: how many orchestrations it asks for in a second.
+        spared: processes that no fault is done to.
         patience: how many seconds everything may take to come to rest afterwards.
         say: takes lines about what happens, the plans among them.
     """
@@ -35,7 +42,7 @@ def repeatedly(
         with Ground(home, say) as ground:
             fabric = prepare(ground.url)
             while not reports or (time.monotonic() < end and not reports[-1].violations):
-                plan = draw(seed + len(reports), seconds, rate)
+                plan = draw(seed + len(reports), seconds, rate, spared)
                 say(f"run with seed {plan.seed}: {len(plan.work)} orchestrations, {len(plan.faults)} faults")
                 for fault in plan.faults:
                     say(f"  planned {fault.at:6.2f} s  {fault.kind} {fault.target} {fault.seconds or ''}".rstrip())

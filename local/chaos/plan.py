@@ -6,7 +6,7 @@ Real processes do not take turns by a seed, so a repetition is the same plan and
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -117,13 +117,19 @@ class Plan:
     """What each schedule does when its last run goes on."""
     messages: Mapping[str, float]
     """How often, as a share, each fault of a message happens."""
+    spared: tuple[str, ...] = ()
+    """The processes to which nothing is done."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def draw(seed: int, seconds: float, rate: float = RATE) -> Plan:
-    """The plan of a seed; the same for ever, as long as this module and the shapes stay the same."""
+def draw(seed: int, seconds: float, rate: float = RATE, spared: Sequence[str] = ()) -> Plan:
+    """The plan of a seed; the same for ever, as long as this module and the shapes stay the same.
+
+    Args:
+        spared: processes whose faults are left out; everything else stays as it is.
+    """
     dice = random.Random(seed)
     deployments = round(seconds * rate * _DEPLOYMENTS)
     work = [_plain(dice, seed, n, seconds) for n in range(round(seconds * rate) - deployments)]
@@ -132,10 +138,11 @@ def draw(seed: int, seconds: float, rate: float = RATE) -> Plan:
         seed,
         seconds,
         tuple(sorted(work, key=lambda one: one.at)),
-        tuple(_faults(dice, seconds)),
+        tuple(fault for fault in _faults(dice, seconds) if fault.target not in spared),
         tuple(_holds(dice, seconds)),
         {f"chaos-{seed}-{overlap}": overlap for overlap in ("skip", "queue", "allow")},
         dict(MESSAGES),
+        tuple(spared),
     )
 
 

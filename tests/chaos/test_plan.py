@@ -22,6 +22,13 @@ def test_every_process_and_wire_is_hit_by_some_seed() -> None:
     }
 
 
+def test_a_process_that_is_spared_is_left_alone_and_nothing_else_changes() -> None:
+    whole, spared = plan.draw(7, 60), plan.draw(7, 60, spared=[plan.AGENT])
+    assert plan.AGENT in {fault.target for fault in whole.faults}
+    assert spared.faults == tuple(fault for fault in whole.faults if fault.target != plan.AGENT)
+    assert (spared.work, spared.holds, spared.messages) == (whole.work, whole.holds, whole.messages)
+
+
 def test_every_order_is_given_and_known() -> None:
     given = {work.order for work in plan.draw(7, 60).work}
     assert given == {*ORDERS, ""}

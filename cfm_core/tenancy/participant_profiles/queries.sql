@@ -21,7 +21,7 @@ SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
                                    WHERE dataspace_profile_id = d.id),
                  'artifacts', d.artifacts) ORDER BY d.id), '[]')::text
           FROM tenant_manager.dataspace_profiles d
-         WHERE :all::boolean OR d.id = ANY(:ids::uuid[]));
+         WHERE :all::boolean OR d.id = ANY (ARRAY(SELECT jsonb_array_elements_text(:ids::jsonb)::uuid)));
 
 -- name: insert
 -- Keeps a new profile and announces its manifest, if its tenant is still there; a trigger looks at the rest.
@@ -32,7 +32,7 @@ WITH tenant AS (
   INSERT INTO tenant_manager.participant_profiles AS p (
          id, identifier, tenant_id, dataspace_profile_ids, names_dataspaces, participant_roles, vpas, properties,
          manifest_id, sent_manifest_ids, manifest, due_at)
-  SELECT :id::uuid, :identifier, tenant.id, to_jsonb(:dataspace_profile_ids::uuid[]), :names_dataspaces,
+  SELECT :id::uuid, :identifier, tenant.id, :dataspace_profile_ids::jsonb, :names_dataspaces,
          :participant_roles::jsonb, tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
          :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', clock_timestamp() + :due::interval
     FROM tenant
@@ -58,7 +58,7 @@ SELECT version, identifier, dataspace_profile_ids::text, names_dataspaces, parti
 -- Gives the profile's version and JSON.
 UPDATE tenant_manager.participant_profiles p
    SET version = version + 1,
-       dataspace_profile_ids = to_jsonb(:dataspace_profile_ids::uuid[]),
+       dataspace_profile_ids = :dataspace_profile_ids::jsonb,
        names_dataspaces = :names_dataspaces,
        participant_roles = :participant_roles::jsonb,
        properties = :properties::jsonb,
@@ -85,7 +85,8 @@ DELETE FROM tenant_manager.participant_profiles WHERE id = :id::uuid;
 
 -- name: apply
 -- Brings profiles up to date with responses, at most one for each: what model.respond says, for many at once. Rows are
--- held in the order of their ids, so that two batches never wait for each other in a circle.
+-- held in the order of their ids, so that two batches never wait for each other in a circle. They are named as an array:
+-- joined, a table that has grown since it was last analyzed would be read from end to end.
 -- Gives the number of each response with its verdict.
 WITH response AS (
   SELECT *
@@ -95,7 +96,7 @@ WITH response AS (
 ), held AS (
   SELECT p.*
     FROM tenant_manager.participant_profiles p
-   WHERE p.id IN (SELECT profile_id FROM response)
+   WHERE p.id = ANY (ARRAY(SELECT profile_id FROM response))
    ORDER BY p.id
      FOR UPDATE
 ), decided AS (
@@ -152,7 +153,7 @@ WITH response AS (
          due_at = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN clock_timestamp() + :due::interval END,
          sends = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN 1 ELSE p.sends END
     FROM decided d
-   WHERE p.id = d.id AND d.outcome <> 'early'
+   WHERE p.id = ANY (ARRAY(SELECT id FROM decided)) AND p.id = d.id AND d.outcome <> 'early'
   RETURNING d.n
 )
 SELECT d.n,

@@ -185,7 +185,7 @@ def _basis(
         SQL["basis"],
         tenant_id=tenant_id,
         all=not dataspace_profile_ids,
-        ids=[name for name in dataspace_profile_ids if is_id(name)],
+        ids=json.dumps([name for name in dataspace_profile_ids if is_id(name)]),
     )
     return DeploymentBasis(
         tenant_exists,
@@ -208,7 +208,7 @@ def _basis(
 def _params(profile: ParticipantProfile) -> dict[str, Any]:
     return {
         "id": profile.id,
-        "dataspace_profile_ids": list(profile.dataspace_profile_ids),
+        "dataspace_profile_ids": json.dumps(profile.dataspace_profile_ids),
         "names_dataspaces": profile.names_dataspaces,
         "participant_roles": json.dumps(profile.participant_roles),
         "vpas": json.dumps([_kept(vpa) for vpa in profile.vpas]),

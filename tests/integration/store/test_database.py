@@ -28,6 +28,27 @@ def test_a_transaction_that_raises_leaves_nothing_behind(database: Database) -> 
     assert database.rows("SELECT i FROM t") == []
 
 
+def test_a_prepared_statement_asks_for_its_answer_once(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = connect(postgres.url("postgres"))
+    statement = connection.prepare("SELECT :i::integer + 1, :t::text, :n::text")
+    sent: list[bytes] = []
+    write = connection._sock.write
+
+    def noted(part: bytes) -> int:
+        sent.append(part)
+        count: int = write(part)
+        return count
+
+    monkeypatch.setattr(connection._sock, "write", noted)
+    assert statement.run(i=1, t="\u00e9\U0001f600", n=None) == [[2, "\u00e9\U0001f600", None]]
+    connection.close()
+    asks_to_flush, asks_to_sync = b"H\x00\x00\x00\x04", b"S\x00\x00\x00\x04"
+    assert asks_to_flush not in sent
+    assert sent.count(asks_to_sync) == 1
+
+
 def test_connections_that_the_server_closed_are_replaced(database: Database, postgres: EmbeddedPostgres) -> None:
     pid = database.value("SELECT pg_backend_pid()")
     admin = connect(postgres.url("postgres"))
