@@ -123,12 +123,13 @@ class _Check:
         return [("as compensation", self._ground.compensation), ("as a user wishes", self._ground.users_disposal)]
 
     def _case(self, name: str, run: Callable[[], Iterator[str] | list[str]]) -> Case:
+        problems: list[str] = []
         try:
             self._ground.fresh()
             self._nothing = self._ground.left()
-            problems = list(run())
+            problems.extend(run())
         except (GroundError, _Failed) as error:
-            problems = [str(error)]
+            problems.append(str(error))
         if len(problems) > MOST_SHOWN:
             problems[MOST_SHOWN:] = [f"and {len(problems) - MOST_SHOWN} more"]
         return Case(self._ground.told(name), tuple(self._ground.told(one) for one in problems))
