@@ -32,10 +32,10 @@ class Origin:
         self._agents: set[str] = set()
         self._given: set[str] = set()
         known: set[str] = set()
-        sent = ""
+        sent: set[str] = set()
         for call in calls:
-            sent += f" {call.path} {call.body.decode(errors='replace')}"
-            self._given |= {name for name in _given_by(call) if name not in sent}
+            sent.update(call.path.split("/"), _leaves(_document(call.body)))
+            self._given |= set(_given_by(call)) - sent
             said = set(_MADE_UP.findall(f"{call.path}?{call.query} {call.body.decode(errors='replace')}"))
             self._agents |= said - known
             known |= said
@@ -78,6 +78,18 @@ def _given_by(call: Call) -> Iterator[str]:
         yield str(document["id"])
     if call.location:
         yield urlsplit(call.location).path.rpartition("/")[2]
+
+
+def _leaves(document: Any) -> Iterator[str]:
+    match document:
+        case dict():
+            for value in document.values():
+                yield from _leaves(value)
+        case list():
+            for item in document:
+                yield from _leaves(item)
+        case _:
+            yield str(document)
 
 
 def without_remains(state: Mapping[str, Any]) -> Any:

@@ -36,7 +36,10 @@ def test_an_id_counts_whose_maker_is_the_agent() -> None:
 
 def test_an_id_of_any_form_that_a_service_has_given_is_no_difference_where_it_is_recorded() -> None:
     origin = Origin(
-        [call("POST", "/things", {"name": "n"}, answer={"id": 7}), call("PUT", "/parts/p", location="http://h/parts/p")]
+        [
+            call("POST", "/v7/things", {"name": "n 7"}, answer={"id": 7}),
+            call("PUT", "/parts/p", location="http://h/parts/p"),
+        ]
     )
     assert origin.recorded({"thing": "7", "number": 7, "part": "p", "name": "n"}) == {
         "thing": MADE_BY_SERVICE,
