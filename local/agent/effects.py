@@ -92,6 +92,23 @@ def _leaves(document: Any) -> Iterator[str]:
             yield str(document)
 
 
+def without_counts(document: Any) -> Any:
+    """What stand-ins hold, without how often the vault was told something: to write the same again does no harm.
+
+    Source: dataspace service contracts, section 10.3.
+    """
+    match document:
+        case dict():
+            return {
+                key: without_counts(value)
+                for key, value in document.items()
+                if not (key == "versions" and isinstance(value, int))
+            }
+        case list():
+            return [without_counts(item) for item in document]
+    return document
+
+
 def without_remains(state: Mapping[str, Any]) -> Any:
     """What stand-ins hold, without what stays of something that was undone.
 

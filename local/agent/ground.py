@@ -16,12 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from cfm_core import deployment
 from cfm_core.agent import ActivityEnvironment, ActivityResult, Complete, Fatal, Retry, Schedule, Wait
-from cfm_core.assembly import ServiceAssembler
-from cfm_core.assembly.assembler import InitContext, ServiceAssembly
-from cfm_core.assembly.http_client import HTTP_CLIENT, HttpClientAssembly
-from cfm_core.assembly.secrets import SECRETS
 from cfm_core.clients.http import HttpClient
 from cfm_core.contracts.orchestration import (
     DEPLOY,
@@ -33,11 +28,12 @@ from cfm_core.contracts.orchestration import (
     compensation_id,
 )
 from cfm_core.dag import Graph
-from cfm_core.errors import FatalError
+from cfm_core.errors import CfmError, FatalError
 from cfm_core.settings import Settings
 from local import seed
 from local.agent import effects
 from local.agent.files import declaration_of, project_activities
+from local.agent.process import Process, secrets_of
 from local.agent.wire import Wire
 from local.standins import agent_environment
 from local.standins.server import StandIns
@@ -55,13 +51,27 @@ _DISPOSE_ID = "check-dispose"
 _ROLLBACK = "rollback-of-"
 """An orchestration that disposes has activity ids of its own."""
 
+_VPAS: Mapping[str, Mapping[str, Any]] = {
+    "cfm.connector": {},
+    "cfm.credentialservice": {},
+    "cfm.dataplane": {
+        "transferTypeMappings": {
+            "HttpData-PULL": {
+                "transferType": "HttpData-PULL",
+                "endpointType": "HTTP",
+                "endpoint": "http://data.acme.example",
+            }
+        }
+    },
+    "cfm.issuer": {"membership": {"since": "2026-01-01T00:00:00Z"}, "membershipType": "full"},
+}
+"""The participant's VPAs by type, with properties for every agent that reads some."""
+
 DEMONSTRATION: Mapping[str, Any] = {
     PARTICIPANT_ID: "did:web:identityhub.edc-v.svc.cluster.local%3A7083:acme",
     VPA_DATA: [
-        {"id": "vpa-1", "vpaType": "cfm.connector", "cellId": "cell-1", "externalCellId": ""},
-        {"id": "vpa-2", "vpaType": "cfm.credentialservice", "cellId": "cell-1", "externalCellId": ""},
-        {"id": "vpa-3", "vpaType": "cfm.dataplane", "cellId": "cell-1", "externalCellId": ""},
-        {"id": "vpa-4", "vpaType": "cfm.issuer", "cellId": "cell-1", "externalCellId": ""},
+        {"id": f"vpa-{number}", "vpaType": kind, "cellId": "cell-1", "externalCellId": "", "properties": properties}
+        for number, (kind, properties) in enumerate(_VPAS.items(), 1)
     ],
     VPA_CREDENTIALS: [spec for spec in seed.DATASPACE_PROFILE["dataspaceSpec"]["credentialSpecs"] if not spec["role"]],
 }
@@ -79,46 +89,6 @@ class _Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class _OneHttpClient(ServiceAssembly):
-    """Lets all processes have the connections of one: they remember nothing, and a pool of them takes 20 ms to make."""
-
-    name = HttpClientAssembly.name
-    provides = HttpClientAssembly.provides
-
-    def __init__(self, client: HttpClient) -> None:
-        self._client = client
-
-    def init(self, context: InitContext) -> None:
-        context.registry.register(HTTP_CLIENT, self._client)
-
-
-class Process:
-    """An agent as a process of its own would have it: with services that remember nothing of another one's."""
-
-    def __init__(self, cls: type[Any], http: HttpClient) -> None:
-        settings = Settings.from_environ()
-        others = (one for one in deployment.assemblies(settings) if one.name != _OneHttpClient.name)
-        self._assembler = ServiceAssembler([*others, _OneHttpClient(http)], settings)
-        requires = declaration_of(cls).requires
-        try:
-            registry = self._assembler.ensure(requires)
-            self.agent: Any = cls(*(registry.resolve(key) for key in requires))
-        except BaseException:
-            self.end()
-            raise
-
-    def __enter__(self) -> Any:
-        return self.agent
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end()
-
-    def end(self) -> None:
-        self._assembler.stop()
 
 
 class Ground:
@@ -154,7 +124,7 @@ class Ground:
             environ = agent_environment(url, self._token, folder / "service-account-token")
             environ |= {name: self.wire.front(name, address) for name, address in self.services.items()}
             self._exits.enter_context(_environment(environ))
-            self._secrets = _secrets_of(self.cls)
+            self._secrets = self._declared_secrets()
             self._http = HttpClient(Settings.from_environ().request_timeout)
             self._exits.callback(self._http.close)
         except BaseException:
@@ -281,10 +251,18 @@ class Ground:
                 text = text.replace(form, f"[secret {name}]") if form else text
         return text
 
+    def _declared_secrets(self) -> dict[str, str]:
+        try:
+            return secrets_of(self.cls)
+        except CfmError as error:
+            names = ", ".join(declaration_of(self.cls).secrets)
+            raise GroundError(f"the secrets {names} cannot be read: {error}") from error
+
     def _state(self) -> dict[str, Any]:
         # What is under way shall have come to its end, whenever it was begun.
         self._clock.now += _SETTLED_SECONDS
-        return self._standins.state() if self._standins is not None else {}
+        found: dict[str, Any] = effects.without_counts(self._standins.state() if self._standins is not None else {})
+        return found
 
     def _requests(self) -> dict[str, Any]:
         return {
@@ -317,22 +295,6 @@ def _prerequisites(activity_type: str) -> Sequence[tuple[str, type[Any]]]:
 def _activity_id(activity_type: str) -> str:
     found = (one["id"] for one in seed.ORCHESTRATION_TEMPLATE["activities"][DEPLOY] if one["type"] == activity_type)
     return next(found, re.sub(r"[^\w-]", "-", activity_type))
-
-
-def _secrets_of(cls: type[Any]) -> dict[str, str]:
-    """The secrets that an activity declares, from the store that the environment names."""
-    names = declaration_of(cls).secrets
-    if not names:
-        return {}
-    settings = Settings.from_environ()
-    assembler = ServiceAssembler(deployment.assemblies(settings), settings)
-    try:
-        store = assembler.ensure([SECRETS]).resolve(SECRETS)
-        return {name: store.get(name) for name in names}
-    except Exception as error:
-        raise GroundError(f"the secrets {', '.join(names)} cannot be read: {_text(error)}") from error
-    finally:
-        assembler.stop()
 
 
 @contextlib.contextmanager

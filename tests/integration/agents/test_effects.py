@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local.agent.effects import MADE_BY_SERVICE, Origin, differences, of_requests, without_remains
+from local.agent.effects import MADE_BY_SERVICE, Origin, differences, of_requests, without_counts, without_remains
 from local.agent.wire import Call
 
 OURS = "11111111-1111-4111-8111-111111111111"
@@ -69,6 +69,11 @@ def test_what_stays_of_something_that_was_undone_does_not_count() -> None:
         "controlplane": {"configs": {"b": {"entries": {"k": "v"}}}},
         "issuerservice": {"credentials": [{"status": "issued"}]},
     }
+
+
+def test_how_often_a_secret_was_written_does_not_count() -> None:
+    state = {"vault": [{"path": "a", "versions": 2}], "other": {"versions": {"1": {}}}}
+    assert without_counts(state) == {"vault": [{"path": "a"}], "other": {"versions": {"1": {}}}}
 
 
 @pytest.mark.parametrize(
