@@ -19,7 +19,7 @@ from cfm_core.assembly.events import EVENT_TOKEN
 from cfm_core.contracts.reply import Failure, Reply
 from cfm_core.declaration import EventFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError, ValidationError
-from cfm_core.eventing.cloudevents import CloudEvent, from_request
+from cfm_core.eventing.cloudevents import CloudEvent, from_request, time_of
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             reply.failures[event["id"]] = Failure(NOT_PROCESSABLE, f"data: {problems}")
         else:
             about = (event["id"], event["source"], event["type"], event.get("subject", ""))
-            accepted.append(CloudEvent(*about, data, trace.of(event) or of_request))
+            belongs_to = trace.of(event) or of_request
+            accepted.append(CloudEvent(*about, data, time=time_of(event), trace=belongs_to))
     if accepted:
         try:
             handled: Reply = function.handler(accepted, *services)

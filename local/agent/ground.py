@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from cfm_core.agent import ActivityEnvironment, ActivityResult, Complete, Fatal, Retry, Schedule, Wait
+from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.clients.http import HttpClient
 from cfm_core.contracts.orchestration import (
     DEPLOY,
@@ -36,6 +37,7 @@ from local.agent.files import declaration_of, project_activities
 from local.agent.process import Process, secrets_of
 from local.agent.wire import Wire
 from local.standins import agent_environment
+from local.standins.keycloak import admin_password
 from local.standins.server import StandIns
 
 STAND_INS = "stand-ins"
@@ -51,27 +53,11 @@ _DISPOSE_ID = "check-dispose"
 _ROLLBACK = "rollback-of-"
 """An orchestration that disposes has activity ids of its own."""
 
-_VPAS: Mapping[str, Mapping[str, Any]] = {
-    "cfm.connector": {},
-    "cfm.credentialservice": {},
-    "cfm.dataplane": {
-        "transferTypeMappings": {
-            "HttpData-PULL": {
-                "transferType": "HttpData-PULL",
-                "endpointType": "HTTP",
-                "endpoint": "http://data.acme.example",
-            }
-        }
-    },
-    "cfm.issuer": {"membership": {"since": "2026-01-01T00:00:00Z"}, "membershipType": "full"},
-}
-"""The participant's VPAs by type, with properties for every agent that reads some."""
-
 DEMONSTRATION: Mapping[str, Any] = {
     PARTICIPANT_ID: "did:web:identityhub.edc-v.svc.cluster.local%3A7083:acme",
     VPA_DATA: [
-        {"id": f"vpa-{number}", "vpaType": kind, "cellId": "cell-1", "externalCellId": "", "properties": properties}
-        for number, (kind, properties) in enumerate(_VPAS.items(), 1)
+        {"id": kind, "vpaType": kind, "cellId": "cell-1", "externalCellId": "", "properties": properties}
+        for kind, properties in seed.VPA_PROPERTIES.items()
     ],
     VPA_CREDENTIALS: [spec for spec in seed.DATASPACE_PROFILE["dataspaceSpec"]["credentialSpecs"] if not spec["role"]],
 }
@@ -112,6 +98,7 @@ class Ground:
         self._before = _prerequisites(declaration_of(cls).activity_type)
         self._token = secrets.token_urlsafe(16)
         self._clock = _Clock()
+        self._secrets: dict[str, str] = {}
         self._standins: StandIns | None = None
         self._exits = contextlib.ExitStack()
 
@@ -122,9 +109,15 @@ class Ground:
             folder = Path(self._exits.enter_context(tempfile.TemporaryDirectory(prefix="cfm-agent-check-")))
             url = self.wire.front(STAND_INS, self._start_standins())
             environ = agent_environment(url, self._token, folder / "service-account-token")
+            settings = Settings.from_environ()
+            if settings.secrets_file or settings.secrets != "file":
+                self._secrets = self._declared_secrets()  # the author's own, from where they are now
+            else:
+                environ["CFM_SECRETS_FILE"] = str(folder / "secrets.json")
+                FileSecretStore(folder / "secrets.json").put("keycloak/admin", admin_password(self._token))
             environ |= {name: self.wire.front(name, address) for name, address in self.services.items()}
             self._exits.enter_context(_environment(environ))
-            self._secrets = self._declared_secrets()
+            self._secrets = self._secrets or self._declared_secrets()
             self._http = HttpClient(Settings.from_environ().request_timeout)
             self._exits.callback(self._http.close)
         except BaseException:

@@ -11,6 +11,7 @@ from cfm_core.assembly.assembler import InitContext, ServiceAssembly
 from cfm_core.assembly.http_client import HTTP_CLIENT, HttpClientAssembly
 from cfm_core.assembly.secrets import SECRETS
 from cfm_core.clients.http import HttpClient
+from cfm_core.contracts.secrets import is_beginning
 from cfm_core.settings import Settings
 from local.agent.files import declaration_of
 
@@ -61,7 +62,8 @@ def secrets_of(cls: type[Any]) -> dict[str, str]:
     Raises:
         CfmError: the environment names none, or it lacks one of them.
     """
-    names = declaration_of(cls).secrets
+    # Which references a deployment gives to an activity that may read all of a mount is not known here.
+    names = [name for name in declaration_of(cls).secrets if not is_beginning(name)]
     if not names:
         return {}
     settings = Settings.from_environ()
