@@ -66,12 +66,12 @@ class Wire:
         self._meanwhile: Callable[[], object] | None = None
         self._is_cut = False
         self._is_dead = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="wire")
         self._runners: list[web.AppRunner] = []
         self._session: aiohttp.ClientSession | None = None
 
     def __enter__(self) -> Wire:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="wire")
         self._thread.start()
         return self
 
