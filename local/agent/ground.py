@@ -278,7 +278,7 @@ class Ground:
 def _prerequisites(activity_type: str) -> Sequence[tuple[str, type[Any]]]:
     """The activities that come before one of this type in the demonstration, in an order in which they can run."""
     activities = {one["id"]: one for one in seed.ORCHESTRATION_TEMPLATE["activities"][DEPLOY]}
-    graph = Graph({name: one["dependsOn"] for name, one in activities.items()})
+    graph = Graph({name: one.get("dependsOn", ()) for name, one in activities.items()})
     own = [name for name, one in activities.items() if one["type"] == activity_type]
     wanted = graph.ancestors(own) - set(own) if own else set(activities)
     agents = project_activities()

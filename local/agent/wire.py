@@ -1,26 +1,28 @@
-"""The wire between an agent and the services that it calls: sees every call, and cuts the agent off where it is told to."""
+"""The wire between an agent and the services that it calls: sees every call, and cuts the agent off where it is told to.
+
+It is made of the standard library's server and client, which take any method, also such as LIST.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import http.client
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp import web
-from yarl import URL
-
 _TIMEOUT_SECONDS = 60
-_MOST_BYTES = 16 * 1024 * 1024
 _KEPT_BACK = frozenset(
     # What is true of one connection only; and no encoding, so that bodies can be read here.
     {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "host", "content-length"}
     | {"accept-encoding"}
 )
+_WITHOUT_BODY = frozenset({204, 304})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +68,24 @@ class Wire:
         self._meanwhile: Callable[[], object] | None = None
         self._is_cut = False
         self._is_dead = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="wire")
-        self._runners: list[web.AppRunner] = []
-        self._session: aiohttp.ClientSession | None = None
+        self._lock = threading.Lock()
+        self._fronts: list[_Front] = []
 
     def __enter__(self) -> Wire:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        for front in self._fronts:
+            front.end()
 
     def front(self, service: str, url: str) -> str:
         """Give the address at which calls for ``url`` are taken from now on."""
-        port = asyncio.run_coroutine_threadsafe(self._listen(service), self._loop).result()
         self.lead(service, url)
-        return f"http://127.0.0.1:{port}{urlsplit(url).path.rstrip('/')}"
+        front = _Front(lambda request: self._carry(service, request))
+        self._fronts.append(front)
+        return f"{front.url}{urlsplit(url).path.rstrip('/')}"
 
     def lead(self, service: str, url: str) -> None:
         """Let the calls for a service, which has an address already, go to ``url``; its path stays what it was."""
@@ -105,7 +103,7 @@ class Wire:
         Args:
             at: the call, counted from 1, at which something happens; 0: at none.
             cut: what goes wrong after that call has taken effect.
-            meanwhile: is called in another thread before that call goes on to its service; nothing is counted during that.
+            meanwhile: is called in another thread before that call goes on to its service.
         """
         self._begun = len(self.calls)
         self._count = 0
@@ -126,84 +124,124 @@ class Wire:
         """Whether that was a crash."""
         return self._is_dead
 
-    async def _listen(self, service: str) -> int:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS),
-                auto_decompress=False,
-                skip_auto_headers=("Content-Type", "User-Agent", "Accept-Encoding"),
-            )
-        app = web.Application(client_max_size=_MOST_BYTES)
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._carry(service, request)
-
-        app.router.add_route("*", "/{path:.*}", handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port: int = runner.addresses[0][1]
-        return port
-
-    async def _end(self) -> None:
-        for runner in self._runners:
-            await runner.cleanup()
-        if self._session is not None:
-            await self._session.close()
-
-    async def _carry(self, service: str, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        if self._is_dead:
-            return _broken(request)
-        self._count += 1
-        is_it = self._count == self._at
-        if is_it and (meanwhile := self._meanwhile) is not None:
-            self._at = 0
-            await asyncio.get_running_loop().run_in_executor(None, meanwhile)
+    def _carry(self, service: str, request: _Request) -> _Answer | None:
+        """Hand a call on; None where its caller gets no answer."""
+        with self._lock:
+            if self._is_dead:
+                return None
+            self._count += 1
+            is_it = self._count == self._at
+            meanwhile = self._meanwhile if is_it else None
+        if meanwhile is not None:
+            meanwhile()
         try:
-            answer = await self._ask(service, request, body)
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return _broken(request)
-        if is_it and self._cut is not None:
-            self._is_cut = True
-            self._is_dead = self._cut is Cut.CRASH
-            return _broken(request)
+            answer = _ask(self._upstreams[service], request)
+        except (OSError, http.client.HTTPException):
+            return None
+        path, _, query = request.target.partition("?")
+        headers = {name.lower(): value for name, value in answer.headers}
+        key = next((value for name, value in request.headers if name.lower() == "idempotency-key"), "")
+        location = headers.get("location", "")
+        call = Call(service, request.method, path, query, key, request.body, answer.status, answer.body, location)
+        with self._lock:
+            self.calls.append(call)
+            if is_it and self._cut is not None:
+                self._is_cut = True
+                self._is_dead = self._cut is Cut.CRASH
+                return None
         return answer
 
-    async def _ask(self, service: str, request: web.Request, body: bytes) -> web.Response:
-        assert self._session is not None
-        path, _, query = request.raw_path.partition("?")
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _KEPT_BACK]
-        async with self._session.request(
-            request.method,
-            URL(self._upstreams[service] + request.raw_path, encoded=True),
-            data=body or None,
-            headers=headers,
-            allow_redirects=False,
-        ) as answer:
-            content = await answer.read()
-            self.calls.append(
-                Call(
-                    service,
-                    request.method,
-                    path,
-                    query,
-                    request.headers.get("Idempotency-Key", ""),
-                    body,
-                    answer.status,
-                    content,
-                    answer.headers.get("Location", ""),
-                )
-            )
-            kept = [(name, value) for name, value in answer.headers.items() if name.lower() not in _KEPT_BACK]
-            response = web.Response(status=answer.status, body=content)
-            response.headers.extend(kept)
-            return response
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
 
 
-def _broken(request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=503)
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def _ask(upstream: str, request: _Request) -> _Answer:
+    parts = urlsplit(upstream)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.netloc, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.putrequest(request.method, request.target, skip_accept_encoding=True)
+        for name, value in request.headers:
+            connection.putheader(name, value)
+        if request.body or request.method not in {"GET", "HEAD"}:
+            connection.putheader("Content-Length", str(len(request.body)))
+        connection.endheaders(request.body or None)
+        answer = connection.getresponse()
+        kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in _KEPT_BACK]
+        return _Answer(answer.status, kept, answer.read())
+    finally:
+        connection.close()
+
+
+class _Front(ThreadingTCPServer):
+    """A server on a port of this machine, whose requests ``carry`` answers."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, carry: Callable[[_Request], _Answer | None]) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.carry = carry
+        self._thread = threading.Thread(target=self.serve_forever, args=[0.05], daemon=True, name="wire")
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def end(self) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Front
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def __getattr__(self, name: str) -> Any:
+        # The library looks for a method of its own for each of HTTP's.
+        if name.startswith("do_"):
+            return self._carry
+        raise AttributeError(name)
+
+    def _carry(self) -> None:
+        kept = [(name, value) for name, value in self.headers.items() if name.lower() not in _KEPT_BACK]
+        answer = self.server.carry(_Request(self.command, self.path, kept, self._body()))
+        if answer is None:
+            self.close_connection = True
+            return
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        if answer.status not in _WITHOUT_BODY:
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return body
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged: what matters is in ``calls``."""
