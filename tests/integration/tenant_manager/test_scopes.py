@@ -54,5 +54,5 @@ def test_no_route_answers_without_a_token(issuer: Issuer, function: HttpFunction
     path = function.path.replace("{", "").replace("}", "")
     refused = client_of(function).open(path, method=function.method)
     assert refused.status_code == 401
-    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    assert refused.headers["WWW-Authenticate"] == 'Bearer realm="cfm"'
     assert refused.get_json()["error"] == "Unauthorized"
