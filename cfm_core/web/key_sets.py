@@ -32,8 +32,10 @@ PAUSE_SECONDS = 10.0
 TOLERATED_SECONDS = 3600.0
 """Keys are used for so long although they cannot be fetched again."""
 
-_TIMEOUT_SECONDS = 5.0
-_LARGEST = 256 * 1024
+TIMEOUT_SECONDS = 4.0
+"""How long an issuer may take for one answer."""
+LARGEST = 256 * 1024
+"""Nothing that is larger is read, in bytes."""
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 _VERIFIED_BY = {"RSA": ("RS256", "PS256"), "EC P-256": ("ES256",), "OKP Ed25519": ("EdDSA",)}
@@ -147,8 +149,11 @@ def _verifying(jwk: dict[str, Any]) -> Iterator[jwt.PyJWK]:
                 yield key
 
 
-def source_of(issuer: str, jwks_url: str) -> Source:
-    """Where the keys of ``issuer`` come from: ``jwks_url``, or if that is empty, what the issuer says of itself.
+def source_of(issuer: str, jwks_url: str, timeout: float = TIMEOUT_SECONDS) -> Source:
+    """Where the keys of ``issuer`` come from: ``jwks_url``, or if that is empty, where the issuer's configuration says.
+
+    Args:
+        timeout: how long one answer may take, in seconds.
 
     Raises:
         ValueError: an address is neither ``http:`` nor ``https:``, nor, for a key set that is named, ``file:``.
@@ -158,32 +163,41 @@ def source_of(issuer: str, jwks_url: str) -> Source:
         return lambda: _limited(path.read_bytes())
     if jwks_url:
         address = _checked(jwks_url)
-        return lambda: _get(address)
-    return _Discovered(_checked(issuer))
+        return lambda: _get(address, timeout)
+    return _Discovered(_checked(issuer), timeout)
 
 
 class _Discovered:
-    """A key set at the address that its issuer tells; it is asked for once, and again when nothing is there any more."""
+    """A key set where its issuer's configuration says; that is asked for once, and again when nothing is there any more."""
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, timeout: float) -> None:
         self._issuer = issuer
+        self._timeout = timeout
         self._jwks_url = ""
 
     def __call__(self) -> bytes:
-        address = self._jwks_url or self._discovered()
-        self._jwks_url = ""
-        text = _get(address)
+        address, self._jwks_url = self._jwks_url, ""
+        if not address:
+            configuration = _get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration", self._timeout)
+            address = jwks_url_of(self._issuer, configuration)
+        text = _get(address, self._timeout)
         self._jwks_url = address
         return text
 
-    def _discovered(self) -> str:
-        document = json.loads(_get(self._issuer.rstrip("/") + "/.well-known/openid-configuration"))
-        if not isinstance(document, dict) or document.get("issuer") != self._issuer:
-            raise ValueError("its configuration is that of another issuer")
-        address = _checked(str(document.get("jwks_uri", "")))
-        if self._issuer.startswith("https:") and not address.startswith("https:"):
-            raise ValueError("its configuration names a key set that is not at an https: address")
-        return address
+
+def jwks_url_of(issuer: str, configuration: bytes) -> str:
+    """Where the OpenID configuration of ``issuer`` says that its key set is.
+
+    Raises:
+        ValueError: it is none, or another issuer's, or its address is less safe than the issuer's own.
+    """
+    document = json.loads(configuration)
+    if not isinstance(document, dict) or document.get("issuer") != issuer:
+        raise ValueError("its configuration is not its own")
+    address = _checked(str(document.get("jwks_uri", "")))
+    if issuer.startswith("https:") and not address.startswith("https:"):
+        raise ValueError("its configuration names a key set that is at no https: address")
+    return address
 
 
 def _checked(url: str) -> str:
@@ -198,17 +212,18 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Keys come from the address that is configured and from no other."""
 
 
-def _get(url: str) -> bytes:
-    """The body of an answer of success, read within ``_TIMEOUT_SECONDS``, and no redirect followed."""
-    until = time.monotonic() + _TIMEOUT_SECONDS
+def _get(url: str, timeout: float) -> bytes:
+    """The body of an answer of success, read within ``timeout``; no redirect is followed."""
+    until = time.monotonic() + timeout
     request = urllib.request.Request(url, headers={"Accept": "application/json"})
     try:
-        with urllib.request.build_opener(_NoRedirect()).open(request, timeout=_TIMEOUT_SECONDS) as response:
+        with urllib.request.build_opener(_NoRedirect()).open(request, timeout=timeout) as response:
             text = b""
-            while more := response.read1(_LARGEST):
+            while more := response.read1(LARGEST):
                 text = _limited(text + more)
+                # The socket's own limit begins anew with every byte.
                 if time.monotonic() > until:
-                    raise TimeoutError(f"no whole answer within {_TIMEOUT_SECONDS:g} s")
+                    raise TimeoutError(f"no whole answer within {timeout:g} s")
             return text
     except HTTPError as error:
         error.close()
@@ -216,6 +231,6 @@ def _get(url: str) -> bytes:
 
 
 def _limited(text: bytes) -> bytes:
-    if len(text) > _LARGEST:
-        raise ValueError(f"it is larger than {_LARGEST} bytes")
+    if len(text) > LARGEST:
+        raise ValueError(f"what is there is larger than {LARGEST} bytes")
     return text
