@@ -83,23 +83,27 @@ def up(
     isolated: bool,
 ) -> None:
     """Start the whole system: both managers, agents, stand-ins, trigger, Postgres, NATS. Ctrl-C stops it."""
+    from local.servers.process import StartError
     from local.stack import Stack, quietly
     from local.up import detached, foreground
 
     if no_auth:
         click.echo("cfm: warning: without tokens, whoever reaches this API may do everything", err=True)
 
-    stack = Stack(
-        data,
-        host=host,
-        port=port,
-        auth=not no_auth,
-        agents=agents,
-        database_url=database_url,
-        nats_url=nats_url,
-        isolated=isolated,
-        say=quietly if detach else lambda text: click.echo(f"cfm: {text}", err=True),
-    )
+    try:
+        stack = Stack(
+            data,
+            host=host,
+            port=port,
+            auth=not no_auth,
+            agents=agents,
+            database_url=database_url,
+            nats_url=nats_url,
+            isolated=isolated,
+            say=quietly if detach else lambda text: click.echo(f"cfm: {text}", err=True),
+        )
+    except StartError as error:
+        fail(str(error), FAILED)
     sys.exit(detached(stack, seed) if detach else foreground(stack, seed))
 
 

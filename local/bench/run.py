@@ -50,9 +50,11 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
             figures["atRest"] = rest.at_rest(running.pid, seconds * _REST)
     if name in {None, "tenants"}:
         bare = figures["bareFunction"]["perSecond"]
-        figures["getTenantToBareFunction"] = round(
-            figures["withoutAuthentication"]["tenants"]["get"]["perSecond"] / bare, 3
+        without, with_tokens = (
+            figures[key]["tenants"]["get"]["perSecond"] for key in ("withoutAuthentication", "withAuthentication")
         )
+        figures["getTenantToBareFunction"] = round(without / bare, 3)
+        figures["getTenantWithToWithoutAuthentication"] = round(with_tokens / without, 3)
     return figures
 
 
