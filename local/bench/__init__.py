@@ -17,8 +17,8 @@ NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query", "e
 def bench(name: str | None, deployments: int, seconds: float, tenants: int, profiles: int, runs: int) -> None:
     """Measure a private stack, and print the figures as one JSON object.
 
-    Everything runs on this machine, the load generator included. Rates are taken without authentication and with it,
-    and the ratio of both is told for reading a tenant.
+    Everything runs on this machine, the load generator included. Rates are taken without authentication and with it;
+    the ratio of both for reading a tenant is that of two stacks in turns.
     "query" and "engine" take some minutes and gigabytes, and are measured only when they are named; "engine" takes its
     sustained rate fifteen times as long as others.
     """
