@@ -22,10 +22,23 @@ class World:
 
     def __init__(self, *keys: dict[str, Any]) -> None:
         self.now = 1000.0
+        self.looks = 0
         self.fetches = 0
         self.takes = 0.0
         self.answer: Callable[[], bytes] = lambda: key_set(*keys)
-        self.keys = KeySet("https://issuer.test", self.fetch, lambda: self.now)
+        self.keys = KeySet("https://issuer.test", self.fetch, self.clock)
+        self._looked = threading.Condition()
+
+    def clock(self) -> float:
+        with self._looked:
+            self.looks += 1
+            self._looked.notify_all()
+        return self.now
+
+    def await_looks(self, times: int) -> None:
+        """Return when somebody has looked at the clock for so many times."""
+        with self._looked:
+            assert self._looked.wait_for(lambda: self.looks >= times, 10)
 
     def fetch(self) -> bytes:
         self.fetches += 1
@@ -198,30 +211,25 @@ def test_while_one_fetches_others_go_on_with_the_keys_that_there_are() -> None:
     assert world.fetches == 2
 
 
-@pytest.mark.parametrize("known_before", [False, True])
-def test_all_who_need_a_key_wait_for_one_fetch(known_before: bool) -> None:
+@pytest.mark.parametrize(("known_before", "looks"), [(False, 1), (True, 2)])
+def test_all_who_need_a_key_wait_for_one_fetch(known_before: bool, looks: int) -> None:
     world = World(ONE)
     if known_before:
         assert world.has()
         world.now += PAUSE_SECONDS
-    begun, end = threading.Event(), threading.Event()
+    end = threading.Event()
 
     def slowly() -> bytes:
-        begun.set()
         assert end.wait(10)
         return key_set(ONE, TWO)
 
     world.answer = slowly
-    entered = threading.Barrier(9)
-
-    def wait_for_two() -> bool:
-        entered.wait(10)
-        return world.has("2")
-
+    before = world.looks
     with ThreadPoolExecutor(8) as pool:
-        waiting = [pool.submit(wait_for_two) for _ in range(8)]
-        entered.wait(10)
-        assert begun.wait(10)
+        waiting = [pool.submit(world.has, "2") for _ in range(8)]
+        # Each looks at the clock before it waits, and whoever fetches does once more.
+        world.await_looks(before + 8 * looks + 1)
+        assert not any(one.done() for one in waiting)
         end.set()
         assert all(one.result(10) for one in waiting)
     assert world.fetches == 1 + known_before

@@ -288,6 +288,7 @@ MALFORMED: dict[str, Callable[[Issuer], str]] = {
     "padded": lambda issuer: issuer.token() + "===",
     "quoted": lambda issuer: f'"{issuer.token()}"',
     "not ASCII": lambda issuer: issuer.token() + "ü",
+    "half a character": lambda issuer: issuer.token() + "\ud800",
     "NUL": lambda issuer: issuer.token() + "\0",
     "header no JSON": lambda _: forged(b"{", {}),
     "header no object": lambda _: forged([], {}),
@@ -311,8 +312,9 @@ def test_what_is_no_token_is_refused_in_plain_words(issuer: Issuer, authenticato
 
 
 def test_no_token_is_looked_at_that_is_too_long(issuer: Issuer, authenticator: JwtAuthenticator) -> None:
-    longest = issuer.token(claims={"x": ""})
-    longest = issuer.token(claims={"x": "y" * ((LONGEST - len(longest)) * 3 // 4 - 2)})
+    usual = {"exp": round(time.time()) + 600}
+    shortest = issuer.token(claims={"x": "", **usual})
+    longest = issuer.token(claims={"x": "y" * ((LONGEST - len(shortest)) * 3 // 4 - 2), **usual})
     assert LONGEST - 8 < len(longest) <= LONGEST
     assert authenticated(authenticator, longest).subject == "tester"
     assert (
