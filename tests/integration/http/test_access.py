@@ -1,327 +1,170 @@
-"""Every declared route and every kind of caller: who is let in, and what the others learn."""
+"""Every declared function, and everything that is not declared: who is let in, and who is not."""
 
 from __future__ import annotations
 
-import json
+import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from urllib.parse import quote
 
+import flask
 import pytest
+from werkzeug.test import Client, TestResponse
 
-from cfm_core import deployment
-from cfm_core.access.model import Action, Need, Resource
-from cfm_core.assembly import ServiceAssembler
-from cfm_core.declaration import HttpFunction
-from cfm_core.settings import Settings
-from cfm_core.store.database import Database
-from local.servers.postgres import EmbeddedPostgres
-from tests.integration.http.api import ABSENT, BASE, FUNCTIONS, Answer, Api, Fabric, contents, fabric
+import functions
+from cfm_core.declaration import EventFunction, HttpFunction, discover
+from cfm_core.web.auth import ALL_SCOPES
+from local.server import INTERNAL, FunctionApps
+from tests.integration.http.api import BASE, FUNCTIONS, GATEWAY, Fabric
 from tests.support.tokens import Issuer
 
-GUARDED = [one for one in FUNCTIONS if one.scope is not None]
-BOUNDED = {
-    *(Resource.TENANT, Resource.PARTICIPANT_PROFILE, Resource.CELL, Resource.DATASPACE_PROFILE),
-    *(Resource.ORCHESTRATION, Resource.ANY),
-}
-"""What belongs to tenants, or to cells."""
-SUITS_ALL = {
-    "reason": "because",
-    "properties": {"taken": True},
-    "state": "offline",
-    "externalId": "taken",
-    "name": "taken",
-    "subject": "taken",
-    "identifier": "did:web:taken",
-    "correlationId": "taken",
-    "path": "properties.taken",
-    "entity": "tenants",
-    "kind": "text",
-    "type": "taken",
-    "predicate": "true",
-    "dataspaceSpec": {"protocolStack": ["taken"], "credentialSpecs": []},
-}
-"""A body for most functions: what one does not know, it ignores."""
-EVERYTHING = [{"action": "*", "resource": "*"}]
+DECLARED = discover(functions)
+HTTP = [one for one in DECLARED if isinstance(one, HttpFunction)]
+GUARDED = [one for one in HTTP if one.scope is not None]
+OPEN = [one for one in HTTP if one.scope is None]
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+
+APPS = FunctionApps()
+
+
+def asked(how: str, function: HttpFunction, method: str, path: str, token: str = "") -> TestResponse:
+    """The answer of the gateway, or of the function served alone."""
+    app = GATEWAY if how == "gateway" else APPS.of(function)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return Client(app).open(path, method=method, headers=headers, data=b"{" if method in {"POST", "PATCH"} else b"")
 
 
 def name_of(function: HttpFunction) -> str:
     return function.name
 
 
-def rights_for(needs: Sequence[Need]) -> list[dict[str, str]]:
-    return [{"action": action, "resource": resource} for action, resource in needs]
+both_ways = pytest.mark.parametrize("how", ["gateway", "alone"])
+each_guarded = pytest.mark.parametrize("function", GUARDED, ids=name_of)
 
 
-def all_rights_but(needs: Sequence[Need]) -> list[dict[str, str]]:
-    """Every right there is, but for those with which one may do one of ``needs``."""
-    allowing = set(needs)
-    for action, resource in needs:
-        if resource is Resource.ANY:
-            allowing |= {(action, kind) for kind in Resource}
-        if resource is Resource.PARTICIPANT_PROFILE:
-            allowing.add((action, Resource.VPA))
-    single = [(action, kind) for action in Action for kind in Resource if action != Action.ANY and kind != Resource.ANY]
-    return rights_for([one for one in single if one not in allowing])
+def test_the_gateway_knows_all_that_is_declared() -> None:
+    assert {one.name for one in FUNCTIONS} == {one.name for one in HTTP}
 
 
-@dataclass(frozen=True)
-class Place:
-    """Two tenants with all that they have, and whoever calls."""
-
-    issuer: Issuer
-    platform: Api
-    database: Database
-    mine: Fabric
-    theirs: Fabric
-
-    def bearing(self, subject: str, *scopes: str, **claims: Any) -> Api:
-        token = self.issuer.token(*scopes, claims={"sub": subject, **claims})
-        return Api({"Authorization": f"Bearer {token}"})
-
-    def user(self, subject: str, rights: Sequence[dict[str, str]]) -> Api:
-        """A client of a user who has just these rights."""
-        found = self.platform.get(f"/users?q=subject='{subject}'").json
-        if found:
-            assert self.platform.patch(f"/users/{found[0]['id']}", {"rights": rights}).status == 200
-        else:
-            assert self.platform.post("/users", {"subject": subject, "rights": rights}).status == 201
-        return self.bearing(subject)
-
-    def role(self, name: str, rights: Sequence[dict[str, str]]) -> None:
-        found = self.platform.get(f"/roles?q=name='{name}'").json
-        if found:
-            assert self.platform.patch(f"/roles/{found[0]['id']}", {"rights": rights}).status == 200
-        else:
-            assert self.platform.post("/roles", {"name": name, "rights": rights}).status == 201
+@both_ways
+@each_guarded
+def test_nobody_is_let_in_without_a_token(shared_fabric: Fabric, function: HttpFunction, how: str) -> None:
+    for method in function.methods:
+        refused = asked(how, function, method, shared_fabric.fill(function.path))
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Bearer realm="cfm"')
+        if method != "HEAD":
+            document = refused.get_json()
+            assert (document["error"], document["message"]) == ("Unauthorized", "a bearer token is required")
 
 
-def orchestration_of(api: Api, made: Fabric) -> Fabric:
-    """The fabric with an orchestration that belongs to its tenant and its participant profile."""
-    ids = dict(made.ids)
-    manifest: dict[str, Any] = {
-        "id": f"of-{ids['tenants']}",
-        "correlationId": ids["participant-profiles"],
-        "orchestrationType": "some.type",
-        "payload": {"cfm.tenant.id": ids["tenants"]},
-    }
-    assert api.post("/orchestrations", manifest).status == 202
-    return Fabric(api, ids | {"orchestrations": manifest["id"]})
-
-
-@pytest.fixture(scope="module")
-def place(
-    shared_database: Database, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Place]:
-    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
-    url = postgres.url(shared_database.value("SELECT current_database()"))
-    settings = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": url, "CFM_AUTH_ROLES_CLAIM": "roles"})
-    assembler = ServiceAssembler(deployment.assemblies(settings), settings)
-    deployment.use(assembler)
-    platform = Api({"Authorization": f"Bearer {issuer.token()}"})
-    mine, theirs = (orchestration_of(platform, fabric(platform)) for _ in range(2))
-    yield Place(issuer, platform, shared_database, mine, theirs)
-    deployment.use(None)
-    assembler.stop()
-
-
-def call(api: Api, function: HttpFunction, path: str, body: Any = None, **headers: str) -> Answer:
-    return api.request(function.method, path.removeprefix(BASE), body, **headers)
-
-
-def known(place: Place, function: HttpFunction) -> str:
-    """A path of the function on which nothing is there to be broken."""
-    return re.sub(r"{\w+}", ABSENT, function.path)
-
-
-@pytest.mark.parametrize("function", GUARDED, ids=name_of)
-def test_every_route_lets_in_who_has_the_scope_and_the_right_and_nobody_else(
-    place: Place, function: HttpFunction
+@both_ways
+@each_guarded
+def test_nobody_is_let_in_with_all_scopes_but_the_right_one(
+    shared_fabric: Fabric, shared_issuer: Issuer, function: HttpFunction, how: str
 ) -> None:
-    assert function.rights, "no right allows it: only clients that are no users can call it"
-    path = known(place, function)
-    needs = list(function.rights)
-
-    def status(api: Api) -> int:
-        # Malformed where it has a body: whoever is let in is told that, and nothing is changed.
-        return call(api, function, path, b"{").status
-
-    place.role("just-enough", rights_for(needs))
-    gone = place.user(f"gone-{function.name}", EVERYTHING)
-    (user,) = place.platform.get(f"/users?q=subject='gone-{function.name}'").json
-    assert place.platform.delete(f"/users/{user['id']}").status == 200
-    let_in = {
-        "a client that is no user": place.platform,
-        "a user with every right": place.user("administrator", EVERYTHING),
-        "a user with the right": place.user("just-enough", rights_for(needs)),
-        "a client with a role": place.bearing("robot", roles=["just-enough"]),
-    }
-    kept_out = {
-        "a user without rights": place.user("nobody", []),
-        "a user with every other right": place.user("almost", all_rights_but(needs)),
-        "a user with the right and without the scope": place.bearing("administrator", "some:scope"),
-        "a client with a role that is none": place.bearing("robot", roles=["unknown"]),
-        "a client with no role": place.bearing("robot", roles=[]),
-        "somebody who was a user": gone,
-    }
-    assert {who for who, api in let_in.items() if status(api) in {401, 403}} == set()
-    assert {who: status(api) for who, api in kept_out.items()} == dict.fromkeys(kept_out, 403)
-    assert call(Api(), function, path).status == 401
+    token = shared_issuer.token(*(scope for scope in ALL_SCOPES if scope != function.scope), f"{function.scope}s", "*")
+    message = f"Access not granted: required scope '{function.scope}' not present"
+    for method in function.methods:
+        refused = asked(how, function, method, shared_fabric.fill(function.path), token)
+        assert refused.status_code == 403
+        assert refused.headers["WWW-Authenticate"] == (
+            f'Bearer realm="cfm", error="insufficient_scope", error_description="{message}", scope="{function.scope}"'
+        )
+        if method != "HEAD":
+            document = refused.get_json()
+            assert (document["error"], document["message"], document["code"]) == ("Forbidden", message, 403)
 
 
-def told(answer: Answer, *names: str) -> tuple[int, str, dict[str, str]]:
-    """What an answer says, without the ids in the request."""
-    text = answer.text
-    headers = {name: value for name, value in answer.headers.items() if name not in {"X-Request-Id", "Content-Length"}}
-    for name in names:
-        text = text.replace(name, "<id>")
-        headers = {key: value.replace(name, "<id>") for key, value in headers.items()}
-    return answer.status, re.sub(r'"requestId":"[^"]*"', "", text), headers
+@both_ways
+@each_guarded
+def test_the_right_scope_alone_lets_in(
+    shared_fabric: Fabric, shared_issuer: Issuer, function: HttpFunction, how: str
+) -> None:
+    assert function.scope is not None
+    token = shared_issuer.token(function.scope)
+    for method in function.methods:
+        answer = asked(how, function, method, shared_fabric.fill(function.path), token)
+        assert answer.status_code not in {401, 403}, answer.text
+        assert answer.status_code < 500, answer.text
+        assert "WWW-Authenticate" not in answer.headers
 
 
-def test_a_tenants_administrator_learns_nothing_of_others_by_any_route(place: Place) -> None:
-    me = place.user("of-a-tenant", [{"action": "*", "resource": "*", "tenantId": place.mine.ids["tenants"]}])
-    unknown = {
-        name: (ABSENT if re.fullmatch(r"[0-9a-f-]{36}", key) else "unknown") for name, key in place.theirs.ids.items()
-    }
-    absent = Fabric(place.platform, unknown)
-    before = contents(place.database)
-    asked = 0
-    names = sorted({*place.theirs.ids.values(), *unknown.values()}, key=len, reverse=True)
-    for function in GUARDED:
-        if "{" not in function.path:
-            continue
-        there, not_there = place.theirs.fill(function.path), absent.fill(function.path)
-        body = SUITS_ALL if function.method != "GET" else None
-        for headers in ({}, {"if_match": '"99"'}, {"if_none_match": "*"}):
-            one, two = (call(me, function, path, body, **headers) for path in (there, not_there))
-            assert told(one, *names) == told(two, *names), function.name
-            assert one.status in {403, 404, 405, 412} or json.loads(one.text) == [], (function.name, one)
-            asked += 1
-        if "profile_id" in function.path and "tenant_id" in function.path:
-            # Under one's own tenant, the profile of another is not there either.
-            own = place.mine.fill(function.path.replace("{profile_id}", place.theirs.ids["participant-profiles"]))
-            assert call(me, function, own, body).status == 404, function.name
-    assert asked > 80
-    assert contents(place.database) == before
+@both_ways
+@pytest.mark.parametrize("function", OPEN, ids=name_of)
+def test_what_needs_no_scope_does_not_look_at_tokens(
+    shared_fabric: Fabric, shared_issuer: Issuer, function: HttpFunction, how: str
+) -> None:
+    path = shared_fabric.fill(function.path)
+    statuses = {asked(how, function, function.method, path, token).status_code for token in ("", "x", "a.b.c")}
+    assert len(statuses) == 1
+    assert 401 not in statuses
 
 
-def test_lists_queries_and_the_feed_hold_nothing_of_others(place: Place) -> None:
-    rights = [
-        {"action": "*", "resource": "*", "tenantId": place.mine.ids["tenants"]},
-        {"action": "*", "resource": "*", "cellId": place.mine.ids["cells"]},
-    ]
-    me = place.user("of-a-tenant-and-a-cell", rights)
+@each_guarded
+def test_no_other_spelling_of_a_path_lets_in(shared_fabric: Fabric, function: HttpFunction) -> None:
+    path = shared_fabric.fill(function.path)
+    last = path.rpartition("/")[2]
     others = {
-        place.theirs.ids[name]
-        for name in ("tenants", "cells", "dataspace-profiles", "deployments", "participant-profiles", "orchestrations")
+        *(path + "/", path + "//", path + "/.", path + "/x", path + "%2f", path + "%00", path + ";a=b", path + "?a=b"),
+        *("/" + path, "/." + path, "/x/.." + path, path.upper(), path.replace("/", "//"), path.replace("/", "%2F")),
+        path.removesuffix(last) + "".join(f"%{ord(letter):02x}" for letter in last),
+        path.replace("v1alpha1", "v1"),
     }
-    looked = set()
-    for function in GUARDED:
-        if "{" in function.path or (function.method != "GET" and function.lists is None):
-            continue
-        kinds = {resource for _, resource in function.rights}
-        answer = call(me, function, function.path, {"predicate": "true"} if function.method == "POST" else None)
-        if not kinds & BOUNDED:
-            assert answer.status == 403, function.name
-            continue
-        assert answer.status == 200, function.name
-        assert not {one for one in others if one in answer.text}, function.name
-        assert (
-            place.mine.ids["tenants"] in answer.text
-            or place.mine.ids["cells"] in answer.text
-            or (place.mine.ids["orchestrations"] in answer.text)
-        ), function.name
-        if function.lists is not None:
-            assert answer.headers["X-Total-Count"] == str(len(answer.json)), function.name
-        looked.add(function.name)
-    assert {"list_tenants", "query_participant_profiles", "list_events", "query_orchestrations", "list_cells"} <= looked
+    for other in others:
+        for method in (function.method, "OPTIONS"):
+            answer = Client(GATEWAY).open(other, method=method)
+            assert answer.status_code in {401, 404}, (method, other, answer.status_code)
+            assert not answer.text or shared_fabric.ids["tenants"] not in re.sub(r'"instance":"[^"]*"', "", answer.text)
 
 
-def test_a_tenants_administrator_works_with_what_is_theirs(place: Place) -> None:
-    me = place.user("of-a-tenant", [{"action": "*", "resource": "*", "tenantId": place.mine.ids["tenants"]}])
-    mine = place.mine
-    assert me.patch(mine.tenant, {"properties": {"n": 2}}).json["properties"] == {"n": 2}
-    profile = f"{mine.profiles}/{mine.ids['participant-profiles']}"
-    assert me.get(profile).status == 200
-    assert me.patch(profile, {"properties": {"n": 2}}).json["properties"]["n"] == 2
-    run = f"/orchestrations/{mine.ids['orchestrations']}"
-    assert me.get(run).status == 200
-    assert me.get(f"{run}/history").status == 200
-    for action in ("pause", "resume"):
-        assert me.post(f"{run}/{action}", {"reason": "because"}).status == 200
-    assert me.post(mine.profiles, {"identifier": "did:web:another"}).status == 202
-    assert me.post("/tenants", {}).status == 403
-    assert me.get("/users").status == 403
+@pytest.mark.parametrize("path", sorted({one.path for one in HTTP}))
+def test_no_method_is_answered_that_is_not_declared(shared_fabric: Fabric, shared_issuer: Issuer, path: str) -> None:
+    concrete, token = shared_fabric.fill(path), shared_issuer.token()
+    # A word of the API can also be somebody's id.
+    declared = {method for one in HTTP if one.match(concrete) is not None for method in one.methods}
+    for method in {*METHODS} - declared:
+        headers = {"Authorization": f"Bearer {token}"}
+        assert Client(GATEWAY).open(concrete, method=method, headers=headers).status_code == 405
+        expected = 401 if path.startswith(BASE + "/") else 405
+        assert Client(GATEWAY).open(concrete, method=method).status_code == expected
 
 
-def test_rights_that_are_taken_count_at_once_in_this_process(place: Place) -> None:
-    me = place.user("short-lived", [{"action": "read", "resource": "cell"}])
-    assert me.get("/cells").status == 200
-    place.user("short-lived", [])
-    assert me.get("/cells").status == 403
+@functools.cache
+def undeclared_paths() -> frozenset[str]:
+    """Paths that are declared for no HTTP function."""
+    return frozenset(other_paths()) - {one.path for one in HTTP}
 
 
-def test_a_refusal_names_the_right_that_is_missing(place: Place) -> None:
-    refused = place.user("nobody", []).get("/cells")
-    assert refused.json["message"] == "Access not granted: no right to read cell"
-    assert (refused.json["error"], refused.json["code"]) == ("Forbidden", 403)
+def other_paths() -> Iterator[str]:
+    """What the frameworks serve besides, where event functions are in their own processes, and what others look for."""
+    for function in HTTP:
+        app = APPS.of(function)
+        while not isinstance(app, flask.Flask):
+            app = app.app  # type: ignore[attr-defined]
+        for rule in app.url_map.iter_rules():
+            yield re.sub(r"<[^>]*>", "x", rule.rule)
+    for event_function in DECLARED:
+        if isinstance(event_function, EventFunction):
+            yield f"/{event_function.name}"
+    yield from (INTERNAL, "/", BASE, BASE + "/", "/metrics", "/debug", "/.git/config", "/static/", "/api", "/console")
 
 
-def test_a_schedule_is_created_by_who_may_start_any_orchestration(place: Place) -> None:
-    schedule = {"cron": "0 3 * * *", "orchestrationType": "some.type"}
-    some = [{"action": "create", "resource": "schedule"}, {"action": "create", "resource": "orchestration"}]
-    bounded = [some[0], some[1] | {"tenantId": place.mine.ids["tenants"]}]
-    assert place.user("scheduler", bounded).post("/schedules", schedule).status == 403
-    assert place.user("scheduler", some).post("/schedules", schedule).status == 201
+def test_nothing_is_reachable_that_is_not_declared(shared_api: object, shared_issuer: Issuer) -> None:
+    token = shared_issuer.token()
+    assert {"/static/x", "/robots.txt", "/start_orchestrations"} <= undeclared_paths()
+    for path in undeclared_paths():
+        for method in METHODS:
+            bare = Client(GATEWAY).open(quote(path), method=method)
+            assert bare.status_code == (401 if f"{path}/".startswith(BASE + "/") else 404), (method, path)
+            bearing = Client(GATEWAY).open(quote(path), method=method, headers={"Authorization": f"Bearer {token}"})
+            assert bearing.status_code == 404, (method, path)
 
 
-def test_users_raise_nobody_above_themselves(place: Place) -> None:
-    rights = [{"action": "*", "resource": "user"}, {"action": "*", "resource": "role"}]
-    me = place.user("keeper", rights)
-    (myself,) = me.get("/users?q=subject='keeper'").json
-    for answer in (
-        me.patch(f"/users/{myself['id']}", {"rights": EVERYTHING}),
-        me.post("/users", {"subject": "straw", "rights": EVERYTHING}),
-        me.post("/roles", {"name": "straw", "rights": EVERYTHING}),
-        me.put(f"/roles/{ABSENT}", {"name": "straw", "rights": EVERYTHING}),
-    ):
-        assert answer.status == 403
-        assert "nobody can give a right that they do not have: * *" in answer.json["message"]
-    # Whoever is no user any more does not become a client that may do everything.
-    assert me.delete(f"/users/{myself['id']}").status == 200
-    assert me.get("/users").status == 403
-
-
-def test_where_a_claim_names_users_unknown_ones_are_kept_out(
-    serve: Callable[[Settings], None], database_url: str, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize("function", HTTP, ids=name_of)
+def test_a_function_alone_serves_its_path_and_no_other(
+    shared_api: object, shared_issuer: Issuer, function: HttpFunction
 ) -> None:
-    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
-    serve(Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": database_url, "CFM_AUTH_USER_CLAIM": "email"}))
-
-    def bearing(**claims: str) -> Api:
-        return Api({"Authorization": f"Bearer {issuer.token(claims=claims)}"})
-
-    machine = bearing()
-    right = {"action": "read", "resource": "tenant"}
-    assert machine.post("/users", {"subject": "a@acme.example", "rights": [right]}).status == 201
-    assert bearing(email="a@acme.example").get("/tenants").status == 200
-    assert bearing(email="a@acme.example").get("/cells").status == 403
-    assert bearing(email="b@acme.example").get("/tenants").status == 403
-
-
-@pytest.mark.parametrize("store", ["memory", "postgres"])
-def test_rights_hold_over_either_store(
-    serve: Callable[[Settings], None], database_url: str, tmp_path_factory: pytest.TempPathFactory, store: str
-) -> None:
-    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
-    serve(Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": database_url, "CFM_STORE": store}))
-    platform = Api({"Authorization": f"Bearer {issuer.token()}"})
-    mine, other = (platform.post("/tenants", {}).json["id"] for _ in range(2))
-    right = {"action": "*", "resource": "*", "tenantId": mine}
-    assert platform.post("/users", {"subject": "alice", "rights": [right]}).status == 201
-    alice = Api({"Authorization": f"Bearer {issuer.token(claims={'sub': 'alice'})}"})
-    assert [one["id"] for one in alice.get("/tenants").json] == [mine]
-    assert (alice.get(f"/tenants/{mine}").status, alice.get(f"/tenants/{other}").status) == (200, 404)
-    assert alice.get("/orchestrations").json == []
+    token = shared_issuer.token()
+    for path in undeclared_paths():
+        answer = asked("alone", function, "GET", quote(path), token)
+        assert answer.status_code == 404, path
