@@ -1,6 +1,6 @@
 -- name: find
 -- What somebody may do: the version of all that says so, who it is, and their rights. Gives 1 row.
-SELECT version, who, rights FROM tenant_manager.access_of(:issuer, :subject, :roles::text[]);
+SELECT version, who, rights FROM access.of_caller(:issuer, :subject, :roles::text[]);
 
 -- name: make_first_administrator
 -- Makes the first user who may do everything; gives its id.

@@ -177,10 +177,12 @@ RETURN (SELECT coalesce(jsonb_agg(DISTINCT r), '[]')
                   JOIN tenant_manager.roles role ON role.id = has.role_id
                  WHERE has.user_id = u.id) AS each_right(r));
 
+-- What both managers ask: whoever may use the schema need not be able to read users and roles.
+CREATE SCHEMA access;
+
 -- What somebody may do whom a token of ``issuer`` calls ``subject``: who that is, ``user``, ``former`` or ``nobody``, and the
--- rights: those of the user, or for nobody those of the roles with these names. Both managers ask; whoever may call it needs
--- no right to read users and roles.
-CREATE FUNCTION tenant_manager.access_of(issuer text, subject text, role_names text[])
+-- rights: those of the user, or for nobody those of the roles with these names.
+CREATE FUNCTION access.of_caller(issuer text, subject text, role_names text[])
 RETURNS TABLE (version bigint, who text, rights text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
