@@ -28,7 +28,8 @@ CREATE FUNCTION tenant_manager.check_subject() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
-  PERFORM pg_advisory_xact_lock(hashtextextended('tenant_manager.users ' || NEW.subject, 0));
+  -- One of 64 locks, so that a statement may write any number of users.
+  PERFORM pg_advisory_xact_lock(hashtext('tenant_manager.users'), hashtext(NEW.subject) & 63);
   IF EXISTS (SELECT FROM tenant_manager.users u
               WHERE u.subject = NEW.subject AND u.id <> NEW.id AND u.issuer <> NEW.issuer AND '' IN (u.issuer, NEW.issuer)) THEN
     RAISE EXCEPTION USING ERRCODE = 'unique_violation', CONSTRAINT = 'users_subject_key';
