@@ -6,6 +6,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -789,3 +790,28 @@ def test_somebody_who_has_every_right_by_a_role_is_an_administrator(database: Da
     world.user("alice", roleIds=[world.role("all", rights=[{"action": "*", "resource": "*"}])])
     with pytest.raises(ConflictError):
         PostgresRights(database).make_first_administrator("", "bob")
+
+
+def test_of_several_first_administrators_at_once_one_is_made(database: Database) -> None:
+    rights = PostgresRights(database)
+
+    def made(subject: str) -> bool:
+        with contextlib.suppress(ConflictError):
+            return bool(rights.make_first_administrator("", subject))
+        return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(made, "abcd")) == 1
+    assert in_postgres(database).users.select("true", ALL).total == 1
+
+
+def test_of_users_of_any_issuer_and_of_one_at_once_there_is_one(world: World) -> None:
+    def made(issuer: str) -> bool:
+        with contextlib.suppress(ConflictError):
+            return bool(world.user("alice", issuer=issuer))
+        return False
+
+    with ThreadPoolExecutor(4) as pool:
+        created = sum(pool.map(made, ["", "i", "", "i"]))
+    assert created == 1
+    assert world.users.select("true", ALL).total == 1
