@@ -26,6 +26,10 @@ CALLS = "event.cfm.calls"
 """Activities that are carried out by orchestrations of their own."""
 _ACTIVITY = "event.cfm.activity."
 
+TENANT_MANAGER_ANNOUNCES = frozenset({MANIFESTS})
+"""All that the Tenant Manager announces. Everything else is for the Provision Manager to announce, which repeats manifests,
+too, where an operator replays them."""
+
 CONTRACT_SUBJECTS = frozenset({MANIFESTS, RESPONSES})
 """Here a message's body is the bare JSON document of the contract, the CloudEvent's attributes are headers."""
 

@@ -17,7 +17,7 @@ GUARDED = [one for one in DECLARED if isinstance(one, HttpFunction) and one.scop
 @pytest.fixture
 def issuer(tmp_path: Path, serve: Callable[[Settings], None], database_url: str) -> Issuer:
     issuer = Issuer(tmp_path)
-    serve(Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": database_url, "CFM_EVENT_TOKEN": "secret"}))
+    serve(Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": database_url}))
     return issuer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import functions_framework
@@ -12,6 +13,7 @@ from werkzeug.test import Client, TestResponse
 
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.contracts import event_tokens
 from cfm_core.settings import Settings
 
 SOURCE = '''
@@ -43,7 +45,8 @@ def take_some_things(events):
                 reply.outbox.append(OutboxRow(1, "event.taken", [{"id": name}]))
     return reply
 '''
-TOKEN = "the trigger's"
+KEY = "the-key-of-the-trigger"
+TOKEN = event_tokens.derived(KEY, "take_some_things")
 BATCH = "application/cloudevents-batch+json"
 STRUCTURED = "application/cloudevents+json"
 
@@ -57,8 +60,18 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def client(app: Any) -> Iterator[Client]:
-    settings = Settings(event_token=TOKEN, auth_issuer="i", auth_audience="a", auth_jwks_url="file:///nowhere")
+def tokens(tmp_path: Path) -> Path:
+    """The file with what opens the function."""
+    file = tmp_path / "tokens.json"
+    file.write_text(event_tokens.dump([KEY], ["take_some_things"]))
+    return file
+
+
+@pytest.fixture
+def client(app: Any, tokens: Path) -> Iterator[Client]:
+    settings = Settings(
+        event_tokens_file=str(tokens), auth_issuer="i", auth_audience="a", auth_jwks_url="file:///nowhere"
+    )
     deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
     yield Client(app)
     deployment.use(None)

@@ -1,0 +1,112 @@
+"""What each trigger may do at NATS: derived from what is declared, and written as nats-server reads it.
+
+An identity publishes what its functions announce, takes in what its functions handle, and has an inbox that nobody else may
+listen to. Agents have none: a trigger speaks for them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cfm_core.contracts import subjects
+
+TENANT_MANAGER = "tenant-manager"
+PROVISION_MANAGER = "provision-manager"
+_AGENT = "agent-"
+
+_OF_ALL = (subjects.DEAD_LETTERS,)
+_OF_AGENTS = (subjects.RESULTS, subjects.ACTIVITY_TYPES)
+_OF_TENANT_MANAGER = tuple(sorted(subjects.TENANT_MANAGER_ANNOUNCES))
+_OF_PROVISION_MANAGER = (subjects.RESPONSES, subjects.activity(">"), subjects.INPUTS, subjects.CALLS, *_OF_AGENTS)
+_HANDLED_BY_TENANT_MANAGER = frozenset({subjects.RESPONSES})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One user of NATS: a trigger, or several that share their work.
+
+    Args:
+        handles: the subjects that it takes in.
+        announces: the subjects that it publishes.
+        makes_streams: whether it makes a stream that is missing; the managers do, an agent's trigger waits.
+    """
+
+    name: str
+    handles: tuple[str, ...]
+    announces: tuple[str, ...]
+    makes_streams: bool
+
+    @property
+    def inbox_prefix(self) -> str:
+        """What ``CFM_NATS_INBOX_PREFIX`` has to be."""
+        return f"_INBOX.{self.name}"
+
+    def user(self, password: str, contract_stream: str = subjects.STREAM) -> dict[str, Any]:
+        """The user as nats-server is configured with it; what is not allowed in it is refused."""
+        publish = [*self.announces]
+        for stream in (contract_stream, subjects.ACTIVITY_STREAM):
+            publish.append(f"$JS.API.STREAM.INFO.{stream}")
+            if self.makes_streams:
+                publish.append(f"$JS.API.STREAM.CREATE.{stream}")
+        for subject in self.handles:
+            stream = contract_stream if subject in subjects.CONTRACT_SUBJECTS else subjects.ACTIVITY_STREAM
+            consumer = subjects.consumer(subject)
+            publish += [
+                f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
+                # With the filter in it: a consumer of this name for anything else cannot be made.
+                f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{subject}",
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                f"$JS.ACK.{stream}.{consumer}.>",
+            ]
+        permissions = {"publish": {"allow": publish}, "subscribe": {"allow": [f"{self.inbox_prefix}.>"]}}
+        return {"user": self.name, "password": password, "permissions": permissions}
+
+
+def identities(handled: Iterable[str]) -> tuple[Identity, ...]:
+    """One identity for each manager's trigger and for a trigger of each agent.
+
+    Args:
+        handled: the subjects of all event functions and agents that are declared.
+    """
+    by_owner: dict[str, list[str]] = {TENANT_MANAGER: [], PROVISION_MANAGER: []}
+    for subject in sorted(filter(None, handled)):
+        activity_type = subject.removeprefix(subjects.activity(""))
+        if activity_type != subject:
+            by_owner[_AGENT + activity_type.replace(".", "=")] = [subject]
+        elif subject in _HANDLED_BY_TENANT_MANAGER:
+            by_owner[TENANT_MANAGER].append(subject)
+        else:
+            by_owner[PROVISION_MANAGER].append(subject)
+    announced = {TENANT_MANAGER: _OF_TENANT_MANAGER, PROVISION_MANAGER: _OF_PROVISION_MANAGER}
+    return tuple(
+        Identity(name, tuple(handles), (*announced.get(name, _OF_AGENTS), *_OF_ALL), makes_streams=name in announced)
+        for name, handles in by_owner.items()
+    )
+
+
+def joined(name: str, parts: Iterable[Identity]) -> Identity:
+    """An identity for one trigger that does the work of several."""
+    parts = tuple(parts)
+    return Identity(
+        name,
+        tuple(dict.fromkeys(subject for part in parts for subject in part.handles)),
+        tuple(dict.fromkeys(subject for part in parts for subject in part.announces)),
+        any(part.makes_streams for part in parts),
+    )
+
+
+def render(names: Iterable[Identity], contract_stream: str = subjects.STREAM) -> str:
+    """The users for the configuration of a nats-server, to be included in its ``authorization`` or in an account.
+
+    Passwords are variables of the server's environment, such as ``$CFM_NATS_PASSWORD_TENANT_MANAGER``.
+    """
+    users = []
+    for one in names:
+        variable = "$CFM_NATS_PASSWORD_" + re.sub(r"\W", "_", one.name, flags=re.ASCII).upper()
+        # Unquoted: in quotes it would be a text that begins with a dollar sign.
+        users.append(json.dumps(one.user(variable, contract_stream), indent=1).replace(f'"{variable}"', variable, 1))
+    return "users: [\n" + ",\n".join(users) + "\n]\n"
