@@ -54,6 +54,11 @@ class EmbeddedNats:
         return self._process
 
     @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self._log
+
+    @property
     def store(self) -> Path:
         """Where JetStream keeps its files."""
         return self._home / "jetstream"
