@@ -66,9 +66,13 @@ def nats_users(stream: str, agents: tuple[Path, ...]) -> None:
     from cfm_core.eventing.permissions import identities, render
 
     found = identities(function.subject for function in _functions(agents))
+    try:
+        rendered = render(found, stream)
+    except CfmError as error:
+        fail(str(error), FAILED)
     for one in found:
         click.echo(f"# {one.name}: CFM_NATS_USER={one.name} CFM_NATS_INBOX_PREFIX={one.inbox_prefix}")
-    click.echo(render(found, stream), nl=False)
+    click.echo(rendered, nl=False)
 
 
 @click.command("event-tokens")

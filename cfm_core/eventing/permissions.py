@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cfm_core.contracts import subjects
+from cfm_core.errors import FatalError
 
 TENANT_MANAGER = "tenant-manager"
 PROVISION_MANAGER = "provision-manager"
@@ -103,10 +104,16 @@ def render(names: Iterable[Identity], contract_stream: str = subjects.STREAM) ->
     """The users for the configuration of a nats-server, to be included in its ``authorization`` or in an account.
 
     Passwords are variables of the server's environment, such as ``$CFM_NATS_PASSWORD_TENANT_MANAGER``.
+
+    Raises:
+        FatalError: two identities would have the same variable.
     """
     users = []
+    named: dict[str, str] = {}
     for one in names:
         variable = "$CFM_NATS_PASSWORD_" + re.sub(r"\W", "_", one.name, flags=re.ASCII).upper()
+        if (other := named.setdefault(variable, one.name)) != one.name:
+            raise FatalError(f"{other} and {one.name} would both have the password {variable}; rename an activity type")
         # Unquoted: in quotes it would be a text that begins with a dollar sign.
         users.append(json.dumps(one.user(variable, contract_stream), indent=1).replace(f'"{variable}"', variable, 1))
     return "users: [\n" + ",\n".join(users) + "\n]\n"

@@ -127,7 +127,8 @@ def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
     try:
         connection = Driver(
             user=unquote(parts.username or "postgres"),
-            password=unquote(parts.password) if parts.password else None,
+            # One that asks for a password refuses an empty one; without any, the driver fails in its own way.
+            password=unquote(parts.password or ""),
             host=parts.hostname,
             database=parts.path.lstrip("/") or "postgres",
             ssl_context=context,

@@ -158,6 +158,34 @@ def test_only_the_trigger_is_listened_to(client: Client, authorization: str) -> 
     assert post(client, [an_event("pen")], Authorization=authorization).status_code == 401
 
 
+def test_a_token_of_another_function_opens_nothing_here(client: Client) -> None:
+    for function in ("take_other_things", ""):
+        shown = f"Bearer {event_tokens.derived(KEY, function)}"
+        assert post(client, [an_event("pen")], Authorization=shown).status_code == 401
+
+
+def test_a_stranger_does_not_learn_whether_the_function_works_nor_start_anything(client: Client) -> None:
+    assert post(client, "{", Authorization="Bearer another").status_code == 401
+
+
+def test_both_tokens_count_while_the_key_is_changed(client: Client, tokens: Path) -> None:
+    shown = f"Bearer {event_tokens.derived('the-key-from-now-on', 'take_some_things')}"
+    assert post(client, [an_event("pen")], Authorization=shown).status_code == 401
+    tokens.write_text(event_tokens.dump(["the-key-from-now-on", KEY], ["take_some_things"]))
+    assert post(client, [an_event("pen")], Authorization=shown).status_code == 200
+    assert post(client, [an_event("pen")]).status_code == 200
+    tokens.write_text(event_tokens.dump(["the-key-from-now-on"], ["take_some_things"]))
+    assert post(client, [an_event("pen")], Authorization=shown).status_code == 200
+    assert post(client, [an_event("pen")]).status_code == 401
+
+
+def test_a_function_whose_tokens_are_missing_is_not_ready(client: Client, tokens: Path) -> None:
+    tokens.unlink()
+    answer = post(client, [an_event("pen")])
+    assert answer.status_code == 503
+    assert "tokens.json cannot be read" in answer.get_data(as_text=True)
+
+
 def test_a_handler_that_crashes_fails_the_whole_batch(client: Client) -> None:
     assert post(client, [an_event("pen"), an_event("crash")]).status_code == 500
     assert post(client, an_event("crash"), STRUCTURED).status_code == 500
