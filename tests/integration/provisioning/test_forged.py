@@ -133,16 +133,14 @@ def test_an_outcome_that_no_open_dispatch_asked_for_changes_nothing_but_the_hist
     one, two = dispatched["one"], dispatched["two"]
     if how == "replayed":
         deliver(RECORD, answer(one).to_json())
-    outcome = (
-        answer(one, kind, reason="r").to_json()
-        | {
-            "forged": {"token": "00000000-0000-4000-8000-000000000000"},
-            "of another run": {"token": two.token},
-            "of nobody": {"orchestrationId": "nobody"},
-            "of an activity that was not sent": {"ord": 1},
-            "replayed": {},
-        }[how]
-    )
+    changes: dict[str, dict[str, Any]] = {
+        "forged": {"token": "00000000-0000-4000-8000-000000000000"},
+        "of another run": {"token": two.token},
+        "of nobody": {"orchestrationId": "nobody"},
+        "of an activity that was not sent": {"ord": 1},
+        "replayed": {},
+    }
+    outcome = answer(one, kind, reason="r").to_json() | changes[how]
     before = contents("provision_manager.history")
     assert deliver(RECORD, outcome).outbox == []
     assert contents("provision_manager.history") == before
