@@ -75,7 +75,7 @@ def guarded(dispatched: dict[str, ActivityDispatch], emptied_url: str, tmp_path:
 def data_for(name: str, dispatched: dict[str, ActivityDispatch]) -> dict[str, Any] | None:
     """What the function ``name`` would act on."""
     outcome = answer(dispatched["one"]).to_json()
-    return {
+    known: dict[str, dict[str, Any]] = {
         "start_orchestrations": MANIFEST,
         RECORD: outcome,
         "keep_dead_letters": {
@@ -86,7 +86,8 @@ def data_for(name: str, dispatched: dict[str, ActivityDispatch]) -> dict[str, An
             "deliveries": 1,
             "event": {"id": "1"},
         },
-    }.get(name, None if EVENTS[name].data is None else outcome)
+    }
+    return known.get(name, None if EVENTS[name].data is None else outcome)
 
 
 @pytest.mark.parametrize("name", EVENTS)
