@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
 
 from cfm_core.errors import FatalError
 from cfm_core.secret_file import SecretFile
@@ -101,12 +102,12 @@ def authorizations(key_file: str, tokens_file: str) -> Callable[[str], str]:
         key_file: of the key that all tokens follow from; for a trigger that calls any function.
         tokens_file: of tokens; for a trigger that may call just these.
     """
-    key = SecretFile(key_file, key_in) if key_file else None
+    key = SecretFile(key_file, lambda text: cache(partial(derived, key_in(text)))) if key_file else None
     tokens = SecretFile(tokens_file, load) if tokens_file else None
 
     def shown(function: str) -> str:
         if key is not None:
-            return SCHEME + derived(key.read(), function)
+            return SCHEME + key.read()(function)
         if tokens is not None and (known := tokens.read().get(function)):
             return SCHEME + known[0]
         return ""
