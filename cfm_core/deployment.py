@@ -31,6 +31,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
     from cfm_core.clients.assembly import dataspace_assemblies
+    from cfm_core.keys.assembly import SigningKeysAssembly
     from cfm_core.provisioning.assembly import provisioning_assemblies
     from cfm_core.tenancy.assembly import tenancy_assemblies
 
@@ -44,6 +45,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         secrets_assembly(settings),
         TelemetryAssembly(),
         *dataspace_assemblies(),
+        SigningKeysAssembly(),
         *provisioning_assemblies(settings),
         *tenancy_assemblies(settings),
     )

@@ -18,6 +18,8 @@ FAILED, TIMED_OUT, NOT_ALLOWED, NOT_FOUND, CONFLICT, UNREACHABLE = 1, 3, 4, 5, 6
 """Exit codes beside 0 (done) and 2 (usage, click's own)."""
 
 _ELSEWHERE = {
+    "agent": "local.agent.command:agent",
+    "apply": "local.applying:apply",
     "demo": "local.demo:demo",
     "bench": "local.bench:bench",
     "chaos": "local.chaos:chaos",

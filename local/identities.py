@@ -56,18 +56,22 @@ def migrate(passwords: Path | None) -> None:
 
 @click.command("nats-users")
 @click.option("--stream", default="cfm-stream", show_default=True, help="The stream of manifests and responses.")
+@click.option("--edc-stream", default="edc-events", show_default=True, help="That of the dataspace services' events.")
 @_agents_option
-def nats_users(stream: str, agents: tuple[Path, ...]) -> None:
+def nats_users(stream: str, edc_stream: str, agents: tuple[Path, ...]) -> None:
     """Print the users of NATS with their permissions, for a nats-server's configuration to include in "authorization".
 
     There is one for each manager's trigger, and one for a trigger of each agent. Their passwords are variables of the
     server's environment; agents themselves have no user. What has to be told to each trigger is in the comments.
     """
+    from cfm_core.contracts.subjects import is_foreign
     from cfm_core.eventing.permissions import identities, render
 
-    found = identities(function.subject for function in _functions(agents))
+    functions = _functions(agents)
+    listeners = {one.subject: one.source.stem for one in functions if is_foreign(one.subject)}
+    found = identities([one.subject for one in functions], listeners)
     try:
-        rendered = render(found, stream)
+        rendered = render(found, stream, edc_stream)
     except CfmError as error:
         fail(str(error), FAILED)
     for one in found:

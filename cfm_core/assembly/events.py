@@ -11,13 +11,15 @@ DOORKEEPER: ServiceType[Doorkeeper] = ServiceType("event-doorkeeper")
 
 
 class DoorkeeperAssembly(ServiceAssembly):
-    """The tokens of ``CFM_EVENT_TOKENS_FILE``; only where authentication is off may it be missing."""
+    """The tokens of ``CFM_EVENT_TOKENS_FILE`` or of ``CFM_EVENT_TOKEN``; only where authentication is off may both be missing."""
 
     name = "event-doorkeeper"
     provides = (DOORKEEPER,)
 
     def init(self, context: InitContext) -> None:
         settings = context.settings
-        if not settings.event_tokens_file and settings.auth != "off":
-            raise FatalError("CFM_EVENT_TOKENS_FILE must be set: without it anybody could send events to this function")
-        context.registry.register(DOORKEEPER, Doorkeeper(settings.event_tokens_file))
+        if not (settings.event_tokens_file or settings.event_token) and settings.auth != "off":
+            raise FatalError(
+                "CFM_EVENT_TOKENS_FILE or CFM_EVENT_TOKEN must be set: without it anybody could send events to this function"
+            )
+        context.registry.register(DOORKEEPER, Doorkeeper(settings.event_tokens_file, settings.event_token))

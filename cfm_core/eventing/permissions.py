@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from cfm_core.contracts import subjects
@@ -18,6 +19,7 @@ from cfm_core.errors import FatalError
 TENANT_MANAGER = "tenant-manager"
 PROVISION_MANAGER = "provision-manager"
 _AGENT = "agent-"
+_LISTENER = "listener-"
 
 _OF_ALL = (subjects.DEAD_LETTERS,)
 _OF_AGENTS = (subjects.RESULTS, subjects.ACTIVITY_TYPES)
@@ -46,15 +48,21 @@ class Identity:
         """What ``CFM_NATS_INBOX_PREFIX`` has to be."""
         return f"_INBOX.{self.name}"
 
-    def user(self, password: str, contract_stream: str = subjects.STREAM) -> dict[str, Any]:
+    def user(
+        self, password: str, contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM
+    ) -> dict[str, Any]:
         """The user as nats-server is configured with it; what is not allowed in it is refused."""
         publish = [*self.announces]
-        for stream in (contract_stream, subjects.ACTIVITY_STREAM):
+        foreign = (edc_stream,) if any(map(subjects.is_foreign, self.handles)) else ()
+        for stream in (contract_stream, subjects.ACTIVITY_STREAM, *foreign):
             publish.append(f"$JS.API.STREAM.INFO.{stream}")
             if self.makes_streams:
                 publish.append(f"$JS.API.STREAM.CREATE.{stream}")
         for subject in self.handles:
-            stream = contract_stream if subject in subjects.CONTRACT_SUBJECTS else subjects.ACTIVITY_STREAM
+            if subject in subjects.CONTRACT_SUBJECTS:
+                stream = contract_stream
+            else:
+                stream = edc_stream if subjects.is_foreign(subject) else subjects.ACTIVITY_STREAM
             consumer = subjects.consumer(subject)
             publish += [
                 f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
@@ -67,26 +75,32 @@ class Identity:
         return {"user": self.name, "password": password, "permissions": permissions}
 
 
-def identities(handled: Iterable[str]) -> tuple[Identity, ...]:
+def identities(handled: Iterable[str], listeners: Mapping[str, str] = MappingProxyType({})) -> tuple[Identity, ...]:
     """One identity for each manager's trigger and for a trigger of each agent.
 
     Args:
         handled: the subjects of all event functions and agents that are declared.
+        listeners: the agent that listens to a subject of others; without one, each of these subjects is somebody's of its own.
     """
     by_owner: dict[str, list[str]] = {TENANT_MANAGER: [], PROVISION_MANAGER: []}
     for subject in sorted(filter(None, handled)):
         activity_type = subject.removeprefix(subjects.activity(""))
         if activity_type != subject:
             by_owner[_AGENT + activity_type.replace(".", "=")] = [subject]
+        elif subjects.is_foreign(subject):
+            by_owner.setdefault(_LISTENER + listeners.get(subject, subjects.consumer(subject)), []).append(subject)
         elif subject in _HANDLED_BY_TENANT_MANAGER:
             by_owner[TENANT_MANAGER].append(subject)
         else:
             by_owner[PROVISION_MANAGER].append(subject)
     announced = {TENANT_MANAGER: _OF_TENANT_MANAGER, PROVISION_MANAGER: _OF_PROVISION_MANAGER}
-    return tuple(
-        Identity(name, tuple(handles), (*announced.get(name, _OF_AGENTS), *_OF_ALL), makes_streams=name in announced)
-        for name, handles in by_owner.items()
-    )
+
+    def identity(name: str, handles: list[str]) -> Identity:
+        others = () if name.startswith(_LISTENER) else _OF_AGENTS
+        announces = (*announced.get(name, others), *_OF_ALL)
+        return Identity(name, tuple(handles), announces, makes_streams=name in announced)
+
+    return tuple(identity(name, handles) for name, handles in by_owner.items())
 
 
 def joined(name: str, parts: Iterable[Identity]) -> Identity:
@@ -100,7 +114,9 @@ def joined(name: str, parts: Iterable[Identity]) -> Identity:
     )
 
 
-def render(names: Iterable[Identity], contract_stream: str = subjects.STREAM) -> str:
+def render(
+    names: Iterable[Identity], contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM
+) -> str:
     """The users for the configuration of a nats-server, to be included in its ``authorization`` or in an account.
 
     Passwords are variables of the server's environment, such as ``$CFM_NATS_PASSWORD_TENANT_MANAGER``.
@@ -115,5 +131,7 @@ def render(names: Iterable[Identity], contract_stream: str = subjects.STREAM) ->
         if (other := named.setdefault(variable, one.name)) != one.name:
             raise FatalError(f"{other} and {one.name} would both have the password {variable}; rename an activity type")
         # Unquoted: in quotes it would be a text that begins with a dollar sign.
-        users.append(json.dumps(one.user(variable, contract_stream), indent=1).replace(f'"{variable}"', variable, 1))
+        users.append(
+            json.dumps(one.user(variable, contract_stream, edc_stream), indent=1).replace(f'"{variable}"', variable, 1)
+        )
     return "users: [\n" + ",\n".join(users) + "\n]\n"

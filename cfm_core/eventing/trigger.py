@@ -111,7 +111,7 @@ class Trigger:
             raise FatalError(f"CFM_HANDOVER is {settings.handover!r}; it must be direct or jetstream")
         if not settings.nats_url:
             raise FatalError("CFM_NATS_URL is not set, and the trigger needs it")
-        if not settings.database_url and not all(target.is_agent for target in targets):
+        if not settings.database_url and not all(target.of_agent for target in targets):
             raise FatalError("CFM_DATABASE_URL is not set; only a trigger that serves nothing but agents goes without")
         self._settings = settings
         self._targets = targets
@@ -122,7 +122,7 @@ class Trigger:
             else None
         )
         self._poster = Poster(authorizations(settings.event_key_file, settings.event_tokens_file))
-        self._jetstream = JetStream(Access.of(settings), streams(settings.nats_stream))
+        self._jetstream = JetStream(Access.of(settings), streams(settings.nats_stream, settings.edc_stream))
         self._switchboard = Switchboard(
             targets,
             self._poster.post,
@@ -194,7 +194,7 @@ class Trigger:
                 reason = answer.problem or answer.body[:300].decode("utf-8", "replace")
                 log.error("%s fails when it is woken (%s): %s", target.name, answer.status, reason)
             healthy = not failed
-            if reply is not None and reply.outbox:
+            if reply is not None and reply.outbox and not target.of_agent:
                 self._switchboard.take_rows(reply.outbox)
 
     async def _announce(self, targets: Sequence[Target]) -> None:

@@ -98,6 +98,7 @@ def system(start_trigger: StartTrigger, guarded_nats: EmbeddedNats, database_wit
                         url=served.url(function),
                         subject=subject,
                         activity=DNS.to_json() if function == "dns" else None,
+                        of_agent=function == "dns",
                     )
                     for function, subject in served_there
                 ],

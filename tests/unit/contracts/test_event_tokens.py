@@ -97,6 +97,15 @@ def test_a_trigger_with_tokens_instead_of_a_key_calls_just_those_functions(tmp_p
     assert shown(OTHER) == ""
 
 
+def test_a_process_of_one_function_may_be_told_its_token_without_a_file(tokens: Path) -> None:
+    assert Doorkeeper("", derived(OLD, FUNCTION)).lets_in(FUNCTION, bearer(OLD))
+    assert not Doorkeeper("", derived(OLD, FUNCTION)).lets_in(FUNCTION, bearer(OLD, OTHER))
+    both = Doorkeeper(str(tokens), derived(NEW, FUNCTION))
+    assert both.lets_in(FUNCTION, bearer(OLD))
+    assert both.lets_in(FUNCTION, bearer(NEW))
+    assert not both.lets_in(FUNCTION, "")
+
+
 def test_without_a_file_everybody_is_let_in_and_nothing_is_shown() -> None:
     assert Doorkeeper("").lets_in(FUNCTION, "")
     assert authorizations("", "")(FUNCTION) == ""

@@ -13,14 +13,17 @@ from cfm_core.errors import FatalError
 from cfm_core.eventing.permissions import Identity, identities, joined, render
 
 DECLARED = [one for one in discover(functions) if isinstance(one, EventFunction)]
-FOUND = {one.name: one for one in identities(one.subject for one in DECLARED)}
+LISTENERS = {one.subject: one.source.stem for one in DECLARED if subjects.is_foreign(one.subject)}
+FOUND = {one.name: one for one in identities((one.subject for one in DECLARED), LISTENERS)}
 
 
 @pytest.mark.parametrize("function", [one for one in DECLARED if one.subject], ids=lambda one: one.name)
 def test_the_events_of_a_function_are_one_identitys(function: EventFunction) -> None:
     (owner,) = (one.name for one in FOUND.values() if function.subject in one.handles)
     expected = {"tenant_manager": "tenant-manager", "orchestrator": "provision-manager"}
-    if function.activity is not None:
+    if subjects.is_foreign(function.subject):
+        assert owner == f"listener-{function.source.stem}"
+    elif function.activity is not None:
         assert owner == f"agent-{function.activity.activity_type}"
     else:
         assert owner == expected[function.source.parent.name]
@@ -29,6 +32,8 @@ def test_the_events_of_a_function_are_one_identitys(function: EventFunction) -> 
 def test_what_one_handles_another_announces() -> None:
     for handler in FOUND.values():
         for subject in handler.handles:
+            if subjects.is_foreign(subject):
+                continue
             patterns = [pattern for one in FOUND.values() for pattern in one.announces]
             assert any(subject == one or (one.endswith(">") and subject.startswith(one[:-1])) for one in patterns), (
                 subject
@@ -44,6 +49,15 @@ def test_an_agents_identity_announces_outcomes_and_its_type_and_handles_its_own_
         makes_streams=False,
     )
     assert dns.inbox_prefix == "_INBOX.agent-acme=dns"
+
+
+def test_a_listener_takes_in_what_others_publish_and_announces_nothing_but_letters() -> None:
+    keys = FOUND["listener-keys"]
+    assert {*keys.handles} == {subjects.KEY_PAIR_EVENTS, subjects.PARTICIPANT_CONTEXT_DELETED}
+    assert keys.announces == (subjects.DEAD_LETTERS,)
+    allowed = keys.user("", edc_stream="theirs")["permissions"]["publish"]["allow"]
+    assert "$JS.API.CONSUMER.CREATE.theirs.cfm-events=keypair.events.keypair.>" in allowed
+    assert not [one for one in allowed if "STREAM.CREATE" in one]
 
 
 def test_identities_have_inboxes_of_their_own() -> None:
