@@ -29,6 +29,7 @@ from tests.integration.eventing.conftest import StartTrigger
 from tests.integration.eventing.harness import Functions, TriggerProcess, fine, serving, until
 from tests.integration.eventing.stream import ask, stored
 from tests.integration.eventing.test_delivery import an_event, completed, dispatch, put
+from tests.integration.eventing.test_foreign_events import happen
 
 DNS = ActivityTypeAnnouncement(
     activity_type="acme.dns",
@@ -159,6 +160,24 @@ def test_an_agents_trigger_holds_no_database_and_others_need_one(
     assert "CFM_DATABASE_URL is not set" in without.text()
 
 
+def test_a_listener_hears_what_others_publish_without_a_database(
+    start_trigger: StartTrigger, guarded_nats: EmbeddedNats
+) -> None:
+    ask(guarded_nats.url, _make_streams)
+    (name,) = (one.name for one in IDENTITIES.values() if subjects.KEY_PAIR_EVENTS in one.handles)
+    with serving({"keys": fine}) as served:
+        trigger = start_trigger(
+            [Target(name="keys", url=served.url("keys"), subject=subjects.KEY_PAIR_EVENTS, of_agent=True)],
+            database_url="",
+            nats_url=guarded_nats.url_for(name, PASSWORD),
+            told={"CFM_NATS_INBOX_PREFIX": IDENTITIES[name].inbox_prefix},
+        )
+        trigger.wait_ready()
+        happen(guarded_nats)
+        served.wait(lambda: served.ids("keys") == {"one": 1})
+        assert "ermission" not in trigger.text() + guarded_nats.log.read_text()
+
+
 def test_a_trigger_leaves_the_other_managers_rows_alone(system: System, database_with_roles: str) -> None:
     # One that the Tenant Manager's trigger does not see, one of its own; the other trigger is away.
     system.triggers["provision-manager"].stop()
@@ -207,6 +226,7 @@ def _foreign_subjects(identity: Identity) -> list[str]:
         ]
     for handled in identity.handles:
         stream = subjects.STREAM if handled in subjects.CONTRACT_SUBJECTS else subjects.ACTIVITY_STREAM
+        stream = subjects.EDC_STREAM if subjects.is_foreign(handled) else stream
         durable = subjects.consumer(handled)
         foreign += [
             f"$JS.API.CONSUMER.CREATE.{stream}.{durable}.event.cfm.>",
@@ -215,13 +235,13 @@ def _foreign_subjects(identity: Identity) -> list[str]:
             f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{durable}",
             f"$JS.API.CONSUMER.DELETE.{stream}.{durable}",
         ]
-    for stream in STREAMS:
+    for stream in (*STREAMS, subjects.EDC_STREAM):
         foreign += [
             f"$JS.API.STREAM.{verb}.{stream}"
             for verb in ("UPDATE", "DELETE", "PURGE", "MSG.GET", "MSG.DELETE", "SNAPSHOT", "RESTORE")
         ]
         foreign += [f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.DIRECT.GET.{stream}.event.cfm.result"]
-        if not identity.makes_streams:
+        if not identity.makes_streams or stream == subjects.EDC_STREAM:
             foreign.append(f"$JS.API.STREAM.CREATE.{stream}")
     foreign += [
         "$JS.API.STREAM.CREATE.mine",
@@ -327,8 +347,13 @@ async def _tell(names: list[str], context: nats.js.JetStreamContext) -> None:
 
 
 async def _make_streams(context: nats.js.JetStreamContext) -> None:
-    await context.add_stream(name=subjects.STREAM, subjects=list(subjects.STREAM_SUBJECTS))
-    await context.add_stream(name=subjects.ACTIVITY_STREAM, subjects=list(subjects.ACTIVITY_STREAM_SUBJECTS))
+    await context.add_stream(name=subjects.STREAM, subjects=list(subjects.STREAM_SUBJECTS), retention="workqueue")
+    await context.add_stream(
+        name=subjects.EDC_STREAM, subjects=list(subjects.EDC_STREAM_SUBJECTS), retention="interest"
+    )
+    await context.add_stream(
+        name=subjects.ACTIVITY_STREAM, subjects=list(subjects.ACTIVITY_STREAM_SUBJECTS), retention="workqueue"
+    )
 
 
 async def _state(context: nats.js.JetStreamContext) -> list[tuple[str | None, int, int]]:
