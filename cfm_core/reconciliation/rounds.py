@@ -29,7 +29,8 @@ def participants_of(
 ) -> Iterator[ParticipantRecord]:
     """So many of the participants that ``predicate`` holds for, in the order of their ids from a place on that differs.
 
-    However many there are, and however many come and go, no part of them waits much longer than another.
+    However many there are, and however many come and go, none has its turn half as often as the average, or waits for
+    more than four times as many rounds.
     """
     start = str(uuid.UUID(int=number * _GOLDEN_RATIO % 2**128))
     found = tenants.participants(predicate, after=start, limit=most)

@@ -111,11 +111,11 @@ class Reconciliation:
             except CfmError as error:
                 report.not_looked_at.append(f"participant profile {record.id}: {error}")
                 unanswered = unanswered + 1 if isinstance(error, RecoverableError) else 0
-        self._look_for_strays(report, clients_by_context, seen_by, number, ends)
+        self._look_for_strays(report, clients_by_context, seen_by, number)
         return report
 
     def _look_for_strays(
-        self, report: Report, clients_by_context: dict[str, set[str]], seen_by: str, number: int | None, ends: float
+        self, report: Report, clients_by_context: dict[str, set[str]], seen_by: str, number: int | None
     ) -> None:
         # Lists need a token of some participant context: of one that was just seen to do, else of any that there is.
         seen_by = seen_by or min(
@@ -126,11 +126,7 @@ class Reconciliation:
             if not seen_by:
                 report.not_looked_at.append("the lists of the services: there is no participant to have a token for")
                 return
-            for finding in self._strays.listed(seen_by, number):
-                report.superfluous.append(finding)
-                if time.monotonic() >= ends:
-                    report.not_looked_at.append(f"what the {finding.service} has besides, and others")
-                    return
+            report.superfluous += self._strays.listed(seen_by, number)
         except CfmError as error:
             report.not_looked_at.append(f"the lists of the services: {error}")
 

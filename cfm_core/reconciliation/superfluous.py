@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from cfm_core.clients.control_plane import ControlPlane
 from cfm_core.clients.edc import PAGE
@@ -89,7 +90,7 @@ class Strays:
 
         for fetch in (contexts, participants, holders):
             for offset, page in pages_of(fetch, number, PAGE):
-                yield from self._of_page(page, lambda fetch=fetch, offset=offset: fetch(offset, PAGE))
+                yield from self._of_page(page, partial(fetch, offset, PAGE))
 
     def mapped(
         self, clients_by_context: Mapping[str, set[str]], reread: Callable[[], Mapping[str, set[str]]]

@@ -21,7 +21,7 @@ def renew_credentials(event: CloudEvent[None], reconciliation: Reconciliation) -
     reconciliation.renew(every=RENEWAL_EVERY, within=timedelta(seconds=30))
 
 
-@lifecycle_function(every=REPORT_EVERY, requires=[RECONCILIATION], timeout=timedelta(seconds=120))
+@lifecycle_function(every=REPORT_EVERY, requires=[RECONCILIATION], timeout=timedelta(seconds=150))
 def report_differences(event: CloudEvent[None], reconciliation: Reconciliation) -> None:
     """Tell what is missing or superfluous in the services. Changes nothing; a crash loses what one round would have told."""
-    reconciliation.report(every=REPORT_EVERY, within=timedelta(seconds=60))
+    reconciliation.report(every=REPORT_EVERY, within=timedelta(seconds=40))
