@@ -33,6 +33,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.clients.assembly import dataspace_assemblies
     from cfm_core.keys.assembly import SigningKeysAssembly
     from cfm_core.provisioning.assembly import provisioning_assemblies
+    from cfm_core.reconciliation.assembly import ReconciliationAssembly
     from cfm_core.tenancy.assembly import tenancy_assemblies
 
     return (
@@ -46,6 +47,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         TelemetryAssembly(),
         *dataspace_assemblies(),
         SigningKeysAssembly(),
+        ReconciliationAssembly(),
         *provisioning_assemblies(settings),
         *tenancy_assemblies(settings),
     )

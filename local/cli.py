@@ -28,6 +28,7 @@ _ELSEWHERE = {
     "migrate": "local.identities:migrate",
     "nats-users": "local.identities:nats_users",
     "event-tokens": "local.identities:event_tokens",
+    "reconcile": "local.reconciling:reconcile",
 }
 
 

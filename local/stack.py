@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -438,10 +438,19 @@ class Stack:
         FileSecretStore(secrets_file).put("keycloak/admin", admin_password(self.standins_token))
         return self._environ() | {
             **services,
+            **(self._records_environ() if name == "agents" else {}),
             "CFM_EVENT_TOKENS_FILE": str(self._tokens_file(name)),
             "CFM_SECRETS_FILE": str(secrets_file),
             "CFM_SUPERVISED": "1",
         }
+
+    def _records_environ(self) -> dict[str, str]:
+        """Where the agent of reconciliation reads our records, and with what: a token that can do nothing else."""
+        url = {"CFM_TENANT_MANAGER_URL": self.url}
+        if not self.auth:
+            return url
+        token = self._issuer.token(["tenant-manager-api:read"], "cfm-reconciliation", timedelta(days=366))
+        return url | {"CFM_TENANT_MANAGER_TOKEN_FILE": str(state.put_secret(self.data, state.RECORDS_TOKEN, token))}
 
     def _tokens_file(self, name: str) -> Path:
         return self.data / f"event-tokens-{name}.json"
