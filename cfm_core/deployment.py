@@ -24,32 +24,34 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     """Every assembly of a deployment with these settings; none of them runs yet."""
     from cfm_core.access.assembly import access_assemblies
     from cfm_core.assembly.auth import auth_assembly
-    from cfm_core.assembly.database import DatabaseAssembly
-    from cfm_core.assembly.events import EventTokenAssembly
+    from cfm_core.assembly.database import database_assemblies
+    from cfm_core.assembly.events import DoorkeeperAssembly
     from cfm_core.assembly.http_client import HttpClientAssembly
-    from cfm_core.assembly.idempotency import idempotency_assembly
+    from cfm_core.assembly.idempotency import idempotency_assemblies
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
     from cfm_core.clients.assembly import dataspace_assemblies
     from cfm_core.keys.assembly import SigningKeysAssembly
-    from cfm_core.provisioning.assembly import provisioning_assembly
-    from cfm_core.tenancy.assembly import tenancy_assembly
+    from cfm_core.provisioning.assembly import provisioning_assemblies
+    from cfm_core.reconciliation.assembly import ReconciliationAssembly
+    from cfm_core.tenancy.assembly import tenancy_assemblies
 
     return (
         auth_assembly(settings),
         *access_assemblies(settings),
-        EventTokenAssembly(),
+        DoorkeeperAssembly(),
         RouterAssembly(),
-        DatabaseAssembly(),
-        idempotency_assembly(settings),
+        *database_assemblies(settings),
+        *idempotency_assemblies(settings),
         HttpClientAssembly(),
         secrets_assembly(settings),
         TelemetryAssembly(),
         *dataspace_assemblies(),
         SigningKeysAssembly(),
-        provisioning_assembly(settings),
-        tenancy_assembly(settings),
+        ReconciliationAssembly(),
+        *provisioning_assemblies(settings),
+        *tenancy_assemblies(settings),
     )
 
 

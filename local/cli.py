@@ -26,6 +26,10 @@ _ELSEWHERE = {
     "chaos": "local.chaos:chaos",
     "definition": "local.definitions:definition",
     "query-index": "local.query_indexes:query_index",
+    "migrate": "local.identities:migrate",
+    "nats-users": "local.identities:nats_users",
+    "event-tokens": "local.identities:event_tokens",
+    "reconcile": "local.reconciling:reconcile",
 }
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,9 @@ from urllib.parse import urlsplit
 
 from cfm_core.assembly.listeners import is_loopback
 from cfm_core.assembly.secrets import FileSecretStore
-from cfm_core.store.migrations import migrate
+from cfm_core.contracts import event_tokens
+from cfm_core.eventing.permissions import Identity, identities, joined
+from cfm_core.store.roles import Role, set_up, url_of
 from local import health, state
 from local.issuer import SCOPES, Issuer
 from local.keeper import Child, Keeper, Server, base_environ
@@ -44,6 +46,8 @@ _OLDEST_NATS = (2, 10)
 _START_SECONDS = 30
 GATEWAYS = ("gateway", "gateway-2")
 """Two processes on one port, between which the kernel shares out connections: one alone is held back by its lock."""
+_MANAGERS = (Role.TENANT_MANAGER, Role.PROVISION_MANAGER)
+_CONNECTIONS_OF_EACH_ROLE = 2
 _ISOLATED_SECONDS = 180
 """Starting some forty processes takes a while on a small machine."""
 
@@ -106,7 +110,10 @@ class Stack:
         self._tell = say
         self._detached = False
         self._issuer = Issuer(self.data / "issuer")
+        self._nats: EmbeddedNats | None = None
         self._secrets: dict[str, str] = {}
+        self._event_key = ""
+        self._passwords: dict[Role, str] = {}
         self._ports: dict[str, int] = {}
         self._keepers: dict[str, Keeper] = {}
         self._checks: dict[str, str] = {}
@@ -127,7 +134,7 @@ class Stack:
 
     @property
     def database_url(self) -> str:
-        """How to connect to PostgreSQL, password included."""
+        """How to connect to PostgreSQL as the user who may do everything, password included."""
         return self._database_url
 
     @property
@@ -238,7 +245,10 @@ class Stack:
         state.end_leftovers(self.data)
         _check_address(self._host, self._port)
         self._port = self._port or free_port(self._host)
-        self._secrets = {name: secrets.token_urlsafe(24) for name in ("events", "standins")}
+        names = ("standins", "nats", "tenant-manager-wake", "provision-manager-wake")
+        self._secrets = {name: secrets.token_urlsafe(24) for name in names}
+        self._event_key = state.kept_secret(self.data, "event-key")
+        self._passwords = {role: secrets.token_urlsafe(24) for role in Role}
         # What somebody was given before a restart is good afterwards, too.
         self._secrets["completion"] = state.kept_secret(self.data, "completion-key")
         self._ports = {name: self._unused_port() for name in ("standins", "agents")}
@@ -254,7 +264,7 @@ class Stack:
         own_agents = self._own_agents()
         self._begin(own_agents)
         self._await(*awaited)
-        migrate(self._database_url)
+        set_up(self._database_url, self._passwords)
 
         if self._isolated:
             targets = {"": self._start_isolated()}
@@ -262,19 +272,17 @@ class Stack:
             events = {suffix: f"events{suffix}" for suffix in self._handovers}
             self._begin(
                 {
-                    **{name: self._served(name, self._events_environ(suffix)) for suffix, name in events.items()},
+                    **{name: self._served(name, self._events_environ(suffix, name)) for suffix, name in events.items()},
                     **{name: self._gateway(name, "gateway", self._api_environ(name)) for name in GATEWAYS},
                 }
             )
             self._await(*events.values(), "agents", *own_agents)
             targets = {s: [*self._targets(name), *self._targets("agents")] for s, name in events.items()}
         self._await(*own_agents)
-        self._begin(
-            {
-                f"trigger{suffix}": self._trigger(suffix, _merged(built_in, map(self._targets, own_agents)))
-                for suffix, built_in in targets.items()
-            }
-        )
+        merged = {s: _merged(built_in, map(self._targets, own_agents)) for s, built_in in targets.items()}
+        if self._nats is not None:
+            self._nats.admit([self._trigger_identity(merged[""]).user(self._secrets["nats"])])
+        self._begin({f"trigger{suffix}": self._trigger(suffix, merged[suffix]) for suffix in targets})
         self._await(*self._keepers)
         self._ready = True
         self._write()
@@ -288,7 +296,7 @@ class Stack:
             self._database_url = postgres.url()
             servers["postgres"] = (postgres, postgres.url())
         if not self._given_nats_url:
-            nats = EmbeddedNats(self.data / "nats", self._log("nats"), self._unused_port(), mark)
+            self._nats = nats = EmbeddedNats(self.data / "nats", self._log("nats"), self._unused_port(), mark)
             self._nats_url = nats.url
             servers["nats"] = (nats, nats.url)
         else:
@@ -326,17 +334,24 @@ class Stack:
             servers[name] = self._served(name, own | self._agents_environ(name), "--source", source)
         return servers
 
-    def _trigger(self, suffix: str, targets: Iterable[dict[str, Any]]) -> tuple[Server, str]:
+    def _trigger(self, suffix: str, targets: Sequence[dict[str, Any]]) -> tuple[Server, str]:
         targets_file = self.data / f"targets{suffix}.json"
         targets_file.write_text(json.dumps({"targets": list(map(self._told, targets))}, indent=1))
         health_address = f"{_LOOPBACK}:{self._ports[f'trigger-health{suffix}']}"
-        environ = self._events_environ(suffix) | {
-            "CFM_NATS_URL": self._nats_url,
-            "CFM_TRIGGER_HEALTH": health_address,
-            "CFM_HANDOVER": self._handovers[suffix],
-            "CFM_COMPLETION_URL": f"{self.url}/api/v1alpha1",
-            "CFM_COMPLETION_KEY": self._secrets["completion"],
-        }
+        environ = (
+            self._environ()
+            | self._nats_environ(targets)
+            | {
+                "CFM_DATABASE_URL": self._role_url(Role.TRIGGER),
+                "CFM_TRIGGER_ADDRESS": self._trigger_address(suffix),
+                **self._wake_keys(),
+                "CFM_EVENT_KEY_FILE": str(self.data / "event-key"),
+                "CFM_TRIGGER_HEALTH": health_address,
+                "CFM_HANDOVER": self._handovers[suffix],
+                "CFM_COMPLETION_URL": f"{self.url}/api/v1alpha1",
+                "CFM_COMPLETION_KEY": self._secrets["completion"],
+            }
+        )
         check = f"http://{health_address}/readyz"
         arguments = ("--targets", targets_file)
         return self._child(f"trigger{suffix}", "cfm_core.eventing.trigger", arguments, environ, check), check
@@ -359,19 +374,19 @@ class Stack:
             name = function["name"]
             port = self._ports[name] = self._unused_port()
             if function["agent"]:
-                environ = self._agents_environ("agents")
+                environ = self._agents_environ("agents") | {"CFM_EVENT_TOKENS_FILE": str(self._tokens_file(name))}
             else:
-                environ = self._events_environ("") if function["target"] else self._api_environ()
+                environ = self._events_environ("", name) if function["target"] else self._api_environ()
             arguments = ("function", "--port", str(port), "--source", function["source"], "--name", name)
             check = f"http://{_LOOPBACK}:{port}{_FUNCTIONS}"
             servers[name] = (self._child(name, "local.server", arguments, environ, check), check)
             if function["target"]:
+                self._write_tokens(name, [name])
                 targets.append(function["target"] | {"url": f"http://{_LOOPBACK}:{port}/"})
         upstreams.write_text(json.dumps({name: self._ports[name] for name in servers}))
         self._begin(servers)
         self._await(*servers)
-        environ = self._api_environ()
-        del environ["CFM_DATABASE_URL"]
+        environ = {name: value for name, value in self._api_environ().items() if "DATABASE_URL" not in name}
         self._begin({"gateway": self._gateway("gateway", "proxy", environ, "--upstreams", upstreams)})
         return targets
 
@@ -399,34 +414,69 @@ class Stack:
         self._ports["standins"] = urlsplit(found.standins_url).port or 0
         self._secrets["standins"] = found.standins_token
 
+    def _trigger_identity(self, targets: Sequence[dict[str, Any]]) -> Identity:
+        """What the triggers are at the embedded NATS: all of them do the work of both managers' and of the agents'."""
+        return joined("trigger", identities(target["subject"] for target in targets))
+
     # What each process is told
 
     def _api_environ(self, name: str = GATEWAYS[0]) -> dict[str, str]:
         # The second gateway wakes the second trigger, if there is one.
         suffix = name.removeprefix(GATEWAYS[0])
-        database = self._database_environ(suffix if suffix in self._handovers else "")
+        database = self._database_environ(suffix if suffix in self._handovers else "", *_MANAGERS)
         key = {"CFM_COMPLETION_KEY": self._secrets["completion"]}
         return self._environ() | database | key | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
 
-    def _events_environ(self, suffix: str) -> dict[str, str]:
-        return self._environ() | self._database_environ(suffix) | {"CFM_EVENT_TOKEN": self._secrets["events"]}
+    def _events_environ(self, suffix: str, name: str) -> dict[str, str]:
+        database = self._database_environ(suffix, *_MANAGERS, Role.MAINTENANCE)
+        return self._environ() | database | {"CFM_EVENT_TOKENS_FILE": str(self._tokens_file(name))}
 
     def _agents_environ(self, name: str) -> dict[str, str]:
-        """No database, no NATS, no keys of the platform: the event token, secrets of their own, the services' addresses."""
+        """No database, no NATS, no keys of the platform: their event tokens, secrets of their own, the services' addresses."""
         services = agent_environment(self.standins_url, self.standins_token, self.data / "service-account-token")
         secrets_file = self.data / f"secrets-{name}.json"
         FileSecretStore(secrets_file).put("keycloak/admin", admin_password(self.standins_token))
         return self._environ() | {
             **services,
-            "CFM_EVENT_TOKEN": self._secrets["events"],
+            **(self._records_environ() if name == "agents" else {}),
+            "CFM_EVENT_TOKENS_FILE": str(self._tokens_file(name)),
             "CFM_SECRETS_FILE": str(secrets_file),
             "CFM_SUPERVISED": "1",
         }
 
-    def _database_environ(self, suffix: str) -> dict[str, str]:
+    def _records_environ(self) -> dict[str, str]:
+        """Where the agent of reconciliation reads our records, and with what: a token that can do nothing else."""
+        url = {"CFM_TENANT_MANAGER_URL": self.url}
+        if not self.auth:
+            return url
+        token = self._issuer.token(["tenant-manager-api:read"], "cfm-reconciliation", timedelta(days=366))
+        return url | {"CFM_TENANT_MANAGER_TOKEN_FILE": str(state.put_secret(self.data, state.RECORDS_TOKEN, token))}
+
+    def _tokens_file(self, name: str) -> Path:
+        return self.data / f"event-tokens-{name}.json"
+
+    def _database_environ(self, suffix: str, *roles: Role) -> dict[str, str]:
+        urls = {f"CFM_{role.upper()}_DATABASE_URL": self._role_url(role) for role in roles}
+        # As many connections as a process with one role has: its functions rarely all want the same one.
+        size = {"CFM_DATABASE_POOL_SIZE": str(_CONNECTIONS_OF_EACH_ROLE)}
+        return urls | size | {"CFM_TRIGGER_ADDRESS": self._trigger_address(suffix), **self._wake_keys()}
+
+    def _role_url(self, role: Role) -> str:
+        return url_of(role, self._database_url, self._passwords[role])
+
+    def _trigger_address(self, suffix: str) -> str:
+        return f"{_LOOPBACK}:{self._ports[f'trigger{suffix}']}"
+
+    def _wake_keys(self) -> dict[str, str]:
+        return {f"CFM_{role.upper()}_WAKE_KEY": self._secrets[f"{role.replace('_', '-')}-wake"] for role in _MANAGERS}
+
+    def _nats_environ(self, targets: Sequence[dict[str, Any]]) -> dict[str, str]:
+        if self._nats is None:
+            return {"CFM_NATS_URL": self._nats_url}
+        identity = self._trigger_identity(targets)
         return {
-            "CFM_DATABASE_URL": self._database_url,
-            "CFM_TRIGGER_ADDRESS": f"{_LOOPBACK}:{self._ports[f'trigger{suffix}']}",
+            "CFM_NATS_URL": self._nats.url_for(identity.name, self._secrets["nats"]),
+            "CFM_NATS_INBOX_PREFIX": identity.inbox_prefix,
         }
 
     def _environ(self) -> dict[str, str]:
@@ -476,7 +526,17 @@ class Stack:
     def _targets(self, name: str) -> list[dict[str, Any]]:
         """What the functions that ``name`` serves are to the trigger."""
         _, body = health.get(self._checks[name])
-        return [function["target"] for function in json.loads(body) if function["target"] is not None]
+        targets = [function["target"] for function in json.loads(body) if function["target"] is not None]
+        self._write_tokens(name, [target["name"] for target in targets])
+        return targets
+
+    def _write_tokens(self, name: str, functions: Iterable[str]) -> None:
+        """Tell the process ``name`` what opens its functions; it reads that when the first event comes."""
+        file = self._tokens_file(name)
+        partial = file.with_suffix(".partial")
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
+            opened.write(event_tokens.dump([self._event_key], functions))
+        partial.rename(file)
 
     def _write(self) -> None:
         with self._writing:

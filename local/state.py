@@ -21,6 +21,9 @@ from local.servers.process import StartError
 _LOCK = "lock"
 _LOOKERS_SECONDS = 0.3
 
+RECORDS_TOKEN = "records-token"
+"""The file with the token by which agents read our records."""
+
 MARK = "CFM_STACK"
 """Environment variable by which a stack's processes are known again: the directory of the stack."""
 
@@ -91,11 +94,16 @@ def kept_secret(data: Path, name: str) -> str:
     """A secret of a stack that outlasts its restarts; made where there is none, for its owner to read only."""
     file = data / name
     if not file.exists():
-        partial = data / f"{name}.partial"
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
-            opened.write(secrets.token_urlsafe(32))
-        partial.rename(file)
+        put_secret(data, name, secrets.token_urlsafe(32))
     return file.read_text(encoding="utf-8")
+
+
+def put_secret(data: Path, name: str, secret: str) -> Path:
+    """Write a secret of a stack into a file of its own, for its owner to read only; gives the file."""
+    partial = data / f"{name}.partial"
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(secret)
+    return partial.rename(data / name)
 
 
 def running(data: Path) -> StackState | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cfm_core.store.database import Database, connect
-from cfm_core.store.migrations import migrate
+from cfm_core.store.roles import set_up
 from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
+from tests.support.roles import PASSWORDS, TEMPLATE
 from tests.support.vault import VaultServer
 
 _numbers = itertools.count(1)
@@ -50,12 +51,12 @@ def real_vault(servers_home: Path) -> Iterator[VaultServer]:
 
 @pytest.fixture(scope="session")
 def template(postgres: EmbeddedPostgres) -> str:
-    """The name of a migrated database that tests copy."""
+    """The name of a database with roles and tables, which tests copy."""
     connection = connect(postgres.url("postgres"))
-    connection.run("CREATE DATABASE template")
+    connection.run(f"CREATE DATABASE {TEMPLATE}")
     connection.close()
-    migrate(postgres.url("template"))
-    return "template"
+    set_up(postgres.url(TEMPLATE), PASSWORDS)
+    return TEMPLATE
 
 
 @pytest.fixture

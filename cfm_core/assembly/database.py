@@ -1,8 +1,9 @@
-"""Provides the database: a pool of connections that wakes the relay when something was announced."""
+"""Provides the database to each role: a pool of connections that wakes the relay when something was announced."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
@@ -10,11 +11,15 @@ from cfm_core.assembly.service_type import ServiceType
 from cfm_core.contracts import wake
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import FatalError
+from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
     from cfm_core.store.database import Database
 
-DATABASE: ServiceType[Database] = ServiceType("database")
+TENANT_MANAGER_DATABASE: ServiceType[Database] = ServiceType("tenant-manager-database")
+PROVISION_MANAGER_DATABASE: ServiceType[Database] = ServiceType("provision-manager-database")
+MAINTENANCE_DATABASE: ServiceType[Database] = ServiceType("maintenance-database")
+"""For what changes tables: partitions, declared indexes."""
 
 
 class Waker:
@@ -45,12 +50,18 @@ class Waker:
 
 
 class DatabaseAssembly(ServiceAssembly):
-    """The pool of this process; opens no connection before one is needed."""
+    """One pool of this process, for one or several roles; opens no connection before one is needed.
 
-    name = "database"
-    provides = (DATABASE,)
+    Args:
+        provides: the roles that connect to ``url``.
+        wake_key: the secret by which the trigger believes the rows that this pool's commits announce; empty: it looks itself.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, provides: Sequence[ServiceType[Database]], url: str, wake_key: str) -> None:
+        self.name = "-and-".join(key.name for key in provides)
+        self.provides = tuple(provides)
+        self._url = url
+        self._wake_key = wake_key
         self._database: Database | None = None
         self._waker: Waker | None = None
 
@@ -58,19 +69,35 @@ class DatabaseAssembly(ServiceAssembly):
         from cfm_core.store.database import Database
 
         settings = context.settings
-        if not settings.database_url:
+        if not self._url:
             raise FatalError("CFM_DATABASE_URL is not set, and this function needs a database")
-        self._waker = Waker(settings.trigger_address, wake.key_of(settings.database_url))
+        self._waker = Waker(settings.trigger_address, wake.key_of(self._wake_key))
         self._database = Database(
-            settings.database_url,
+            self._url,
             size=settings.database_pool_size,
             announce=self._waker,
-            hands_over=bool(settings.trigger_address),
+            hands_over=bool(settings.trigger_address and self._wake_key),
         )
-        context.registry.register(DATABASE, self._database)
+        for key in self.provides:
+            context.registry.register(key, self._database)
 
     def shutdown(self, context: InitContext) -> None:
         if self._database is not None:
             self._database.close()
         if self._waker is not None:
             self._waker.close()
+
+
+def database_assemblies(settings: Settings) -> list[ServiceAssembly]:
+    """One for each URL, so that roles with one URL share its connections."""
+    told = (
+        (TENANT_MANAGER_DATABASE, settings.tenant_manager_database_url, settings.tenant_manager_wake_key),
+        (PROVISION_MANAGER_DATABASE, settings.provision_manager_database_url, settings.provision_manager_wake_key),
+        (MAINTENANCE_DATABASE, settings.maintenance_database_url, ""),
+    )
+    pools: dict[str, tuple[list[ServiceType[Database]], str]] = {}
+    for key, url, wake_key in told:
+        keys, known = pools.setdefault(url or settings.database_url, ([], ""))
+        keys.append(key)
+        pools[url or settings.database_url] = keys, known or wake_key
+    return [DatabaseAssembly(keys, url, wake_key) for url, (keys, wake_key) in pools.items()]

@@ -4,45 +4,57 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
-from cfm_core.assembly.database import DATABASE
+from cfm_core.assembly.database import PROVISION_MANAGER_DATABASE, TENANT_MANAGER_DATABASE
 from cfm_core.assembly.service_type import ServiceType
 from cfm_core.errors import ClientError
 from cfm_core.idempotency import KEPT, IdempotentAnswers, KeptAnswer, RequestKey, check_same, still_running
 from cfm_core.settings import Settings
 
-IDEMPOTENT_ANSWERS: ServiceType[IdempotentAnswers] = ServiceType("idempotent-answers")
+if TYPE_CHECKING:
+    from cfm_core.store.database import Database
+
+TENANT_MANAGER_ANSWERS: ServiceType[IdempotentAnswers] = ServiceType("tenant-manager-answers")
+PROVISION_MANAGER_ANSWERS: ServiceType[IdempotentAnswers] = ServiceType("provision-manager-answers")
 
 
 class PostgresIdempotencyAssembly(ServiceAssembly):
-    """Answers kept in the transaction of their effect."""
+    """The answers of one manager, kept in the transaction of their effect."""
 
-    name = "idempotency-postgres"
-    provides = (IDEMPOTENT_ANSWERS,)
-    requires = (DATABASE,)
+    def __init__(self, provides: ServiceType[IdempotentAnswers], database: ServiceType[Database]) -> None:
+        self.name = f"{provides.name}-postgres"
+        self.provides = (provides,)
+        self.requires = (database,)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.store.idempotent_answers import PostgresIdempotentAnswers
 
-        database = context.registry.resolve(DATABASE)
-        context.registry.register(IDEMPOTENT_ANSWERS, PostgresIdempotentAnswers(database))
+        ((key,), (database,)) = self.provides, self.requires
+        context.registry.register(key, PostgresIdempotentAnswers(context.registry.resolve(database)))
 
 
 class MemoryIdempotencyAssembly(ServiceAssembly):
     """Answers kept until the process ends."""
 
     name = "idempotency-memory"
-    provides = (IDEMPOTENT_ANSWERS,)
+    provides = (TENANT_MANAGER_ANSWERS, PROVISION_MANAGER_ANSWERS)
 
     def init(self, context: InitContext) -> None:
-        context.registry.register(IDEMPOTENT_ANSWERS, MemoryIdempotentAnswers())
+        for key in self.provides:
+            context.registry.register(key, MemoryIdempotentAnswers())
 
 
-def idempotency_assembly(settings: Settings) -> ServiceAssembly:
-    """The assembly for ``CFM_STORE``."""
-    return MemoryIdempotencyAssembly() if settings.store == "memory" else PostgresIdempotencyAssembly()
+def idempotency_assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
+    """The assemblies for ``CFM_STORE``."""
+    if settings.store == "memory":
+        return (MemoryIdempotencyAssembly(),)
+    return (
+        PostgresIdempotencyAssembly(TENANT_MANAGER_ANSWERS, TENANT_MANAGER_DATABASE),
+        PostgresIdempotencyAssembly(PROVISION_MANAGER_ANSWERS, PROVISION_MANAGER_DATABASE),
+    )
 
 
 class MemoryIdempotentAnswers:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cfm_core.clients.keycloak import Keycloak
     from cfm_core.clients.settings import DataspaceSettings
     from cfm_core.clients.siglet import Siglet
+    from cfm_core.clients.tenant_manager import TenantManager
     from cfm_core.clients.vault import Vault
 
 DATASPACE_SETTINGS: ServiceType[DataspaceSettings] = ServiceType("dataspace-settings")
@@ -28,6 +29,7 @@ IDENTITY_HUB: ServiceType[IdentityHub] = ServiceType("identity-hub")
 ISSUER_SERVICE: ServiceType[IssuerService] = ServiceType("issuer-service")
 SIGLET: ServiceType[Siglet] = ServiceType("siglet")
 KEYCLOAK: ServiceType[Keycloak] = ServiceType("keycloak")
+TENANT_MANAGER: ServiceType[TenantManager] = ServiceType("tenant-manager-api")
 VAULT: ServiceType[Vault] = ServiceType("vault")
 
 
@@ -157,6 +159,24 @@ class KeycloakAssembly(ServiceAssembly):
         )
 
 
+class TenantManagerAssembly(ServiceAssembly):
+    """The Tenant Manager's API at ``CFM_TENANT_MANAGER_URL``."""
+
+    name = "tenant-manager-api"
+    provides = (TENANT_MANAGER,)
+    requires = (HTTP_CLIENT, DATASPACE_SETTINGS)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.tenant_manager import TenantManager
+
+        settings = context.registry.resolve(DATASPACE_SETTINGS)
+        http = context.registry.resolve(HTTP_CLIENT)
+        context.registry.register(
+            TENANT_MANAGER,
+            TenantManager(http, settings.required("tenant_manager_url"), settings.tenant_manager_token),
+        )
+
+
 class VaultAssembly(ServiceAssembly):
     """The vault at ``CFM_VAULT_ADDR``; it is logged in to at the first use."""
 
@@ -209,4 +229,5 @@ def dataspace_assemblies() -> tuple[ServiceAssembly, ...]:
         SigletAssembly(),
         KeycloakAssembly(),
         VaultAssembly(),
+        TenantManagerAssembly(),
     )

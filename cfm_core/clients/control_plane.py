@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from cfm_core.clients.edc import EdcApi, required
+from cfm_core.clients.edc import PAGE, EdcApi, required
 from cfm_core.clients.http import segment
 from cfm_core.errors import FatalError
 
@@ -60,6 +60,16 @@ class ControlPlane:
         """The DID of a participant context; None where there is no such context. Source: section 5.2."""
         answer = self._api.send("GET", self._path(context), context=context, scope=SCOPE, expect=(404,))
         return None if answer.status == 404 else required(answer.object(), "identity", answer)
+
+    def participants(self, context: str, offset: int, limit: int = PAGE) -> list[tuple[str, str]]:
+        """A page of all participant contexts: the id of each, and its DID. Source: section 5.2.
+
+        Args:
+            context: any participant context that there is a token for.
+        """
+        page = {"offset": str(offset), "limit": str(limit)}
+        answer = self._api.send("GET", _PARTICIPANTS, context=context, scope=SCOPE, query=page)
+        return [(required(one, "@id", answer), required(one, "identity", answer)) for one in answer.objects()]
 
     def delete_participant(self, context: str) -> None:
         """Delete the participant context; its configuration stays. No matter if there is none. Source: section 5.2."""

@@ -146,6 +146,7 @@ class HttpClient:
         form: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         bearer: str = "",
+        headers: Mapping[str, str] | None = None,
         expect: Collection[int] = (),
     ) -> Answer:
         """Send a request and give the answer: any 2xx, or a status of ``expect``. The trace context goes with it.
@@ -155,10 +156,10 @@ class HttpClient:
             FatalError: any other status; with the server's message.
         """
         call = f"{method} {_shown(url)}"
-        headers = {**trace.headers(), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
+        sent = {**trace.headers(), **(headers or {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
         try:
             with self._client() as client:
-                response = client.request(method, url, json=json, data=form, params=query, headers=headers)
+                response = client.request(method, url, json=json, data=form, params=query, headers=sent)
         except httpx2.ConnectTimeout:
             raise RecoverableError(f"{call}: no connection within {_seconds(CONNECT_TIMEOUT)}") from None
         except httpx2.TimeoutException:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -23,6 +23,8 @@ _PARTICIPANTS = "/v1beta/participants"
 _REQUEST = "/credentials/request"
 _KEY_PAIRS = "/keypairs"
 _ACTIVATED = 200
+MOST_HELD = 50
+"""The server shows no more of a participant's credentials than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,20 @@ class CredentialSpec:
     id: str
     type: str
     format: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCredential:
+    """A credential that a participant holds; ``id`` is the IdentityHub's, ``credential_id`` the credential's own."""
+
+    id: str
+    credential_id: str
+    issuer_did: str
+    types: tuple[str, ...]
+    format: str
+    issued_at: datetime
+    expires_at: datetime | None
+    """None: never."""
 
 
 class RequestState(StrEnum):
@@ -196,6 +212,18 @@ class IdentityHub:
         document = answer.object()
         return ParticipantState(required(document, "did", answer), document.get("state") == _ACTIVATED)
 
+    def participants(self, context: str, offset: int, limit: int = PAGE) -> list[tuple[str, str]]:
+        """A page of all participants: the context of each, and its DID. Source: section 6.2.
+
+        Args:
+            context: any participant context that there is a token for.
+        """
+        page = {"offset": str(offset), "limit": str(limit)}
+        answer = self._api.send("GET", _PARTICIPANTS, context=context, scope=SCOPE, query=page)
+        return [
+            (required(one, "participantContextId", answer), required(one, "did", answer)) for one in answer.objects()
+        ]
+
     def has_active_key(self, context: str) -> bool:
         """Whether the participant has a key pair in use. Source: section 6.6."""
         return any(pair.state is KeyState.ACTIVATED for pair in self.key_pairs(context))
@@ -244,6 +272,21 @@ class IdentityHub:
             return RequestState(status)
         except ValueError:
             raise FatalError(f"{answer.call} answered with the unknown status {status!r:.60}") from None
+
+    def credentials(self, context: str) -> list[HeldCredential]:
+        """The credentials that a participant holds, no more than ``MOST_HELD`` of them. Source: section 6.5.
+
+        Raises:
+            RecoverableError: there is no such participant, or not yet.
+        """
+        path = f"{self._path(context)}/credentials"
+        answer = self._api.send("GET", path, context=context, scope=CREDENTIALS_READ)
+        return [_held(one, answer) for one in answer.objects()]
+
+    def delete_credential(self, context: str, held_id: str) -> None:
+        """Let the participant hold a credential no more; no matter if it does not. Source: section 6.5."""
+        path = f"{self._path(context)}/credentials/{segment(held_id)}"
+        self._api.send("DELETE", path, context=context, scope=CREDENTIALS_WRITE, expect=(404,))
 
     def key_pairs(self, context: str) -> list[KeyPair]:
         """All key pairs of a participant, whatever their state; none where there is no such participant.
@@ -370,3 +413,29 @@ def _key_pair(document: dict[str, Any], answer: Answer) -> KeyPair:
         timestamp=timestamp if isinstance(timestamp, int) else 0,
         is_default=document.get("defaultPair") is True,
     )
+
+
+def _held(document: dict[str, Any], answer: Answer) -> HeldCredential:
+    verifiable = document.get("verifiableCredential")
+    credential = verifiable.get("credential") if isinstance(verifiable, dict) else None
+    if not isinstance(verifiable, dict) or not isinstance(credential, dict):
+        raise FatalError(f"{answer.call} answered without 'verifiableCredential'")
+    issuer, types, expires = credential.get("issuer"), credential.get("type"), credential.get("expirationDate")
+    issued_at = _instant(required(credential, "issuanceDate", answer), answer)
+    return HeldCredential(
+        id=required(document, "id", answer),
+        credential_id=str(credential.get("id") or ""),
+        issuer_did=required(issuer, "id", answer) if isinstance(issuer, dict) else "",
+        types=tuple(map(str, types)) if isinstance(types, list) else (),
+        format=str(verifiable.get("format") or ""),
+        issued_at=issued_at,
+        expires_at=None if expires is None else _instant(str(expires), answer),
+    )
+
+
+def _instant(text: str, answer: Answer) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise FatalError(f"{answer.call} answered with {text!r:.60}, which is no instant") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -34,6 +34,8 @@ class IssuedCredential:
 
     id: str
     types: tuple[str, ...]
+    credential_id: str = ""
+    """The credential's own."""
 
 
 class IssuerService:
@@ -90,15 +92,12 @@ class IssuerService:
         return self._query_holders(context, "did", did)
 
     def _query_holders(self, context: str, field: str, value: str) -> list[Holder]:
-        return [
-            Holder(
-                str(one.get("holderId", "")),
-                str(one.get("did", "")),
-                str(one.get("holderName") or one.get("name") or ""),
-                one.get("properties") or {},
-            )
-            for one in self._pages(context, "/holders/query", field, value)
-        ]
+        return [_holder(one) for one in self._pages(context, "/holders/query", field, value)]
+
+    def holders(self, context: str, offset: int, limit: int = PAGE) -> list[Holder]:
+        """A page of all holders. Source: section 7.1."""
+        query = {"offset": offset, "limit": limit}
+        return [_holder(one) for one in self._send("POST", "/holders/query", context, json=query).objects()]
 
     def delete_holder(self, context: str, holder_id: str) -> bool:
         """Delete a holder; no matter if there is none.
@@ -119,7 +118,10 @@ class IssuerService:
         for one in self._pages(context, "/credentials/query", "holderId", holder_did):
             credential = one.get("credential")
             types = credential.get("type") if isinstance(credential, dict) else None
-            found.append(IssuedCredential(str(one.get("id", "")), tuple(types) if isinstance(types, list) else ()))
+            own_id = str(credential.get("id") or "") if isinstance(credential, dict) else ""
+            found.append(
+                IssuedCredential(str(one.get("id", "")), tuple(types) if isinstance(types, list) else (), own_id)
+            )
         return found
 
     def revoke(self, context: str, credential_id: str) -> bool:
@@ -132,6 +134,20 @@ class IssuerService:
         """
         answer = self._send("POST", f"/credentials/{segment(credential_id)}/revoke", context, expect=(400, 404))
         return answer.status != 400
+
+    def status_of(self, context: str, *, holder_did: str, credential_id: str) -> str:
+        """What the issuer says of a credential that it issued to a DID, in lower case; empty where it is not in its books.
+
+        Args:
+            credential_id: the credential's own id.
+
+        Source: section 7.2.
+        """
+        for one in self.issued_credentials(context, holder_did=holder_did):
+            if one.credential_id == credential_id:
+                answer = self._send("GET", f"/credentials/{segment(one.id)}/status", context, expect=(404,))
+                return "" if answer.status == 404 else str(answer.object().get("status") or "").lower()
+        return ""
 
     def failure_of(self, context: str, holder_pid: str) -> str:
         """What the issuer says about a request that failed; empty where it says nothing. Source: section 7.4."""
@@ -153,3 +169,12 @@ class IssuerService:
 
     def _send(self, method: str, path: str, context: str, *, json: Any = None, expect: tuple[int, ...] = ()) -> Answer:
         return self._api.send(method, self._base + path, context=context, scope=SCOPE, json=json, expect=expect)
+
+
+def _holder(document: Mapping[str, Any]) -> Holder:
+    return Holder(
+        str(document.get("holderId", "")),
+        str(document.get("did", "")),
+        str(document.get("holderName") or document.get("name") or ""),
+        document.get("properties") or {},
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -160,13 +161,16 @@ class ResourceMappings:
         """Delete a mapping; no matter if there is none."""
         self._send("DELETE", self._one(client, context), expect=404)
 
+    def clients_by_context(self) -> dict[str, set[str]]:
+        """Who has a mapping for a participant context, of all participant contexts that somebody has one for."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for one in self._send("GET", self._url).objects():
+            found[str(one.get("participantContext"))].add(str(one.get("clientIdentifier")))
+        return dict(found)
+
     def contexts(self, client: str) -> set[str]:
         """The participant contexts that ``client`` has mappings for."""
-        return {
-            str(one.get("participantContext"))
-            for one in self._send("GET", self._url).objects()
-            if one.get("clientIdentifier") == client
-        }
+        return {context for context, clients in self.clients_by_context().items() if client in clients}
 
     def exists(self, client: str, context: str) -> bool:
         """Whether ``client`` has a mapping for ``context``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from cfm_core.errors import FatalError
@@ -62,6 +63,12 @@ class DataspaceSettings:
     """The administrator, in the realm ``master``; the password is the agent's secret ``keycloak/admin``."""
     keycloak_vault_mount: str = "secret"
     """The engine, of version 2, that the clients' secrets are put into."""
+    tenant_manager_url: str = ""
+    """``http://tenant-manager:8080``; what participants should have is read there."""
+    tenant_manager_token_file: str = ""
+    """A token with the scope tenant-manager-api:read; read again for every use. Empty: the Tenant Manager asks for none."""
+    renewal_days: str = "0"
+    """So many days before its end a credential is requested anew; 0: when a third of its life is left. Never more than half."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> DataspaceSettings:
@@ -90,13 +97,42 @@ class DataspaceSettings:
             raise FatalError(f"CFM_{name.upper()} is not set, and this agent needs it")
         return value.rstrip("/")
 
+    @property
+    def renew_before(self) -> timedelta | None:
+        """How long before its end a credential is requested anew; None leaves that to the credential's life.
+
+        Raises:
+            FatalError: it is not a number of days.
+        """
+        try:
+            days = timedelta(days=float(self.renewal_days))
+        except (ValueError, OverflowError):
+            days = timedelta(days=-1)
+        if days < timedelta(0):
+            raise FatalError(f"CFM_RENEWAL_DAYS is {self.renewal_days!r}; it must be a number of days, at least 0")
+        return days or None
+
+    def tenant_manager_token(self) -> str:
+        """What the Tenant Manager is shown, as it is now; empty where it asks for nothing.
+
+        Raises:
+            FatalError: the file cannot be read.
+        """
+        if not self.tenant_manager_token_file:
+            return ""
+        return _content("CFM_TENANT_MANAGER_TOKEN_FILE: the token", self.tenant_manager_token_file)
+
     def service_token(self) -> str:
         """The service account's token as it is now.
 
         Raises:
             FatalError: the file cannot be read.
         """
-        try:
-            return Path(self.service_token_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise FatalError(f"CFM_SERVICE_TOKEN_FILE: the service account's token cannot be read: {error}") from error
+        return _content("CFM_SERVICE_TOKEN_FILE: the service account's token", self.service_token_file)
+
+
+def _content(what: str, file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise FatalError(f"{what} cannot be read: {error}") from error

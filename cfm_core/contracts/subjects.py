@@ -27,6 +27,10 @@ CALLS = "event.cfm.calls"
 """Activities that are carried out by orchestrations of their own."""
 _ACTIVITY = "event.cfm.activity."
 
+TENANT_MANAGER_ANNOUNCES = frozenset({MANIFESTS})
+"""All that the Tenant Manager announces. Everything else is for the Provision Manager to announce, which repeats manifests,
+too, where an operator replays them."""
+
 EDC_STREAM = "edc-events"
 EDC_STREAM_SUBJECTS = ("events.>",)
 KEY_PAIR_EVENTS = "events.keypair.>"

@@ -2,8 +2,8 @@
 
     32 bytes HMAC-SHA256 of the rest, then {"id": 17, "subject": "event.cfm-orchestration", "events": [{...}]}
 
-The key follows from the URL of the database. Whoever has that can write rows anyhow; nobody else can have the trigger deliver
-anything.
+Each manager has a secret for it, which its functions share with the trigger. It brings no further than to the manager's own
+subjects, as its role in the database does; nobody else can have the trigger deliver anything.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DIGEST = "sha256"
 _SEAL_BYTES = 32
 
 
-def key_of(database_url: str) -> bytes:
-    """The key that those share who have the same database."""
-    return hashlib.sha256(b"cfm wake " + database_url.encode()).digest()
+def key_of(secret: str) -> bytes:
+    """The key that those share who have the same secret."""
+    return hashlib.sha256(b"cfm wake " + secret.encode()).digest()
 
 
 def sealed(row: OutboxRow, key: bytes) -> bytes:

@@ -164,11 +164,14 @@ class Connections:
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._idle: dict[tuple[str, str], list[_Connection]] = {}
-        self._heads: dict[str, tuple[SplitResult, bytes]] = {}
+        self._heads: dict[str, tuple[str, SplitResult, bytes]] = {}
         self._tls: ssl.SSLContext | None = None
 
-    async def post(self, url: str, body: bytes, seconds: float) -> Response:
+    async def post(self, url: str, body: bytes, seconds: float, authorization: str = "") -> Response:
         """Send ``body`` and wait for the answer.
+
+        Args:
+            authorization: the header of that name; empty: none.
 
         Raises:
             NotAcceptedError: no connection in time.
@@ -176,7 +179,7 @@ class Connections:
             OSError: the server was not reached, or the connection broke.
         """
         loop = asyncio.get_running_loop()
-        parts, head = self._head(url)
+        parts, head = self._head(url, authorization)
         idle = self._idle.setdefault((parts.scheme, parts.netloc), [])
         async with asyncio.timeout(seconds):
             connection = _kept(idle, loop.time()) or await self._connect(parts, seconds)
@@ -199,15 +202,16 @@ class Connections:
                 connection.close()
         self._idle.clear()
 
-    def _head(self, url: str) -> tuple[SplitResult, bytes]:
+    def _head(self, url: str, authorization: str) -> tuple[SplitResult, bytes]:
         known = self._heads.get(url)
-        if known is None:
+        if known is None or known[0] != authorization:
             parts = urlsplit(url)
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             host = parts.netloc.rpartition("@")[2]
-            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{self._headers}Content-Length: ".encode()
-            known = self._heads[url] = parts, head
-        return known
+            shown = f"Authorization: {authorization}\r\n" if authorization else ""
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{self._headers}{shown}Content-Length: ".encode()
+            known = self._heads[url] = authorization, parts, head
+        return known[1:]
 
     async def _connect(self, parts: SplitResult, seconds: float) -> _Connection:
         if parts.scheme == "https" and self._tls is None:

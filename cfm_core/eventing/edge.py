@@ -1,12 +1,11 @@
 """Where CloudEvents over HTTP end: every event function runs through here.
 
-The caller is the trigger, and says so by a token that both were given. A batch is always answered with a report of its
+The caller is the trigger, and says so by a token that opens this function alone. A batch is always answered with a report of its
 events; a single event with a status alone, unless the caller prefers the report (a broker takes a body for an event).
 """
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import math
@@ -15,7 +14,7 @@ import flask
 import pydantic
 
 from cfm_core import deployment, trace
-from cfm_core.assembly.events import EVENT_TOKEN
+from cfm_core.assembly.events import DOORKEEPER
 from cfm_core.contracts.reply import Failure, Reply
 from cfm_core.declaration import EventFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError, ValidationError
@@ -43,11 +42,10 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
     if request.method == "GET":
         return flask.Response(status=405, headers={"Allow": "POST"})
     try:
-        token, *services = deployment.services((EVENT_TOKEN, *function.requires))
-        if token and not hmac.compare_digest(
-            request.headers.get("Authorization", "").encode(errors="replace"), f"Bearer {token}".encode()
-        ):
+        (doorkeeper,) = deployment.services((DOORKEEPER,))
+        if not doorkeeper.lets_in(function.name, request.headers.get("Authorization", "")):
             return _status(Failure(401, "this function takes events of the trigger only"))
+        services = deployment.services(function.requires)
         events, is_batch = from_request(dict(request.headers), request.get_data(cache=False))
     except ValidationError as error:
         return _status(Failure(400, str(error)))

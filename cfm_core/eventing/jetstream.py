@@ -24,6 +24,7 @@ from nats.js.client import JetStreamContext
 
 from cfm_core.contracts import subjects
 from cfm_core.errors import FatalError, RecoverableError, TooLargeError
+from cfm_core.eventing.access import Access, AccessClient
 
 log = logging.getLogger(__name__)
 
@@ -278,12 +279,12 @@ class JetStream:
     """One connection that is made again for as long as it takes.
 
     Args:
-        url: where NATS is.
+        access: where NATS is, and who is asking.
         needed: the streams that must exist.
     """
 
-    def __init__(self, url: str, needed: Sequence[Stream]) -> None:
-        self._url = url
+    def __init__(self, access: Access, needed: Sequence[Stream]) -> None:
+        self._access = access
         self._streams = tuple(needed)
         self._consumers: list[Consumer] = []
         self._client: Client | None = None
@@ -398,12 +399,14 @@ class JetStream:
             return
         for consumer in self._consumers:
             consumer.forget_connection()
-        client = Client()
+        client = AccessClient(self._access)
         while True:
             try:
                 await client.connect(
-                    self._url,
+                    self._access.servers,
                     name="cfm-trigger",
+                    inbox_prefix=self._access.inbox_prefix,
+                    **self._access.options(),
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type]  # any number of seconds will do
@@ -416,7 +419,7 @@ class JetStream:
             except (nats.errors.Error, OSError, TimeoutError) as error:
                 await self._on_error(error)
                 await asyncio.sleep(_RETRY_SECONDS)
-                client = Client()
+                client = AccessClient(self._access)
             else:
                 break
         self._complained = ""
@@ -570,6 +573,8 @@ class JetStream:
                 info = await context.add_consumer(
                     consumer.stream,
                     api.ConsumerConfig(
+                        # The name beside it has the filter told in the request's subject, where a permission can see it.
+                        name=consumer.durable,
                         durable_name=consumer.durable,
                         ack_policy=api.AckPolicy.EXPLICIT,
                         ack_wait=_ACK_WAIT_SECONDS,

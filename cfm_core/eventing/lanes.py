@@ -380,7 +380,8 @@ class Lane:
         if self._bar_timer is None:
             self._bar = min(_LONGEST_BAR, self._bar * 2 or _FIRST_BAR)
             log.error(
-                "%s does not accept the trigger's token (%s): nothing is sent to it for %.0f s; check CFM_EVENT_TOKEN",
+                "%s does not accept the trigger's token (%s): nothing is sent to it for %.0f s; check the trigger's"
+                " CFM_EVENT_KEY_FILE and the function's CFM_EVENT_TOKENS_FILE",
                 self.target.name,
                 _reason(answer),
                 self._bar,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from cfm_core.contracts.reply import Reply
+from cfm_core.errors import RecoverableError
 from cfm_core.eventing.cloudevents import BATCH
 from cfm_core.eventing.connections import Connections
 from cfm_core.eventing.targets import Target
@@ -36,17 +37,24 @@ class Answer:
 
 
 class Poster:
-    """Sends batches with the trigger's token. Made and used inside the event loop."""
+    """Sends batches, each with the token that opens its function. Made and used inside the event loop.
 
-    def __init__(self, token: str) -> None:
-        self._connections = Connections(
-            {"Content-Type": BATCH} | ({"Authorization": f"Bearer {token}"} if token else {})
-        )
+    Args:
+        authorization: gives what to show to a function, by its name; empty: nothing.
+    """
+
+    def __init__(self, authorization: Callable[[str], str]) -> None:
+        self._authorization = authorization
+        self._connections = Connections({"Content-Type": BATCH})
 
     async def post(self, target: Target, body: bytes) -> Answer:
         """Send one batch and wait for the answer, no longer than the target's timeout and a little. Never raises."""
         try:
-            response = await self._connections.post(target.url, body, (target.timeout + _GRACE).total_seconds())
+            authorization = self._authorization(target.name)
+            seconds = (target.timeout + _GRACE).total_seconds()
+            response = await self._connections.post(target.url, body, seconds, authorization)
+        except RecoverableError as error:
+            return Answer(NO_CONNECTION, problem=f"nothing to show to it: {error}")
         except TimeoutError:
             return Answer(TIMEOUT, problem=f"no answer within {target.timeout.total_seconds():g} s")
         except OSError as error:

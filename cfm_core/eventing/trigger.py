@@ -16,15 +16,17 @@ import random
 import signal
 import sys
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cfm_core.contracts import subjects, wake
 from cfm_core.contracts.completion import CompletionKey
-from cfm_core.contracts.reply import EventDict
+from cfm_core.contracts.event_tokens import authorizations
+from cfm_core.contracts.reply import EventDict, OutboxRow
 from cfm_core.errors import CfmError, FatalError
 from cfm_core.eventing import health
+from cfm_core.eventing.access import Access
 from cfm_core.eventing.addresses import Addresses
 from cfm_core.eventing.cloudevents import event, to_batch
 from cfm_core.eventing.entries import Entry
@@ -55,16 +57,34 @@ _CANCEL_AGAIN_SECONDS = 0.05
 class _Wakener(asyncio.DatagramProtocol):
     """Wakes the relay with each datagram, or gives it the row that is in it."""
 
-    def __init__(self, relay: Relay, key: bytes) -> None:
+    def __init__(self, relay: Relay, settings: Settings) -> None:
         self._relay = relay
-        self._key = key
+        known = (
+            (settings.tenant_manager_wake_key, subjects.TENANT_MANAGER_ANNOUNCES),
+            (settings.provision_manager_wake_key, None),
+        )
+        self._keys = [(wake.key_of(secret), announced) for secret, announced in known if secret]
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        row = wake.opened(data, self._key)
-        if row is None:
-            self._relay.wake()
-        else:
-            self._relay.take(row)
+        for key, announced in self._keys:
+            row = wake.opened(data, key)
+            if row is not None and (announced is None or row.subject in announced):
+                self._relay.take(row)
+                return
+        self._relay.wake()
+
+
+class _NoOutbox:
+    """For a trigger that serves agents alone: what it delivers comes from JetStream."""
+
+    def claim(self, most: int) -> list[OutboxRow]:
+        return []
+
+    def renew(self, ids: Iterable[int]) -> None:
+        return
+
+    def delete(self, ids: Iterable[int]) -> None:
+        return
 
 
 class _Announcement:
@@ -89,15 +109,20 @@ class Trigger:
     def __init__(self, settings: Settings, targets: Sequence[Target]) -> None:
         if settings.handover not in {"direct", "jetstream"}:
             raise FatalError(f"CFM_HANDOVER is {settings.handover!r}; it must be direct or jetstream")
-        for name, value in (("CFM_DATABASE_URL", settings.database_url), ("CFM_NATS_URL", settings.nats_url)):
-            if not value:
-                raise FatalError(f"{name} is not set, and the trigger needs it")
+        if not settings.nats_url:
+            raise FatalError("CFM_NATS_URL is not set, and the trigger needs it")
+        if not settings.database_url and not all(target.of_agent for target in targets):
+            raise FatalError("CFM_DATABASE_URL is not set; only a trigger that serves nothing but agents goes without")
         self._settings = settings
         self._targets = targets
         # A claim or a deletion that a crash of the server undoes is a second delivery, no more.
-        self._database = Database(settings.database_url, size=_DATABASE_CONNECTIONS, waits_for_disk=False)
-        self._poster = Poster(settings.event_token)
-        self._jetstream = JetStream(settings.nats_url, streams(settings.nats_stream, settings.edc_stream))
+        self._database = (
+            Database(settings.database_url, size=_DATABASE_CONNECTIONS, waits_for_disk=False)
+            if settings.database_url
+            else None
+        )
+        self._poster = Poster(authorizations(settings.event_key_file, settings.event_tokens_file))
+        self._jetstream = JetStream(Access.of(settings), streams(settings.nats_stream, settings.edc_stream))
         self._switchboard = Switchboard(
             targets,
             self._poster.post,
@@ -105,7 +130,8 @@ class Trigger:
             direct=settings.handover == "direct",
             addresses=Addresses(settings.completion_url, CompletionKey(settings.completion_key)),
         )
-        self._relay = Relay(Outbox(self._database), self._switchboard.take_claimed)
+        outbox = _NoOutbox() if self._database is None else Outbox(self._database)
+        self._relay = Relay(outbox, self._switchboard.take_claimed)
         self._switchboard.relay = self._relay
         self._announce_due = asyncio.Event()
         self._draining = False
@@ -121,7 +147,7 @@ class Trigger:
         if self._settings.trigger_address:
             host, _, port = self._settings.trigger_address.rpartition(":")
             transport, _ = await loop.create_datagram_endpoint(
-                lambda: _Wakener(self._relay, wake.key_of(self._settings.database_url)), local_addr=(host, int(port))
+                lambda: _Wakener(self._relay, self._settings), local_addr=(host, int(port))
             )
             closing.append(transport)
         if self._settings.trigger_health:
@@ -212,7 +238,8 @@ class Trigger:
         await self._relay.close()
         await self._jetstream.close()
         self._poster.close()
-        self._database.close()
+        if self._database is not None:
+            self._database.close()
 
     def _report(self) -> tuple[bool, dict[str, Any]]:
         lanes = {lane.target.name: lane.state for lane in self._switchboard.lanes.values()}

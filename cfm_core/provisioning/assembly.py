@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
-from cfm_core.assembly.database import DATABASE
+from cfm_core.assembly.database import MAINTENANCE_DATABASE, PROVISION_MANAGER_DATABASE
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
@@ -27,6 +28,7 @@ ORCHESTRATIONS: ServiceType[Orchestrations] = ServiceType("orchestrations")
 ACTIVITY_TYPES: ServiceType[ActivityTypes] = ServiceType("activity-types")
 OPERATIONS: ServiceType[Operations] = ServiceType("operations")
 HISTORY: ServiceType[History] = ServiceType("history")
+"""Its days are tables, which only the role that owns them makes and drops."""
 ARCHIVE: ServiceType[Archive] = ServiceType("archive")
 ENGINE: ServiceType[Engine] = ServiceType("engine")
 CALLS: ServiceType[Calls] = ServiceType("calls")
@@ -36,7 +38,7 @@ DEAD_LETTERS: ServiceType[DeadLetters] = ServiceType("dead letters")
 
 
 _KEYS = (
-    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, HISTORY, ARCHIVE, ENGINE, CALLS),
+    *(DEFINITIONS, ORCHESTRATIONS, OPERATIONS, ACTIVITY_TYPES, ARCHIVE, ENGINE, CALLS),
     *(SCHEDULES, DUE_STARTS, DEAD_LETTERS),
 )
 
@@ -46,7 +48,7 @@ class PostgresProvisioningAssembly(ServiceAssembly):
 
     name = "provisioning-postgres"
     provides = _KEYS
-    requires = (DATABASE,)
+    requires = (PROVISION_MANAGER_DATABASE,)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.provisioning.activity_types.service import ActivityTypes
@@ -62,21 +64,19 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.operations.store import PostgresOperations
         from cfm_core.provisioning.orchestrations.store import (
             PostgresArchive,
-            PostgresHistory,
             PostgresOrchestrations,
         )
         from cfm_core.provisioning.schedules.service import Schedules
         from cfm_core.provisioning.schedules.store import PostgresSchedules
         from cfm_core.provisioning.schedules.sweep import DueStarts
 
-        database = context.registry.resolve(DATABASE)
+        database = context.registry.resolve(PROVISION_MANAGER_DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
         key = CompletionKey(context.settings.completion_key)
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database, key))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
         settings = context.settings
-        context.registry.register(HISTORY, PostgresHistory(database, timedelta(days=settings.history_days)))
         kept = timedelta(days=settings.archive_days) if settings.archive_days else None
         context.registry.register(ARCHIVE, PostgresArchive(database, timedelta(days=settings.archive_after_days), kept))
         context.registry.register(ENGINE, PostgresEngine(database))
@@ -89,11 +89,26 @@ class PostgresProvisioningAssembly(ServiceAssembly):
         )
 
 
+class PostgresHistoryAssembly(ServiceAssembly):
+    """What keeps the history of orchestrations in Postgres within its bounds."""
+
+    name = "history-postgres"
+    provides = (HISTORY,)
+    requires = (MAINTENANCE_DATABASE,)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.provisioning.orchestrations.store import PostgresHistory
+
+        database = context.registry.resolve(MAINTENANCE_DATABASE)
+        kept = timedelta(days=context.settings.history_days)
+        context.registry.register(HISTORY, PostgresHistory(database, kept))
+
+
 class MemoryProvisioningAssembly(ServiceAssembly):
     """The Provision Manager in memory; it ends with the process."""
 
     name = "provisioning-memory"
-    provides = _KEYS
+    provides = (*_KEYS, HISTORY)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
@@ -132,16 +147,16 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         )
 
 
-def provisioning_assembly(settings: Settings) -> ServiceAssembly:
-    """The assembly for ``CFM_STORE``.
+def provisioning_assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
+    """The assemblies for ``CFM_STORE``.
 
     Raises:
         FatalError: it is neither ``postgres`` nor ``memory``.
     """
     match settings.store:
         case "postgres":
-            return PostgresProvisioningAssembly()
+            return PostgresProvisioningAssembly(), PostgresHistoryAssembly()
         case "memory":
-            return MemoryProvisioningAssembly()
+            return (MemoryProvisioningAssembly(),)
         case other:
             raise FatalError(f"CFM_STORE is {other!r}; it must be postgres or memory")

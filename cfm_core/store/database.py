@@ -12,7 +12,7 @@ import struct
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -43,9 +43,13 @@ _NULL = _LENGTH.pack(-1)
 _SESSION = (
     # Statements are prepared and keyed: planning them anew with each value costs more than it gains.
     "SET plan_cache_mode = force_generic_plan;"
-    # Whoever is frozen in the middle of a transaction must not keep rows from everybody else.
-    "SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '20s'; SET statement_timeout = '50s'"
+    # Whoever is frozen in the middle of a transaction must not keep rows from everybody else. A role's own limits stay.
+    "SELECT set_config(name, value, false) FROM (VALUES ('idle_in_transaction_session_timeout', '60s'),"
+    " ('lock_timeout', '20s'), ('statement_timeout', '50s')) AS needed (name, value) WHERE current_setting(name) = '0'"
 )
+_DOES_NOT_ENCRYPT = "Server refuses SSL"
+"""The driver's words."""
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has no types
@@ -106,32 +110,25 @@ def translated(error: Exception) -> CfmError:
 def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
     """Open one connection, on which an answer is waited for ``answer_seconds`` (0: for ever).
 
-    The URL is ``postgresql://user:password@host:port/database[?sslmode=...]``.
+    The URL is ``postgresql://user:password@host:port/database[?sslmode=...&sslrootcert=...&sslcert=...&sslkey=...]``.
 
-    ``sslmode`` is ``disable``, ``require`` (encrypted, certificate unchecked) or ``verify-full``; the default encrypts to
-    other machines where the server offers it and not to loopback.
+    ``sslmode`` is ``disable``, ``require`` (encrypted, but with whomever), ``verify-ca`` (with a server whose certificate is
+    trusted) or ``verify-full`` (and bears the host's name): the default to other machines; to loopback it is ``disable``.
+    ``sslrootcert`` is a PEM file of those trusted, by default the system's; the other two are one's own certificate and key.
 
     Raises:
-        RecoverableError: the server cannot be reached, is not ready, or refuses these credentials.
+        RecoverableError: the server cannot be reached, is not ready, does not prove who it is, or refuses these credentials.
         FatalError: the URL is not one.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
         raise FatalError("the database URL must read postgresql://user:password@host:port/database")
-    mode = parse_qs(parts.query).get("sslmode", [""])[0]
-    context: ssl.SSLContext | bool | None = None
-    if mode == "disable" or (not mode and parts.hostname in {"127.0.0.1", "localhost", "::1"}):
-        context = False
-    elif mode == "require":
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif mode.startswith("verify"):
-        context = ssl.create_default_context()
+    context = _tls(parts.hostname, parse_qs(parts.query))
     try:
         connection = Driver(
             user=unquote(parts.username or "postgres"),
-            password=unquote(parts.password) if parts.password else None,
+            # One that asks for a password refuses an empty one; without any, the driver fails in its own way.
+            password=unquote(parts.password or ""),
             host=parts.hostname,
             database=parts.path.lstrip("/") or "postgres",
             ssl_context=context,
@@ -143,11 +140,41 @@ def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
         if code[:2] in {"28", "3D"}:
             raise RecoverableError(f"the database refuses the user or is not there (SQLSTATE {code})") from error
         raise RecoverableError("the database is not ready") from error
+    except ssl.SSLError as error:
+        raise RecoverableError(f"no TLS with the database at {parts.hostname}: {error.reason}") from error
     except _LOST as error:
+        if str(error) == _DOES_NOT_ENCRYPT:
+            raise RecoverableError(
+                f"the database at {parts.hostname} does not encrypt; see sslmode in its URL"
+            ) from error
         raise RecoverableError(f"no database answers at {parts.hostname}:{parts.port or 5432}") from error
     if isinstance(connection._usock, ssl.SSLSocket):
         connection._usock.settimeout(answer_seconds or None)
     return connection
+
+
+def _tls(host: str, query: Mapping[str, Sequence[str]]) -> ssl.SSLContext | bool:
+    """What the driver is told of TLS; False: none."""
+
+    def given(name: str) -> str:
+        return query.get(name, [""])[0]
+
+    mode = given("sslmode") or ("disable" if host in _LOOPBACK else "verify-full")
+    if mode == "disable":
+        return False
+    if mode not in {"require", "verify-ca", "verify-full"}:
+        raise FatalError(f"the database URL has sslmode={mode}; it must be disable, require, verify-ca or verify-full")
+    try:
+        context = ssl.create_default_context(cafile=given("sslrootcert") or None)
+        if certificate := given("sslcert"):
+            context.load_cert_chain(certificate, given("sslkey") or None)
+    except (OSError, ssl.SSLError) as error:
+        raise FatalError(f"the files for TLS in the database URL cannot be used: {error.strerror or error}") from error
+    if mode != "verify-full":
+        context.check_hostname = False
+    if mode == "require":
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class _PatientSocket(socket.socket):

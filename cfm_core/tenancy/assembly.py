@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cfm_core.access.assembly import ACCESSES
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
-from cfm_core.assembly.database import DATABASE
+from cfm_core.assembly.database import MAINTENANCE_DATABASE, TENANT_MANAGER_DATABASE
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
@@ -25,6 +26,8 @@ CELLS: ServiceType[Cells] = ServiceType("cells")
 DATASPACE_PROFILES: ServiceType[DataspaceProfiles] = ServiceType("dataspace-profiles")
 PARTICIPANT_PROFILES: ServiceType[ParticipantProfiles] = ServiceType("participant-profiles")
 QUERY_INDEXES: ServiceType[QueryIndexes] = ServiceType("query-indexes")
+QUERY_INDEX_BUILDS: ServiceType[QueryIndexes] = ServiceType("query-index-builds")
+"""The same for whoever makes the declared indexes true, which takes the role that owns the tables."""
 ROLES: ServiceType[Roles] = ServiceType("roles")
 USERS: ServiceType[Users] = ServiceType("users")
 FEED: ServiceType[Feed] = ServiceType("events-feed")
@@ -37,7 +40,7 @@ class PostgresTenancyAssembly(ServiceAssembly):
 
     name = "tenancy-postgres"
     provides = _KEYS
-    requires = (DATABASE, ACCESSES)
+    requires = (TENANT_MANAGER_DATABASE, ACCESSES)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.tenancy.cells.service import Cells
@@ -57,7 +60,7 @@ class PostgresTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.users.service import Users
         from cfm_core.tenancy.users.store import PostgresUsers
 
-        database = context.registry.resolve(DATABASE)
+        database = context.registry.resolve(TENANT_MANAGER_DATABASE)
         context.registry.register(TENANTS, Tenants(PostgresTenants(database)))
         context.registry.register(CELLS, Cells(PostgresCells(database)))
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(PostgresDataspaceProfiles(database)))
@@ -69,11 +72,26 @@ class PostgresTenancyAssembly(ServiceAssembly):
         context.registry.register(FEED, Feed(PostgresFeed(database)))
 
 
+class PostgresQueryIndexBuildsAssembly(ServiceAssembly):
+    """The building of declared indexes in Postgres."""
+
+    name = "query-index-builds-postgres"
+    provides = (QUERY_INDEX_BUILDS,)
+    requires = (MAINTENANCE_DATABASE,)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.tenancy.query_indexes.service import QueryIndexes
+        from cfm_core.tenancy.query_indexes.store import PostgresQueryIndexes
+
+        database = context.registry.resolve(MAINTENANCE_DATABASE)
+        context.registry.register(QUERY_INDEX_BUILDS, QueryIndexes(PostgresQueryIndexes(database)))
+
+
 class MemoryTenancyAssembly(ServiceAssembly):
     """The Tenant Manager's entities in memory; they end with the process."""
 
     name = "tenancy-memory"
-    provides = (*_KEYS, ACCESSES)
+    provides = (*_KEYS, ACCESSES, QUERY_INDEX_BUILDS)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.access.service import Accesses
@@ -100,7 +118,9 @@ class MemoryTenancyAssembly(ServiceAssembly):
         context.registry.register(CELLS, Cells(MemoryCells(fabric)))
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(MemoryParticipantProfiles(fabric)))
-        context.registry.register(QUERY_INDEXES, QueryIndexes(MemoryQueryIndexes(fabric)))
+        indexes = QueryIndexes(MemoryQueryIndexes(fabric))
+        context.registry.register(QUERY_INDEXES, indexes)
+        context.registry.register(QUERY_INDEX_BUILDS, indexes)
         settings = context.settings
         accesses = Accesses(
             MemoryRights(fabric), user_claim=settings.auth_user_claim, roles_claim=settings.auth_roles_claim
@@ -111,16 +131,16 @@ class MemoryTenancyAssembly(ServiceAssembly):
         context.registry.register(FEED, Feed(fabric.feed))
 
 
-def tenancy_assembly(settings: Settings) -> ServiceAssembly:
-    """The assembly for ``CFM_STORE``.
+def tenancy_assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
+    """The assemblies for ``CFM_STORE``.
 
     Raises:
         FatalError: it is neither ``postgres`` nor ``memory``.
     """
     match settings.store:
         case "postgres":
-            return PostgresTenancyAssembly()
+            return PostgresTenancyAssembly(), PostgresQueryIndexBuildsAssembly()
         case "memory":
-            return MemoryTenancyAssembly()
+            return (MemoryTenancyAssembly(),)
         case other:
             raise FatalError(f"CFM_STORE is {other!r}; it must be postgres or memory")

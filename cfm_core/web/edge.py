@@ -141,9 +141,9 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     def call() -> flask.Response:
         return _call(function, request, raw, services, variables)
 
-    if principal is None or function.method != "POST" or function.lists is not None:
+    if principal is None or function.scope is None or function.method != "POST" or function.lists is not None:
         return call()
-    return idempotency.answer(request, principal, raw, call, request_id)
+    return idempotency.answer(request, function.scope, principal, raw, call, request_id)
 
 
 def _within(function: HttpFunction, services: Sequence[Any], principal: Principal, accesses: Accesses) -> Sequence[Any]:

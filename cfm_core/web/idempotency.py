@@ -9,10 +9,10 @@ from collections.abc import Callable
 import flask
 
 from cfm_core import deployment
-from cfm_core.assembly.idempotency import IDEMPOTENT_ANSWERS
+from cfm_core.assembly.idempotency import PROVISION_MANAGER_ANSWERS, TENANT_MANAGER_ANSWERS
 from cfm_core.errors import ValidationError
 from cfm_core.idempotency import KeptAnswer, RequestKey
-from cfm_core.web.auth import Principal
+from cfm_core.web.auth import TM_READ, TM_WRITE, Principal
 from cfm_core.web.problem import problem
 
 KEY = "HTTP_IDEMPOTENCY_KEY"
@@ -24,9 +24,17 @@ PATTERN = r"^[!-~]{1,255}$"
 
 
 def answer(
-    request: flask.Request, principal: Principal, raw: bytes, call: Callable[[], flask.Response], request_id: str
+    request: flask.Request,
+    scope: str,
+    principal: Principal,
+    raw: bytes,
+    call: Callable[[], flask.Response],
+    request_id: str,
 ) -> flask.Response:
     """Answer by ``call``, or as the first time where the request's key is known.
+
+    Args:
+        scope: what the function asks for, by which is known whose it is.
 
     Raises:
         ValidationError: the key is empty, too long, or not of visible ASCII characters.
@@ -38,7 +46,9 @@ def answer(
         return call()
     if not re.fullmatch(PATTERN, key):
         raise ValidationError("Invalid Idempotency-Key: it has 1 to 255 visible ASCII characters")
-    (answers,) = deployment.services((IDEMPOTENT_ANSWERS,))
+    # In the database, each manager keeps its own, in the transaction of its change.
+    mine = TENANT_MANAGER_ANSWERS if scope in {TM_READ, TM_WRITE} else PROVISION_MANAGER_ANSWERS
+    (answers,) = deployment.services((mine,))
     fingerprint = hashlib.sha256(request.query_string + b"\n" + raw).hexdigest()
     kept, replayed = answers.once(
         RequestKey(principal.issuer, principal.subject, request.method, request.path.rstrip("/"), key),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from cfm_core.assembly.idempotency import IDEMPOTENT_ANSWERS
+from cfm_core.assembly.idempotency import PROVISION_MANAGER_ANSWERS, TENANT_MANAGER_ANSWERS
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
@@ -16,10 +16,11 @@ from cfm_core.tenancy.assembly import FEED
 from cfm_core.tenancy.feed.service import Feed
 
 
-@event_function(every=timedelta(minutes=1), slots=1, requires=[IDEMPOTENT_ANSWERS])
-def forget_idempotent_answers(events: Sequence[CloudEvent[None]], answers: IdempotentAnswers) -> Reply:
+@event_function(every=timedelta(minutes=1), slots=1, requires=[TENANT_MANAGER_ANSWERS, PROVISION_MANAGER_ANSWERS])
+def forget_idempotent_answers(events: Sequence[CloudEvent[None]], *of_managers: IdempotentAnswers) -> Reply:
     """Forget the answers of requests that nobody sends again. Safe at any time, at several places."""
-    answers.forget()
+    for answers in of_managers:
+        answers.forget()
     return Reply()
 
 

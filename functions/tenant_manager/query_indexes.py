@@ -10,7 +10,7 @@ from flask import Request, Response
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function, http_function
-from cfm_core.tenancy.assembly import QUERY_INDEXES
+from cfm_core.tenancy.assembly import QUERY_INDEX_BUILDS, QUERY_INDEXES
 from cfm_core.tenancy.query_indexes.service import QueryIndexes
 from cfm_core.tenancy.query_indexes.v1alpha1 import NewQueryIndex, QueryIndexDocument
 from cfm_core.web import answers
@@ -65,7 +65,7 @@ def drop_query_index(request: Request, indexes: QueryIndexes, index_id: str) -> 
     return answers.accepted(request, "", f"{PATH}/{index_id}")
 
 
-@event_function(every=timedelta(seconds=5), slots=1, timeout=timedelta(minutes=10), requires=[QUERY_INDEXES])
+@event_function(every=timedelta(seconds=5), slots=1, timeout=timedelta(minutes=10), requires=[QUERY_INDEX_BUILDS])
 def build_query_indexes(events: Sequence[CloudEvent[None]], indexes: QueryIndexes) -> Reply:
     """Build the indexes that have been declared, and drop those that are not wanted any more. Safe at several places.
 

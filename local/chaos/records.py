@@ -78,7 +78,9 @@ RULES: Mapping[str, str] = {
           JOIN provision_manager.orchestration o ON o.id = w.id AND o.state = 'COMPLETED'
           JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
          WHERE w.payload ? 'large' AND length(d.outputs->>'large') IS DISTINCT FROM 100000
-           AND NOT EXISTS (SELECT FROM chaos.ending e WHERE e.run = w.id AND e.activity = w.payload->>'large')""",
+           -- What waits has no output of its own, also where it is part of an orchestration that an activity has started.
+           AND NOT EXISTS (SELECT FROM chaos.ending e
+                            WHERE e.run IN (w.id, w.id || '.nested') AND e.activity = w.payload->>'large')""",
     "no activity begins before its parents are completed": f"""
         WITH completed AS MATERIALIZED ({_COMPLETED}),
              begun AS MATERIALIZED (

@@ -20,6 +20,7 @@ from local.standins.tokens import TokenSigner
 
 _CREATED, _ACTIVATED, _ROTATED, _REVOKED = 100, 200, 300, 400
 _USES = ("sign_credentials", "sign_presentation", "sign_token")
+_MOST_SHOWN = 50
 _VERSION = re.compile(r"-v\d+$")
 _USE_DURATION = 15_552_000_000
 _KEY_SOURCES = ("keyGeneratorParams", "publicKeyJwk", "publicKeyPem")
@@ -361,13 +362,14 @@ class IdentityHub(EdcService):
     def _list_credentials(self, request: Request, context: str) -> Answer:
         self.authorize(request, "credentials:read", owner=context)
         kind = request.query.get("type")
+        held = [one for one in self._credentials.values() if one["participantContextId"] == context]
         return Answer(
             200,
             [
                 one
-                for one in self._credentials.values()
-                if one["participantContextId"] == context
-                and (kind is None or kind in one["verifiableCredential"]["credential"]["type"])
+                # First cut short, then filtered.
+                for one in held[:_MOST_SHOWN]
+                if kind is None or kind in one["verifiableCredential"]["credential"]["type"]
             ],
         )
 

@@ -24,14 +24,18 @@ class IssuerService(EdcService):
     """Holders and issued credentials.
 
     ``before_request`` is called first of all for each request, so that issuance can catch up with time.
+
+    Args:
+        calendar: gives the instant that is written into credentials.
     """
 
     name = "issuerservice"
     prefix = "/issuerservice/api/admin"
     scope_prefix = "issuer-admin-api"
 
-    def __init__(self, signer: TokenSigner) -> None:
+    def __init__(self, signer: TokenSigner, calendar: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(signer)
+        self._calendar = calendar
         self._holders: dict[str, dict[str, Any]] = {}
         self._credentials: dict[str, dict[str, Any]] = {}
         self._processes: dict[str, dict[str, Any]] = {}
@@ -92,7 +96,7 @@ class IssuerService(EdcService):
 
     def issue(self, holder_pid: str, did: str, credentials: list[dict[str, str]]) -> list[dict[str, Any]]:
         """Issue what was requested, and give it as the holder keeps it."""
-        now = datetime.now(UTC)
+        now = self._calendar()
         issued = []
         for one in credentials:
             resource_id = str(uuid.uuid4())

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -60,7 +61,8 @@ class StandIns:
     ) -> None:
         self._token = token
         self._signer = TokenSigner()
-        issuer = IssuerService(self._signer)
+        self._ahead = timedelta(0)
+        issuer = IssuerService(self._signer, lambda: datetime.now(UTC) + self._ahead)
         keycloak_signer = TokenSigner(keycloak.ISSUER)
         issuers = {
             "/.well-known/jwks.json": self._signer,
@@ -177,6 +179,14 @@ class StandIns:
                 return Answer(201, fault.to_json())
             case "DELETE", "/faults":
                 self._faults.clear()
+                return Answer(204)
+            case "POST", "/calendar":
+                try:
+                    ahead = timedelta(seconds=float(json.loads(request.body)["aheadSeconds"]))
+                except (ValueError, TypeError, KeyError, OverflowError) as error:
+                    return Answer(400, {"error": f"not an object with the number aheadSeconds: {error!r}"})
+                with self._state:
+                    self._ahead = ahead
                 return Answer(204)
             case "POST", "/keys":
                 with self._state:

@@ -75,7 +75,8 @@ def test_the_managers_meet_in_the_contracts_only() -> None:
 
 
 def test_agents_use_their_surface_only() -> None:
-    allowed = ("cfm_core.agent", "cfm_core.clients", "cfm_core.contracts", "cfm_core.errors", "cfm_core.keys")
+    subjects = ("cfm_core.keys", "cfm_core.reconciliation")
+    allowed = ("cfm_core.agent", "cfm_core.clients", "cfm_core.contracts", "cfm_core.errors", *subjects)
     assert [
         f"{module} imports {name}"
         for module, path in modules("functions/agents")

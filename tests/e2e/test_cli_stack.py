@@ -222,8 +222,9 @@ def test_agents_hold_no_credentials_of_the_platform(data: Path) -> None:
     assert agents is not None
     for process in (psutil.Process(agents), *psutil.Process(agents).children()):
         environ = process.environ()
-        assert {"CFM_EVENT_TOKEN", "CFM_JWTLET_URL"} <= environ.keys()
-        assert {"CFM_DATABASE_URL", "CFM_NATS_URL"} & environ.keys() == set()
+        assert {"CFM_EVENT_TOKENS_FILE", "CFM_JWTLET_URL"} <= environ.keys()
+        assert not [name for name in environ if "DATABASE" in name or "NATS" in name or name.endswith("_KEY")]
+        assert "CFM_EVENT_KEY_FILE" not in environ
         assert not [name for name, value in environ.items() if "postgresql://" in value or "nats://" in value]
 
 

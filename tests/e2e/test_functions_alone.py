@@ -17,18 +17,22 @@ from pathlib import Path
 import pytest
 
 import functions
+from cfm_core.contracts import event_tokens
 from cfm_core.declaration import Declaration, EventFunction, HttpFunction, discover
 from cfm_core.eventing.cloudevents import BATCH
 from cfm_core.store.database import connect
+from cfm_core.store.roles import Role
 from local.servers.postgres import EmbeddedPostgres
 from local.servers.process import answers, free_port, spawn, stop, wait_until
 from local.standins import agent_environment
+from tests.support.roles import as_role
 from tests.support.tokens import Issuer
 
 DECLARED = discover(functions)
 HTTP = [one for one in DECLARED if isinstance(one, HttpFunction)]
 EVENTS = [one for one in DECLARED if isinstance(one, EventFunction)]
-EVENT_TOKEN = "the-triggers-token"
+EVENT_KEY = "the-key-of-the-trigger"
+MAINTENANCE = {"build_query_indexes", "tidy_history"}
 ROOT = Path(functions.__file__).parents[1]
 
 
@@ -55,6 +59,25 @@ def request(port: int, method: str, path: str, body: str, headers: dict[str, str
     answer = Answer(response.status, dict(response.getheaders()), response.read().decode())
     connection.close()
     return answer
+
+
+def databases(declaration: Declaration, url: str) -> dict[str, str]:
+    """The one role that a function has; those of both managers where it does something for both, none for an agent."""
+    tenant_manager, provision_manager = as_role(Role.TENANT_MANAGER, url), as_role(Role.PROVISION_MANAGER, url)
+    if declaration.name in MAINTENANCE:
+        return {"CFM_DATABASE_URL": as_role(Role.MAINTENANCE, url)}
+    match declaration.source.parent.name:
+        case "tenant_manager":
+            return {"CFM_DATABASE_URL": tenant_manager}
+        case "provision_manager" | "orchestrator":
+            return {"CFM_DATABASE_URL": provision_manager}
+        case "managers":
+            return {
+                "CFM_TENANT_MANAGER_DATABASE_URL": tenant_manager,
+                "CFM_PROVISION_MANAGER_DATABASE_URL": provision_manager,
+            }
+        case _:
+            return {}
 
 
 def converse(declaration: Declaration, environ: dict[str, str], token: str, folder: Path) -> Conversation:
@@ -84,7 +107,10 @@ def converse(declaration: Declaration, environ: dict[str, str], token: str, fold
             headers, body = {"Authorization": f"Bearer {token}"}, "{}" if method in {"POST", "PATCH"} else ""
         else:
             method, path, other, body = "POST", "/", "GET", "[]"
-            headers = {"Authorization": f"Bearer {EVENT_TOKEN}", "Content-Type": BATCH}
+            headers = {
+                "Authorization": f"Bearer {event_tokens.derived(EVENT_KEY, declaration.name)}",
+                "Content-Type": BATCH,
+            }
         return Conversation(
             request(port, method, path, body, headers),
             request(port, method, path, body, {"Content-Type": headers.get("Content-Type", "application/json")}),
@@ -102,18 +128,22 @@ def conversations(
     issuer = Issuer(folder)
     with contextlib.closing(connect(postgres.url("postgres"))) as connection:
         connection.run(f"CREATE DATABASE alone TEMPLATE {template}")
+    tokens = folder / "tokens.json"
+    tokens.write_text(event_tokens.dump([EVENT_KEY], [one.name for one in EVENTS]))
     environ = {
         "PATH": os.defpath,
         "PYTHONPATH": str(ROOT),
-        "CFM_DATABASE_URL": postgres.url("alone"),
-        "CFM_EVENT_TOKEN": EVENT_TOKEN,
+        "CFM_EVENT_TOKENS_FILE": str(tokens),
         "CFM_SECRETS_FILE": str(folder / "secrets.json"),
         **issuer.environ,
         **agent_environment("http://127.0.0.1:1", "nobody-is-asked", folder / "service-account-token"),
     }
     token = issuer.token()
     with ThreadPoolExecutor(3) as pool:
-        done = pool.map(lambda one: (one.name, converse(one, environ, token, folder)), DECLARED)
+        done = pool.map(
+            lambda one: (one.name, converse(one, environ | databases(one, postgres.url("alone")), token, folder)),
+            DECLARED,
+        )
         yield dict(done)
     shutil.rmtree(folder)
 

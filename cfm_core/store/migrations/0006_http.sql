@@ -8,6 +8,7 @@ CREATE TABLE http.idempotent_answers (
   status      integer NOT NULL,
   headers     jsonb NOT NULL,
   text        text NOT NULL,
+  owner       text COLLATE "C" NOT NULL DEFAULT current_user, -- the manager's role that keeps it
   at          timestamptz NOT NULL DEFAULT now()
 );
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from pg8000.exceptions import DatabaseError
+from pg8000.native import identifier
 
 from cfm_core.errors import FatalError
 from cfm_core.store.database import connect
@@ -41,8 +42,11 @@ def known() -> tuple[Migration, ...]:
     return tuple(sorted(found, key=lambda migration: migration.number))
 
 
-def migrate(url: str, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+def migrate(url: str, migrations: Sequence[Migration] | None = None, *, role: str = "") -> list[Migration]:
     """Apply what the database at ``url`` lacks and give what was applied; safe to run from several places at once.
+
+    Args:
+        role: who is to own what is made; empty: whoever connects.
 
     Raises:
         FatalError: the database has a migration that this code does not know (the code is older than the schema), an
@@ -52,6 +56,8 @@ def migrate(url: str, migrations: Sequence[Migration] | None = None) -> list[Mig
     wanted = known() if migrations is None else tuple(migrations)
     with contextlib.closing(connect(url, answer_seconds=0)) as connection:
         connection.run("SELECT pg_advisory_lock(:key)", key=_LOCK)
+        if role:
+            connection.run(f"SET ROLE {identifier(role)}")
         connection.run(
             "CREATE SCHEMA IF NOT EXISTS cfm;"
             "CREATE TABLE IF NOT EXISTS cfm.schema_migration (number integer PRIMARY KEY, name text NOT NULL,"

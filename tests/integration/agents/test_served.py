@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -12,27 +13,31 @@ import pytest
 
 import functions.agents
 from cfm_core import deployment
+from cfm_core.contracts import event_tokens
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.declaration import EventFunction, discover
 from tests.integration.agents.conftest import IN_ORDER, PAYLOAD, World
 
 AGENTS = [one for one in discover(functions.agents) if isinstance(one, EventFunction)]
 ACTIVITIES = [one for one in AGENTS if one.activity is not None]
-TOKEN = "event-token"
+KEY = "the-key-of-the-trigger"
 
 
 @pytest.fixture(autouse=True)
-def process(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def process(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The environment of an agent's process: no database, no NATS, no keys."""
     for name in ("CFM_DATABASE_URL", "CFM_NATS_URL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("CFM_EVENT_TOKEN", TOKEN)
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(event_tokens.dump([KEY], [function.name for function in AGENTS]))
+    monkeypatch.setenv("CFM_EVENT_TOKENS_FILE", str(tokens))
     deployment.stop()
     yield
     deployment.stop()
 
 
-def post(function: EventFunction, events: list[dict[str, Any]], token: str = TOKEN) -> Any:
+def post(function: EventFunction, events: list[dict[str, Any]], opens: str = "") -> Any:
+    token = event_tokens.derived(KEY, opens or function.name)
     app: flask.Flask = functions_framework.create_app(function.name, str(function.source))  # type: ignore[no-untyped-call]
     return app.test_client().post(
         "/",
@@ -101,7 +106,9 @@ def test_an_agent_answers_each_dispatch(world: World, function: EventFunction) -
 
 @pytest.mark.parametrize("function", AGENTS, ids=lambda function: function.name)
 def test_an_agent_takes_events_of_the_trigger_only(function: EventFunction) -> None:
-    assert post(function, [], token="wrong").status_code == 401
+    (other, *_) = (one.name for one in AGENTS if one is not function)
+    assert post(function, [], opens=other).status_code == 401
+    assert post(function, []).status_code == 200
 
 
 def test_an_agent_that_is_not_configured_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from cfm_core.store.database import Database, connect
 from cfm_core.store.migrations import known, migrate
 from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
-from tests.integration.eventing.harness import TriggerProcess
+from tests.integration.eventing.harness import WAKE_KEY, TriggerProcess
 
 StartTrigger = Callable[..., TriggerProcess]
 
@@ -61,7 +61,7 @@ def waking_database(database_url: str) -> Iterator[Callable[[TriggerProcess], Da
     opened: list[Database | Waker] = []
 
     def make(trigger: TriggerProcess) -> Database:
-        waker = Waker(trigger.wake_address, wake.key_of(database_url))
+        waker = Waker(trigger.wake_address, wake.key_of(WAKE_KEY))
         database = Database(database_url, announce=waker, hands_over=True)
         opened.extend((database, waker))
         return database

@@ -16,16 +16,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from cfm_core.contracts.completion import CompletionKey
+from cfm_core.contracts.event_tokens import derived
 from cfm_core.contracts.reply import EventDict
 from cfm_core.eventing.targets import Target, dump
 from local.servers.process import free_port, spawn, stop, wait_until
 
-TOKEN = "the-token-of-the-trigger"
+EVENT_KEY = "the-key-of-the-trigger"
+WAKE_KEY = "the-key-of-the-datagrams"
 API = "http://cfm/api/v1alpha1"
 KEY = CompletionKey("the-key-of-the-deployment")
 
@@ -65,7 +68,7 @@ class Functions:
     def __init__(self, behaviours: Mapping[str, Behaviour]) -> None:
         self.behaviours = dict(behaviours)
         self.batches: list[tuple[str, Events]] = []
-        self.token = TOKEN
+        self.event_key = EVENT_KEY
         self._changed = threading.Condition()
         self._port = free_port()
         self._server: _Server | None = None
@@ -80,7 +83,8 @@ class Functions:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers["Authorization"] != f"Bearer {functions.token}":
+                opens = derived(functions.event_key, self.path.strip("/"))
+                if self.headers["Authorization"] != f"Bearer {opens}":
                     said = Said(401)
                 elif self.headers["Content-Type"] != "application/cloudevents-batch+json":
                     said = Said(415)
@@ -152,13 +156,16 @@ class TriggerProcess:
         database_url: str,
         nats_url: str,
         handover: str = "direct",
-        token: str = TOKEN,
+        wakes: Mapping[str, str] = MappingProxyType({"CFM_PROVISION_MANAGER_WAKE_KEY": WAKE_KEY}),
+        told: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.wake_address = f"127.0.0.1:{free_port()}"
         self._health = f"127.0.0.1:{free_port()}"
         self.log = home / "trigger.log"
         file = home / "targets.json"
         file.write_text(dump(targets))
+        self.event_key = home / "event-key"
+        self.event_key.write_text(EVENT_KEY)
         self.process = spawn(
             [sys.executable, "-m", "cfm_core.eventing.trigger", "--targets", file],
             log=self.log,
@@ -166,12 +173,14 @@ class TriggerProcess:
                 "PATH": os.defpath,
                 "CFM_DATABASE_URL": database_url,
                 "CFM_NATS_URL": nats_url,
-                "CFM_EVENT_TOKEN": token,
+                "CFM_EVENT_KEY_FILE": str(self.event_key),
                 "CFM_TRIGGER_ADDRESS": self.wake_address,
                 "CFM_TRIGGER_HEALTH": self._health,
                 "CFM_HANDOVER": handover,
                 "CFM_COMPLETION_URL": API,
                 "CFM_COMPLETION_KEY": KEY.key,
+                **wakes,
+                **told,
             },
             cwd=Path(__file__).resolve().parents[3],
         )

@@ -17,7 +17,18 @@ from cfm_core.store import outbox
 from cfm_core.store.database import Database
 from local.servers.nats import EmbeddedNats
 from tests.integration.eventing.conftest import StartTrigger
-from tests.integration.eventing.harness import API, KEY, Events, Said, TriggerProcess, fine, reply, serving, until
+from tests.integration.eventing.harness import (
+    API,
+    KEY,
+    WAKE_KEY,
+    Events,
+    Said,
+    TriggerProcess,
+    fine,
+    reply,
+    serving,
+    until,
+)
 from tests.integration.eventing.stream import publish, stored
 
 both_ways = pytest.mark.parametrize("handover", ["direct", "jetstream"])
@@ -163,15 +174,15 @@ def test_a_dispatch_goes_to_its_agent_and_the_outcome_to_the_engine(
 
 
 def test_a_row_that_was_announced_is_not_looked_for_and_comes_once(
-    start_trigger: StartTrigger, waking_database: Waking, database_url: str
+    start_trigger: StartTrigger, waking_database: Waking
 ) -> None:
     with serving({"results": fine}) as functions:
         trigger = start_trigger([Target(name="results", url=functions.url("results"), subject=subjects.RESULTS)])
         trigger.wait_ready()
         # There is no such row: what the trigger delivers is what it was told.
         told = OutboxRow(10**9, subjects.RESULTS, [an_event("told")])
-        trigger.wake(wake.sealed(told, wake.key_of(database_url)))
-        trigger.wake(wake.sealed(told, wake.key_of("postgresql://u:guessed@h/d")))
+        trigger.wake(wake.sealed(told, wake.key_of(WAKE_KEY)))
+        trigger.wake(wake.sealed(told, wake.key_of("guessed")))
         database = waking_database(trigger)
         put(database, subjects.RESULTS, an_event("one"))
         until(lambda: rows(database) == 0)

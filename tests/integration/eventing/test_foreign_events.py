@@ -14,6 +14,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from cfm_core.contracts import subjects
+from cfm_core.eventing.access import Access
 from cfm_core.eventing.jetstream import JetStream, Message, streams
 from cfm_core.eventing.targets import Target
 from local.servers.nats import EmbeddedNats
@@ -241,7 +242,7 @@ def test_without_another_limit_twenty_deliveries_are_enough_and_what_is_given_ba
                 message.settled()
                 enough.set()
 
-        jetstream = JetStream(own_nats.url, streams("cfm-stream"))
+        jetstream = JetStream(Access(url=own_nats.url), streams("cfm-stream"))
         consumer = jetstream.consume(subjects.KEY_PAIR_EVENTS, lambda: 1, take)
         running = asyncio.ensure_future(jetstream.run())
         try:

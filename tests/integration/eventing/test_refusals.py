@@ -13,7 +13,7 @@ from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.eventing.targets import Target
 from local.servers.nats import EmbeddedNats
 from tests.integration.eventing.conftest import StartTrigger
-from tests.integration.eventing.harness import Events, Functions, Said, fine, reply, serving, until
+from tests.integration.eventing.harness import EVENT_KEY, Events, Functions, Said, fine, reply, serving, until
 from tests.integration.eventing.stream import publish, stored
 from tests.integration.eventing.test_delivery import (
     Waking,
@@ -179,13 +179,13 @@ def test_a_function_that_refuses_the_token_is_left_alone_and_tried_again(
     handover: str, start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
 ) -> None:
     with serving({"results": fine}) as functions:
-        functions.token = "another"
+        functions.event_key = "another"
         trigger = start_trigger([result_target(functions)], handover=handover)
         trigger.wait_ready()
         database = waking_database(trigger)
         put(database, subjects.RESULTS, *map(an_event, NAMES))
         until(lambda: trigger.state()["targets"]["results"]["barred"])
-        functions.token = "the-token-of-the-trigger"
+        functions.event_key = EVENT_KEY
         functions.wait(lambda: functions.ids("results").keys() == {*NAMES})
         until(lambda: rows(database) == 0)
         until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM) == [])

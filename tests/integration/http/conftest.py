@@ -11,6 +11,7 @@ from cfm_core.store.database import Database, connect
 from local.servers.postgres import EmbeddedPostgres
 from tests.integration.http.api import Api, Fabric
 from tests.integration.http.api import fabric as make_fabric
+from tests.support.roles import with_roles
 from tests.support.tokens import Issuer
 
 
@@ -31,7 +32,7 @@ def serve() -> Iterator[Callable[[Settings], None]]:
 
 @pytest.fixture
 def api(serve: Callable[[Settings], None], database_url: str) -> Api:
-    serve(Settings(database_url=database_url, database_pool_size=16, auth="off"))
+    serve(with_roles(Settings(database_pool_size=16, auth="off"), database_url))
     return Api()
 
 

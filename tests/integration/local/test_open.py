@@ -15,7 +15,7 @@ import pytest
 import functions
 from cfm_core.assembly import InitContext, ServiceRegistry
 from cfm_core.assembly.auth import AUTHENTICATOR, auth_assembly
-from cfm_core.assembly.events import EVENT_TOKEN, EventTokenAssembly
+from cfm_core.assembly.events import DOORKEEPER, DoorkeeperAssembly
 from cfm_core.assembly.listeners import beyond_loopback
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
@@ -56,7 +56,7 @@ def test_neither_requests_nor_events_are_taken_without_tokens_where_others_liste
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = Settings(auth="off")
-    for assembly, key in ((auth_assembly(settings), AUTHENTICATOR), (EventTokenAssembly(), EVENT_TOKEN)):
+    for assembly, key in ((auth_assembly(settings), AUTHENTICATOR), (DoorkeeperAssembly(), DOORKEEPER)):
         registry = ServiceRegistry()
         with socket.create_server(("0.0.0.0", 0)) as server:
             told = f"CFM_AUTH=off, and this process listens at 0.0.0.0:{server.getsockname()[1]}"

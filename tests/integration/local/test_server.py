@@ -14,6 +14,7 @@ from werkzeug.test import Client, TestResponse
 
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.contracts import event_tokens
 from cfm_core.declaration import HttpFunction
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
@@ -24,7 +25,8 @@ from local.server import INTERNAL, FunctionApps, Gateway, Named, functions_of
 from local.servers.process import free_port, spawn, stop, wait_until
 from tests.support.tokens import Issuer
 
-EVENT_TOKEN = "the-triggers-token"
+EVENT_KEY = "the-key-of-the-trigger"
+EVENT_TOKEN = event_tokens.derived(EVENT_KEY, "take_things")
 
 FUNCTIONS = """
 import threading
@@ -168,10 +170,12 @@ def test_a_file_may_not_be_named_like_a_module_of_python(tmp_path: Path) -> None
 
 @contextmanager
 def served(source: Path, port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    tokens = log.with_suffix(".tokens")
+    tokens.write_text(event_tokens.dump([EVENT_KEY], ["take_things"]))
     process = spawn(
         [sys.executable, "-m", "local.server", "file", "--port", str(port), "--source", source],
         log=log,
-        env=base_environ() | {"CFM_EVENT_TOKEN": EVENT_TOKEN},
+        env=base_environ() | {"CFM_EVENT_TOKENS_FILE": str(tokens)},
     )
     try:
         check = f"http://127.0.0.1:{port}{INTERNAL}"

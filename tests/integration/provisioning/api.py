@@ -73,8 +73,6 @@ def deliver(name: str, *data: Any, ids: Sequence[str] = ()) -> Reply:
         event(type="t", source="s", subject="", data=one, id=ids[place] if ids else f"event {place}")
         for place, one in enumerate(data)
     ]
-    response = client_of(EVENTS[name]).post(
-        "/", data=to_batch(events), content_type=BATCH, headers={"Authorization": "Bearer t"}
-    )
+    response = client_of(EVENTS[name]).post("/", data=to_batch(events), content_type=BATCH)
     assert response.status_code == 200, response.get_data(as_text=True)
     return Reply.from_json(json.loads(response.get_data()))

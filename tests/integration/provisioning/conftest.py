@@ -10,6 +10,7 @@ from cfm_core.settings import Settings
 from cfm_core.store.database import Database
 from local.servers.postgres import EmbeddedPostgres
 from tests.contract.provisioning.world import KEY, Driver, PostgresWorld, empty, shared_database
+from tests.support.roles import with_roles
 
 NAME = "provisioning_integration"
 
@@ -44,7 +45,7 @@ def driver(world: PostgresWorld) -> Driver:
 @pytest.fixture
 def served(emptied_url: str) -> Iterator[None]:
     """The functions of this process work on the test's database, for anybody."""
-    settings = Settings(database_url=emptied_url, auth="off", store="postgres", event_token="t", completion_key=KEY.key)
+    settings = with_roles(Settings(auth="off", completion_key=KEY.key), emptied_url)
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(assembler)
     yield

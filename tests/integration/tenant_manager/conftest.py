@@ -9,6 +9,7 @@ from cfm_core.assembly import ServiceAssembler
 from cfm_core.settings import Settings
 from cfm_core.store.database import Database
 from tests.integration.tenant_manager.api import Api, Fabric
+from tests.support.roles import with_roles
 
 _TABLES = (
     *("tenant_manager.tenants", "tenant_manager.cells", "tenant_manager.dataspace_profiles"),
@@ -33,7 +34,7 @@ def serve() -> Iterator[Callable[[Settings], None]]:
 
 @pytest.fixture
 def api(serve: Callable[[Settings], None], database_url: str) -> Api:
-    serve(Settings(database_url=database_url, auth="off"))
+    serve(with_roles(Settings(auth="off"), database_url))
     return Api()
 
 

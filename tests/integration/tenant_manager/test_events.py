@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cfm_core.contracts import subjects
+from cfm_core.contracts import event_tokens, subjects
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import BATCH, event, to_batch
@@ -15,6 +16,7 @@ from cfm_core.store.database import Database, connect
 from cfm_core.store.outbox import Outbox
 from local.servers.postgres import EmbeddedPostgres
 from tests.integration.tenant_manager.api import EVENTS, Api, Fabric, client_of, deliver
+from tests.support.roles import with_roles
 
 APPLY = "apply_orchestration_responses"
 RESEND = "resend_pending_deployments"
@@ -156,15 +158,19 @@ def test_an_overdue_manifest_is_named_in_the_answer_and_held_for_the_caller(fabr
     assert deliver(RESEND, tick()) == Reply()
 
 
-def test_events_are_taken_from_the_trigger_only(serve: Callable[[Settings], None], database_url: str) -> None:
-    serve(Settings(database_url=database_url, auth="off", event_token="secret"))
+def test_events_are_taken_from_the_trigger_only(
+    serve: Callable[[Settings], None], database_url: str, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(event_tokens.dump(["the-key-of-the-trigger"], [APPLY]))
+    serve(with_roles(Settings(auth="off", event_tokens_file=str(tokens)), database_url))
     fabric = Fabric(Api())
     deployed = fabric.deploy()
     batch = to_batch([response("1", deployed)])
     client = client_of(EVENTS[APPLY])
     assert client.post("/", data=batch, content_type=BATCH).status_code == 401
     assert state(fabric, deployed) == "pending"
-    headers = {"Authorization": "Bearer secret"}
+    headers = {"Authorization": f"Bearer {event_tokens.derived('the-key-of-the-trigger', APPLY)}"}
     assert client.post("/", data=batch, content_type=BATCH, headers=headers).status_code == 200
     assert state(fabric, deployed) == "active"
 

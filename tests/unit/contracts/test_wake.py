@@ -1,4 +1,4 @@
-"""A row of the outbox travels in a datagram, and only those who have the database are believed."""
+"""A row of the outbox travels in a datagram, and only those who have a manager's secret are believed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from cfm_core.contracts import wake
 from cfm_core.contracts.reply import OutboxRow
 
-KEY = wake.key_of("postgresql://u:p@h/d")
+KEY = wake.key_of("the manager's")
 ROW = OutboxRow(17, "event.cfm-orchestration", [{"id": "m-1", "data": {"name": "Jürgen"}}])
 
 
@@ -22,7 +22,7 @@ def test_a_row_arrives_as_it_was_sent() -> None:
         b"x",
         bytes(32),
         bytes(32) + b'{"id":1,"subject":"s","events":[]}',
-        wake.sealed(ROW, wake.key_of("postgresql://u:guessed@h/d")),
+        wake.sealed(ROW, wake.key_of("guessed")),
         wake.sealed(ROW, KEY)[:-1],
         wake.sealed(ROW, KEY).replace(b"m-1", b"m-2"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import functions_framework
@@ -12,6 +13,7 @@ from werkzeug.test import Client, TestResponse
 
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.contracts import event_tokens
 from cfm_core.settings import Settings
 
 SOURCE = '''
@@ -45,7 +47,8 @@ def take_some_things(events):
                 reply.outbox.append(OutboxRow(1, "event.taken", [{"id": name}]))
     return reply
 '''
-TOKEN = "the trigger's"
+KEY = "the-key-of-the-trigger"
+TOKEN = event_tokens.derived(KEY, "take_some_things")
 BATCH = "application/cloudevents-batch+json"
 STRUCTURED = "application/cloudevents+json"
 
@@ -59,8 +62,18 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture
-def client(app: Any) -> Iterator[Client]:
-    settings = Settings(event_token=TOKEN, auth_issuer="i", auth_audience="a", auth_jwks_url="file:///nowhere")
+def tokens(tmp_path: Path) -> Path:
+    """The file with what opens the function."""
+    file = tmp_path / "tokens.json"
+    file.write_text(event_tokens.dump([KEY], ["take_some_things"]))
+    return file
+
+
+@pytest.fixture
+def client(app: Any, tokens: Path) -> Iterator[Client]:
+    settings = Settings(
+        event_tokens_file=str(tokens), auth_issuer="i", auth_audience="a", auth_jwks_url="file:///nowhere"
+    )
     deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
     yield Client(app)
     deployment.use(None)
@@ -153,6 +166,34 @@ def test_what_is_no_event_is_the_senders_mistake(client: Client, body: str, cont
 @pytest.mark.parametrize("authorization", ["", "Bearer ", "Bearer another", "Basic x", "Bearer sch\xf6n"])
 def test_only_the_trigger_is_listened_to(client: Client, authorization: str) -> None:
     assert post(client, [an_event("pen")], Authorization=authorization).status_code == 401
+
+
+def test_a_token_of_another_function_opens_nothing_here(client: Client) -> None:
+    for function in ("take_other_things", ""):
+        shown = f"Bearer {event_tokens.derived(KEY, function)}"
+        assert post(client, [an_event("pen")], Authorization=shown).status_code == 401
+
+
+def test_a_stranger_does_not_learn_whether_the_function_works_nor_start_anything(client: Client) -> None:
+    assert post(client, "{", Authorization="Bearer another").status_code == 401
+
+
+def test_both_tokens_count_while_the_key_is_changed(client: Client, tokens: Path) -> None:
+    shown = f"Bearer {event_tokens.derived('the-key-from-now-on', 'take_some_things')}"
+    assert post(client, [an_event("pen")], Authorization=shown).status_code == 401
+    tokens.write_text(event_tokens.dump(["the-key-from-now-on", KEY], ["take_some_things"]))
+    assert post(client, [an_event("pen")], Authorization=shown).status_code == 200
+    assert post(client, [an_event("pen")]).status_code == 200
+    tokens.write_text(event_tokens.dump(["the-key-from-now-on"], ["take_some_things"]))
+    assert post(client, [an_event("pen")], Authorization=shown).status_code == 200
+    assert post(client, [an_event("pen")]).status_code == 401
+
+
+def test_a_function_whose_tokens_are_missing_is_not_ready(client: Client, tokens: Path) -> None:
+    tokens.unlink()
+    answer = post(client, [an_event("pen")])
+    assert answer.status_code == 503
+    assert "tokens.json cannot be read" in answer.get_data(as_text=True)
 
 
 def test_a_handler_that_crashes_fails_the_whole_batch(client: Client) -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from cfm_core.assembly import ServiceAssembler
 from cfm_core.errors import FatalError
-from cfm_core.provisioning.assembly import DEFINITIONS, ENGINE, ORCHESTRATIONS, provisioning_assembly
+from cfm_core.provisioning.assembly import DEFINITIONS, ENGINE, ORCHESTRATIONS, provisioning_assemblies
 from cfm_core.provisioning.definitions.model import ActivityDefinition
 from cfm_core.settings import Settings
 
 
 def test_the_three_services_share_one_memory() -> None:
     settings = Settings(store="memory")
-    registry = ServiceAssembler([provisioning_assembly(settings)], settings).ensure(
+    registry = ServiceAssembler(provisioning_assemblies(settings), settings).ensure(
         [DEFINITIONS, ENGINE, ORCHESTRATIONS]
     )
     registry.resolve(DEFINITIONS).put_activity_definition(ActivityDefinition(type="t"))
@@ -21,4 +21,4 @@ def test_the_three_services_share_one_memory() -> None:
 
 def test_another_store_is_refused() -> None:
     with pytest.raises(FatalError, match="CFM_STORE"):
-        provisioning_assembly(Settings(store="paper"))
+        provisioning_assemblies(Settings(store="paper"))

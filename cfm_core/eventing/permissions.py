@@ -1,0 +1,137 @@
+"""What each trigger may do at NATS: derived from what is declared, and written as nats-server reads it.
+
+An identity publishes what its functions announce, takes in what its functions handle, and has an inbox that nobody else may
+listen to. Agents have none: a trigger speaks for them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from cfm_core.contracts import subjects
+from cfm_core.errors import FatalError
+
+TENANT_MANAGER = "tenant-manager"
+PROVISION_MANAGER = "provision-manager"
+_AGENT = "agent-"
+_LISTENER = "listener-"
+
+_OF_ALL = (subjects.DEAD_LETTERS,)
+_OF_AGENTS = (subjects.RESULTS, subjects.ACTIVITY_TYPES)
+_OF_TENANT_MANAGER = tuple(sorted(subjects.TENANT_MANAGER_ANNOUNCES))
+_OF_PROVISION_MANAGER = (subjects.RESPONSES, subjects.activity(">"), subjects.INPUTS, subjects.CALLS, *_OF_AGENTS)
+_HANDLED_BY_TENANT_MANAGER = frozenset({subjects.RESPONSES})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One user of NATS: a trigger, or several that share their work.
+
+    Args:
+        handles: the subjects that it takes in.
+        announces: the subjects that it publishes.
+        makes_streams: whether it makes a stream that is missing; the managers do, an agent's trigger waits.
+    """
+
+    name: str
+    handles: tuple[str, ...]
+    announces: tuple[str, ...]
+    makes_streams: bool
+
+    @property
+    def inbox_prefix(self) -> str:
+        """What ``CFM_NATS_INBOX_PREFIX`` has to be."""
+        return f"_INBOX.{self.name}"
+
+    def user(
+        self, password: str, contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM
+    ) -> dict[str, Any]:
+        """The user as nats-server is configured with it; what is not allowed in it is refused."""
+        publish = [*self.announces]
+        foreign = (edc_stream,) if any(map(subjects.is_foreign, self.handles)) else ()
+        for stream in (contract_stream, subjects.ACTIVITY_STREAM, *foreign):
+            publish.append(f"$JS.API.STREAM.INFO.{stream}")
+            if self.makes_streams:
+                publish.append(f"$JS.API.STREAM.CREATE.{stream}")
+        for subject in self.handles:
+            if subject in subjects.CONTRACT_SUBJECTS:
+                stream = contract_stream
+            else:
+                stream = edc_stream if subjects.is_foreign(subject) else subjects.ACTIVITY_STREAM
+            consumer = subjects.consumer(subject)
+            publish += [
+                f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
+                # With the filter in it: a consumer of this name for anything else cannot be made.
+                f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{subject}",
+                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                f"$JS.ACK.{stream}.{consumer}.>",
+            ]
+        permissions = {"publish": {"allow": publish}, "subscribe": {"allow": [f"{self.inbox_prefix}.>"]}}
+        return {"user": self.name, "password": password, "permissions": permissions}
+
+
+def identities(handled: Iterable[str], listeners: Mapping[str, str] = MappingProxyType({})) -> tuple[Identity, ...]:
+    """One identity for each manager's trigger and for a trigger of each agent.
+
+    Args:
+        handled: the subjects of all event functions and agents that are declared.
+        listeners: the agent that listens to a subject of others; without one, each of these subjects is somebody's of its own.
+    """
+    by_owner: dict[str, list[str]] = {TENANT_MANAGER: [], PROVISION_MANAGER: []}
+    for subject in sorted(filter(None, handled)):
+        activity_type = subject.removeprefix(subjects.activity(""))
+        if activity_type != subject:
+            by_owner[_AGENT + activity_type.replace(".", "=")] = [subject]
+        elif subjects.is_foreign(subject):
+            by_owner.setdefault(_LISTENER + listeners.get(subject, subjects.consumer(subject)), []).append(subject)
+        elif subject in _HANDLED_BY_TENANT_MANAGER:
+            by_owner[TENANT_MANAGER].append(subject)
+        else:
+            by_owner[PROVISION_MANAGER].append(subject)
+    announced = {TENANT_MANAGER: _OF_TENANT_MANAGER, PROVISION_MANAGER: _OF_PROVISION_MANAGER}
+
+    def identity(name: str, handles: list[str]) -> Identity:
+        others = () if name.startswith(_LISTENER) else _OF_AGENTS
+        announces = (*announced.get(name, others), *_OF_ALL)
+        return Identity(name, tuple(handles), announces, makes_streams=name in announced)
+
+    return tuple(identity(name, handles) for name, handles in by_owner.items())
+
+
+def joined(name: str, parts: Iterable[Identity]) -> Identity:
+    """An identity for one trigger that does the work of several."""
+    parts = tuple(parts)
+    return Identity(
+        name,
+        tuple(dict.fromkeys(subject for part in parts for subject in part.handles)),
+        tuple(dict.fromkeys(subject for part in parts for subject in part.announces)),
+        any(part.makes_streams for part in parts),
+    )
+
+
+def render(
+    names: Iterable[Identity], contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM
+) -> str:
+    """The users for the configuration of a nats-server, to be included in its ``authorization`` or in an account.
+
+    Passwords are variables of the server's environment, such as ``$CFM_NATS_PASSWORD_TENANT_MANAGER``.
+
+    Raises:
+        FatalError: two identities would have the same variable.
+    """
+    users = []
+    named: dict[str, str] = {}
+    for one in names:
+        variable = "$CFM_NATS_PASSWORD_" + re.sub(r"\W", "_", one.name, flags=re.ASCII).upper()
+        if (other := named.setdefault(variable, one.name)) != one.name:
+            raise FatalError(f"{other} and {one.name} would both have the password {variable}; rename an activity type")
+        # Unquoted: in quotes it would be a text that begins with a dollar sign.
+        users.append(
+            json.dumps(one.user(variable, contract_stream, edc_stream), indent=1).replace(f'"{variable}"', variable, 1)
+        )
+    return "users: [\n" + ",\n".join(users) + "\n]\n"

@@ -1,0 +1,92 @@
+"""Who may do what at NATS follows from what is declared."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import functions
+from cfm_core.contracts import subjects
+from cfm_core.declaration import EventFunction, discover
+from cfm_core.errors import FatalError
+from cfm_core.eventing.permissions import Identity, identities, joined, render
+
+DECLARED = [one for one in discover(functions) if isinstance(one, EventFunction)]
+LISTENERS = {one.subject: one.source.stem for one in DECLARED if subjects.is_foreign(one.subject)}
+FOUND = {one.name: one for one in identities((one.subject for one in DECLARED), LISTENERS)}
+
+
+@pytest.mark.parametrize("function", [one for one in DECLARED if one.subject], ids=lambda one: one.name)
+def test_the_events_of_a_function_are_one_identitys(function: EventFunction) -> None:
+    (owner,) = (one.name for one in FOUND.values() if function.subject in one.handles)
+    expected = {"tenant_manager": "tenant-manager", "orchestrator": "provision-manager"}
+    if subjects.is_foreign(function.subject):
+        assert owner == f"listener-{function.source.stem}"
+    elif function.activity is not None:
+        assert owner == f"agent-{function.activity.activity_type}"
+    else:
+        assert owner == expected[function.source.parent.name]
+
+
+def test_what_one_handles_another_announces() -> None:
+    for handler in FOUND.values():
+        for subject in handler.handles:
+            if subjects.is_foreign(subject):
+                continue
+            patterns = [pattern for one in FOUND.values() for pattern in one.announces]
+            assert any(subject == one or (one.endswith(">") and subject.startswith(one[:-1])) for one in patterns), (
+                subject
+            )
+
+
+def test_an_agents_identity_announces_outcomes_and_its_type_and_handles_its_own_activities_alone() -> None:
+    (dns,) = (one for one in identities(["event.cfm.activity.acme.dns"]) if one.handles)
+    assert dns == Identity(
+        "agent-acme=dns",
+        ("event.cfm.activity.acme.dns",),
+        (subjects.RESULTS, subjects.ACTIVITY_TYPES, subjects.DEAD_LETTERS),
+        makes_streams=False,
+    )
+    assert dns.inbox_prefix == "_INBOX.agent-acme=dns"
+
+
+def test_a_listener_takes_in_what_others_publish_and_announces_nothing_but_letters() -> None:
+    keys = FOUND["listener-keys"]
+    assert {*keys.handles} == {subjects.KEY_PAIR_EVENTS, subjects.PARTICIPANT_CONTEXT_DELETED}
+    assert keys.announces == (subjects.DEAD_LETTERS,)
+    allowed = keys.user("", edc_stream="theirs")["permissions"]["publish"]["allow"]
+    assert "$JS.API.CONSUMER.CREATE.theirs.cfm-events=keypair.events.keypair.>" in allowed
+    assert not [one for one in allowed if "STREAM.CREATE" in one]
+
+
+def test_identities_have_inboxes_of_their_own() -> None:
+    prefixes = [one.inbox_prefix for one in FOUND.values()]
+    assert len(set(prefixes)) == len(prefixes)
+    assert not [one for one in prefixes for other in prefixes if one != other and other.startswith(f"{one}.")]
+
+
+def test_one_trigger_for_all_may_do_what_each_may() -> None:
+    everything = joined("trigger", FOUND.values())
+    assert {*everything.handles} == {one.subject for one in DECLARED if one.subject}
+    assert everything.makes_streams
+    assert everything.inbox_prefix == "_INBOX.trigger"
+
+
+def test_another_contract_stream_is_named_in_the_permissions() -> None:
+    allowed = FOUND["tenant-manager"].user("", "their-stream")["permissions"]["publish"]["allow"]
+    assert "$JS.API.STREAM.INFO.their-stream" in allowed
+    assert not [one for one in allowed if "cfm-stream" in one]
+
+
+def test_the_text_for_a_server_holds_no_password_but_the_names_of_variables() -> None:
+    variables = re.findall(r'"password": (\S+),', render(FOUND.values()))
+    assert len(variables) == len(FOUND)
+    assert variables[:2] == ["$CFM_NATS_PASSWORD_TENANT_MANAGER", "$CFM_NATS_PASSWORD_PROVISION_MANAGER"]
+    assert len(set(variables)) == len(FOUND)
+
+
+def test_two_identities_do_not_share_a_password_unnoticed() -> None:
+    alike = identities(["event.cfm.activity.acme.dns", "event.cfm.activity.acme-dns"])
+    with pytest.raises(FatalError, match=r"agent-acme-dns and agent-acme=dns .* \$CFM_NATS_PASSWORD_AGENT_ACME_DNS"):
+        render(alike)
