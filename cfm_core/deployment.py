@@ -30,6 +30,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
+    from cfm_core.audit.assembly import audit_assembly
     from cfm_core.clients.assembly import dataspace_assemblies
     from cfm_core.provisioning.assembly import provisioning_assembly
     from cfm_core.tenancy.assembly import tenancy_assembly
@@ -40,6 +41,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         RouterAssembly(),
         DatabaseAssembly(),
         idempotency_assembly(settings),
+        audit_assembly(settings),
         HttpClientAssembly(),
         secrets_assembly(settings),
         TelemetryAssembly(),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
 from cfm_core.assembly.database import DATABASE
+from cfm_core.audit.assembly import MEMORY_AUDIT
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
@@ -94,6 +95,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
     name = "provisioning-memory"
     provides = _KEYS
+    requires = (MEMORY_AUDIT,)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
@@ -114,7 +116,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.schedules.service import Schedules
         from cfm_core.provisioning.schedules.sweep import DueStarts
 
-        runs = Runs(system_clock)
+        runs = Runs(system_clock, audit=context.registry.resolve(MEMORY_AUDIT))
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
         key = CompletionKey(context.settings.completion_key)
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs, key))

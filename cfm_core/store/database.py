@@ -21,6 +21,7 @@ from pg8000.converters import VARCHAR
 from pg8000.core import BIND, EXECUTE_MSG
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from cfm_core import caller
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError, FatalError, RecoverableError, ValidationError
 from cfm_core.store.constraints import error_for
@@ -40,6 +41,8 @@ _RECOVERABLE_CODES = {"42501", "42P01", "42883"}
 """Likewise: a right that is missing, and a table or function that a migration has not made yet."""
 _LENGTH, _COUNT = struct.Struct("!i"), struct.Struct("!H")
 _NULL = _LENGTH.pack(-1)
+_TELL = "SELECT WHERE set_config('cfm.caller', $1, true) IS NULL"
+"""Gives no row, so that nobody has to look at its answer."""
 _SESSION = (
     # Statements are prepared and keyed: planning them anew with each value costs more than it gains.
     "SET plan_cache_mode = force_generic_plan;"
@@ -58,6 +61,9 @@ class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has 
     answer. Here only the end of a statement makes the server send.
     """
 
+    _tell: bytes | None = None
+    """The name of the prepared statement that tells who asks."""
+
     def send_BIND(self, statement_name_bin: bytes, params: Sequence[str | None]) -> None:
         parts = [b"\0", statement_name_bin, _COUNT.pack(0), _COUNT.pack(len(params))]
         for value in params:
@@ -71,6 +77,19 @@ class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has 
 
     def send_EXECUTE(self) -> None:
         self._sock.write(EXECUTE_MSG)
+
+    def execute_named(self, statement_name_bin: bytes, params: Sequence[str | None], *rest: Any) -> Any:
+        """Run a prepared statement; where somebody asks for it, tell the database who before, in the same message.
+
+        Both are in one transaction, whose length the setting lasts.
+        """
+        asking = caller.current()
+        if asking is not None:
+            if self._tell is None:
+                self._tell, *_ = self.prepare_statement(_TELL, ())
+            self.send_BIND(self._tell, [str(asking)])
+            self.send_EXECUTE()
+        return super().execute_named(statement_name_bin, params, *rest)
 
     def handle_DATA_ROW(self, data: bytes, context: Any) -> None:
         row: Row = []
