@@ -55,9 +55,9 @@ class MemoryDataspaceProfiles:
                 return False
             if users := self._fabric.users_of(None, profile_id):
                 raise in_use(f"dataspace profile {profile_id}", users)
+            del self._fabric.dataspace_profiles[profile_id]
             for deployment in profile.deployments:
                 self._note_undeployment(profile_id, deployment)
-            del self._fabric.dataspace_profiles[profile_id]
             return True
 
     def options(self, profile_id: DataspaceProfileId) -> Sequence[CellOption] | None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from cfm_core.audit.memory import MemoryAudit
 from cfm_core.audit.service import Audit
 from cfm_core.audit.store import PostgresAudit
 from cfm_core.clock import system_clock
@@ -235,8 +236,8 @@ class PostgresWorld:
 
 
 class MemoryWorld:
-    def __init__(self) -> None:
-        self.memory = Runs(system_clock)
+    def __init__(self, trail: MemoryAudit | None = None) -> None:
+        self.memory = Runs(system_clock, audit=trail or MemoryAudit())
         self.definitions: Definitions = MemoryDefinitions(self.memory)
         self.engine: Engine = MemoryEngine(self.memory)
         self.calls = Calls(MemoryCalls(self.memory))
