@@ -27,6 +27,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.events import EventTokenAssembly
     from cfm_core.assembly.http_client import HttpClientAssembly
     from cfm_core.assembly.idempotency import idempotency_assembly
+    from cfm_core.assembly.proxies import ProxiesAssembly
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
@@ -39,6 +40,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         auth_assembly(settings),
         EventTokenAssembly(),
         RouterAssembly(),
+        ProxiesAssembly(),
         DatabaseAssembly(),
         idempotency_assembly(settings),
         audit_assembly(settings),

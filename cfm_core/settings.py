@@ -41,6 +41,9 @@ class Settings:
     auth_issuer: str = ""
     auth_audience: str = ""
     auth_jwks_url: str = ""
+    trusted_proxies: int = 0
+    """How many proxies stand in front of the API, each of which adds to ``X-Forwarded-For`` where it was asked from. What comes
+    before their entries anybody may have written."""
     secrets: str = "file"
     """``file``, or ``vault`` (HashiCorp Vault or OpenBao)."""
     secrets_file: str = ""
@@ -85,8 +88,10 @@ class Settings:
                 match name:
                     case "database_pool_size":
                         values[name] = int(raw)
+                    case "trusted_proxies":
+                        values[name] = _least(name, raw, 0)
                     case "history_days" | "archive_after_days" | "archive_days" | "dead_letter_days":
-                        values[name] = _days(name, raw, least=0 if name == "archive_days" else 1)
+                        values[name] = _least(name, raw, 0 if name == "archive_days" else 1)
                     case "supervised":
                         values[name] = raw not in {"", "0", "false"}
                     case "request_timeout":
@@ -98,8 +103,8 @@ class Settings:
         return cls(**values)  # type: ignore[arg-type]  # each value was converted for its field just above
 
 
-def _days(name: str, raw: str, least: int) -> int:
-    days = int(raw)
-    if days < least:
+def _least(name: str, raw: str, least: int) -> int:
+    number = int(raw)
+    if number < least:
         raise FatalError(f"CFM_{name.upper()} is {raw!r}; it must be at least {least}")
-    return days
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 import uuid
@@ -12,6 +13,7 @@ import flask
 
 from cfm_core import deployment
 from cfm_core.assembly.auth import AUTHENTICATOR
+from cfm_core.assembly.proxies import TRUSTED_PROXIES
 from cfm_core.assembly.telemetry import logged
 from cfm_core.caller import Caller, acting
 from cfm_core.declaration import HttpFunction
@@ -167,9 +169,21 @@ def _caller(request: flask.Request, principal: Principal, request_id: str) -> Ca
         actor=principal.subject,
         issuer=principal.issuer,
         request_id=request_id,
-        address=environ.get("REMOTE_ADDR") or "",
+        address=_address_of(request),
         reason=masked_text(reason) if reason else "",
     )
+
+
+def _address_of(request: flask.Request) -> str:
+    """From which address the request came, as far as trusted proxies tell; empty where nobody knows."""
+    (proxies,) = deployment.services((TRUSTED_PROXIES,))
+    told = request.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    for address in (*(told[-proxies:][:1] if len(told) >= proxies > 0 else ()), request.environ.get("REMOTE_ADDR", "")):
+        try:
+            return str(ipaddress.ip_address(address.strip()))
+        except ValueError:
+            continue
+    return ""
 
 
 def _call(
