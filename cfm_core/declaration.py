@@ -85,7 +85,9 @@ class EventFunction:
     """How long a caller waits for the answer."""
     every: timedelta | None = None
     activity: ActivityTypeAnnouncement | None = None
-    """For an agent: the activity type that it serves, with its defaults."""
+    """For an agent that runs activities: the type that it serves, with its defaults."""
+    of_agent: bool = False
+    """Whether it is part of an agent: such a function holds no credentials of the platform, and has no part in the outbox."""
 
 
 Declaration = HttpFunction | EventFunction

@@ -33,6 +33,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.telemetry import TelemetryAssembly
     from cfm_core.audit.assembly import audit_assembly
     from cfm_core.clients.assembly import dataspace_assemblies
+    from cfm_core.keys.assembly import SigningKeysAssembly
     from cfm_core.provisioning.assembly import provisioning_assembly
     from cfm_core.tenancy.assembly import tenancy_assembly
 
@@ -48,6 +49,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         secrets_assembly(settings),
         TelemetryAssembly(),
         *dataspace_assemblies(),
+        SigningKeysAssembly(),
         provisioning_assembly(settings),
         tenancy_assembly(settings),
     )

@@ -14,12 +14,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from cfm_core.contracts.secrets import REFERENCE
 from cfm_core.entities import array_of, json_of
 from cfm_core.json_schema import pointer_to
 from cfm_core.query import JsonPage
 
 MASK = "***"
-REFERENCE = "vault:"
 
 _NAMES = (
     *(("password",), ("passphrase",), ("pwd",), ("secret",), ("token",)),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from local.cli import FAILED
+from local.documents import documents_in
 
 if TYPE_CHECKING:
     from cfm_core.errors import FieldError
@@ -45,7 +46,7 @@ def lint(files: tuple[Path, ...]) -> None:
 
     for file in files:
         try:
-            documents = list(_documents(file))
+            documents = list(documents_in(file))
         except (OSError, ValueError, RecursionError) as error:
             click.echo(f"{file}: error: {error}")
             failed = True
@@ -71,16 +72,6 @@ def lint(files: tuple[Path, ...]) -> None:
         tell(where, found.doubts, "warning")
         failed = failed or bool(found.problems)
     sys.exit(FAILED if failed else 0)
-
-
-def _documents(file: Path) -> Iterator[tuple[str, Any]]:
-    """The documents of a file, each with its place."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, list):
-        yield f"{file}#", content
-        return
-    for place, document in enumerate(content):
-        yield f"{file}#/{place}", document
 
 
 def _whole(error: Exception) -> FieldError:

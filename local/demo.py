@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import click
 
-STANDINS = ("jwtlet", "controlplane", "identityhub", "issuerservice")
+ACTIVITIES = ("jwtlet", "edcv", "identityhub", "registration", "siglet", "onboarding")
+"""Types of activities, without what they all end with."""
+STANDINS = {"controlplane": "edcv", "issuerservice": "registration"}
+"""The activities that ask a stand-in for something, where the stand-in has another name."""
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave the stack running, and print its directory.")
 @click.option(
-    "--fail", type=click.Choice(STANDINS), help="Make this stand-in refuse, and show that nothing is left behind."
+    "--fail",
+    type=click.Choice([*ACTIVITIES, *STANDINS]),
+    help="Let this activity, or that of this stand-in, be refused; show what is done, undone, and left behind.",
 )
 def demo(keep: bool, fail: str | None) -> None:
     """Onboard a participant on a private stack, and show every request and every activity.
@@ -26,7 +31,7 @@ def demo(keep: bool, fail: str | None) -> None:
 
     try:
         with as_interrupts():
-            run(keep=keep, fail=fail, say=click.echo)
+            run(keep=keep, fail=STANDINS.get(fail or "", fail), say=click.echo)
     except (DemoError, StartError, httpx2.HTTPError) as error:
         click.echo(f"cfm demo: {error}", err=True)
         raise SystemExit(1) from None

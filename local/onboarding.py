@@ -18,18 +18,14 @@ import httpx2
 from cfm_core.contracts.orchestration import compensation_id
 from local import seed
 from local.stack import Stack
+from local.standins.rehearsals import CALLS, Calls
 
 BASE = "/api/v1alpha1"
 _PATIENCE_SECONDS = 60
 _POLL_SECONDS = 0.05
 
-REFUSALS = {
-    "jwtlet": {"method": "POST", "path": "/api/v1/mappings"},
-    "controlplane": {"method": "POST", "path": "/v5beta/participants"},
-    "identityhub": {"method": "POST", "path": "/v1beta/participants"},
-    "issuerservice": {"method": "POST", "path": "/holders$"},
-}
-"""The call of each stand-in with which a participant comes into being there."""
+REFUSALS = {"jwtlet": Calls("jwtlet", "POST", "/api/v1/mappings$"), **CALLS}
+"""The call with which each activity makes a participant known, and to which stand-in."""
 
 
 class DemoError(Exception):
@@ -41,7 +37,7 @@ def run(*, keep: bool, fail: str | None, say: Callable[[str], None]) -> None:
 
     Args:
         keep: leave the stack running and say where it is.
-        fail: only show that a refusal of this stand-in is compensated.
+        fail: only show that a refusal of what this activity asks for is compensated; a name of ``REFUSALS``.
 
     Raises:
         DemoError: something did not go as it should.
@@ -58,7 +54,7 @@ def run(*, keep: bool, fail: str | None, say: Callable[[str], None]) -> None:
         if fail is None:
             story.onboard("Acme", hiccup=True)
             story.onboard_and_dispose("Bolt")
-            story.fail("Crane", "identityhub")
+            story.fail("Crane", "registration")
         else:
             story.fail("Acme", fail)
         say("\nDone: everything went as it should.")
@@ -135,10 +131,11 @@ class _Story:
         self._follow(profile, monitor.split("/orchestrations/")[1].split(">")[0], "disposed")
         self._prove_nothing_left(profile["properties"]["cfm.vpa.state"]["participantContextId"], profile["identifier"])
 
-    def fail(self, name: str, service: str) -> None:
-        """Deploy a participant that a stand-in refuses, and prove that what had been done is undone."""
-        self._say(f"\nThe participant {name} is deployed, and {service} refuses it")
-        with self._fault(service, status=403, **REFUSALS[service]):
+    def fail(self, name: str, activity: str) -> None:
+        """Deploy a participant that is refused what an activity asks for, and prove that what had been done is undone."""
+        call = REFUSALS[activity]
+        self._say(f"\nThe participant {name} is deployed, and {call.service} refuses it")
+        with self._fault(call.service, status=403, method=call.method, path=call.path):
             profile = self._deploy(name)
             orchestration_id = profile["orchestrationId"]
             failed = self._follow(profile, orchestration_id, "error", "disposed")
@@ -147,14 +144,29 @@ class _Story:
             self._follow(profile, compensation_id(orchestration_id), "disposed")
         run = self._get(f"/orchestrations/{orchestration_id}")
         participant = run["processingData"].get("participantContextId", "")
+        done, reasons = self._endings(orchestration_id)
+        undone, _ = self._endings(compensation_id(orchestration_id))
+        self._say("  What has happened")
+        self._say(f"    done         {', '.join(done) or 'nothing'}")
+        for activity_id, reason in reasons.items():
+            # The reason names the activity once more, and its type.
+            self._say(f"    failed       {activity_id}: {reason.partition('): ')[2] or reason}")
+        self._say(f"    undone by    {', '.join(undone)}")
         self._prove_nothing_left(participant, profile["identifier"])
+
+    def _endings(self, orchestration_id: str) -> tuple[list[str], dict[str, str]]:
+        """The activities of a run that are done, in the order in which they were, and why each other one has failed."""
+        entries = self._get_all(f"/orchestrations/{orchestration_id}/history")
+        done = [entry["activityId"] for entry in entries if entry["outcome"] == "complete"]
+        failed = {entry["activityId"]: entry.get("reason", "") for entry in entries if entry["outcome"] == "fatal"}
+        return done, failed
 
     def _deploy(self, name: str) -> dict[str, Any]:
         document = {
             "identifier": f"did:web:{name.lower()}.example",
             "cellId": self._cell_id,
             "dataspaceProfileIds": [self._dataspace_profile_id],
-            "vpaProperties": {"cfm.issuer": {"membership": {"since": "2026-01-01T00:00:00Z"}}},
+            "vpaProperties": seed.VPA_PROPERTIES,
             "properties": {"name": name},
         }
         return self._call("POST", f"/tenants/{self._tenant_id}/participant-profiles", document, 202)
@@ -197,10 +209,10 @@ class _Story:
         return seed.traces(state, participant, did)
 
     def _prove_nothing_left(self, participant: str, did: str) -> None:
-        left = {service: entries for service, entries in self._traces(participant, did).items() if entries}
-        if left:
-            raise DemoError(f"something is left behind: {left}")
-        self._say("  Asked from outside: no stand-in knows the participant any more")
+        state = self._standins.get("/_control/state").raise_for_status().json()
+        if left := seed.left_behind(state, participant, did):
+            raise DemoError(f"something is left behind: {'; '.join(left)}")
+        self._say("    left behind  nothing: asked from outside, no stand-in knows the participant any more")
 
     @contextlib.contextmanager
     def _fault(self, service: str, **fault: Any) -> Iterator[None]:
@@ -212,6 +224,10 @@ class _Story:
 
     def _get(self, path: str) -> dict[str, Any]:
         found: dict[str, Any] = self._api.get(BASE + path).raise_for_status().json()
+        return found
+
+    def _get_all(self, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._api.get(BASE + path).raise_for_status().json()
         return found
 
     def _call(self, method: str, path: str, document: Any, expect: int, note: str = "") -> dict[str, Any]:

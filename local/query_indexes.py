@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import click
 
-from local.cli import CONFLICT, FAILED, NOT_FOUND, TIMED_OUT, UNREACHABLE, api_of, data_option, fail
+from local.api import call
+from local.cli import FAILED, TIMED_OUT, data_option, fail
 
 PATH = "/api/v1alpha1/query-indexes"
 _PATIENCE_SECONDS = 3600
 _LOOK_SECONDS = 0.5
-_ANSWER_SECONDS = 30
-_EXIT_CODES = {404: NOT_FOUND, 409: CONFLICT, 412: CONFLICT}
 
 
 @click.group("query-index")
@@ -70,21 +67,5 @@ def drop(index_id: str, data: Path) -> None:
 
 
 def _call(data: Path, method: str, path: str, document: Any = None) -> Any:
-    url, token = api_of(data)
-    request = urllib.request.Request(
-        url + path,
-        None if document is None else json.dumps(document).encode(),
-        {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
-        method=method,
-    )
-    # Not through a proxy: the stack is on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=_ANSWER_SECONDS) as response:
-            body = response.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            fail(json.loads(error.read())["message"], _EXIT_CODES.get(error.code, FAILED))
-    except OSError as error:
-        fail(f"the API at {url} does not answer: {error}", UNREACHABLE)
-    return json.loads(body) if body else None
+    _, answer = call(data, method, path, document)
+    return answer

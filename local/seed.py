@@ -1,72 +1,26 @@
 """The demonstration fabric: definitions, a cell and a dataspace profile, as documents for the public API.
 
-The orchestrations are the platform chart's, without Siglet; those that dispose run in an order in which nothing loses what
-it still needs: credentials are revoked before their holder goes, and jwtlet's mappings, without which nobody gets a token,
-go last.
+The definitions are those that the agents come with, the standard orchestration.
 
 Source: dataspace service contracts, sections 13.3 to 13.5.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from cfm_core.contracts.orchestration import DEPLOY, DISPOSE
+from functions import agents
 from local.standins import ISSUER_DID
 
-_ACTIVITY_TYPES = {
-    "jwtlet-activity": "Gives the participant a context id, and services tokens for it",
-    "edcv-activity": "Sets up the participant at the control plane",
-    "identityhub-activity": "Sets up the participant at the IdentityHub",
-    "registration-activity": "Registers the participant with the issuer",
-    "onboarding-activity": "Gets the participant its credentials",
-}
-
-ACTIVITY_DEFINITIONS: list[dict[str, Any]] = [
-    {"type": kind, "description": description, "inputSchema": {}, "outputSchema": {}}
-    for kind, description in _ACTIVITY_TYPES.items()
-]
-
-
-def _activity(activity_id: str, kind: str, *depends_on: str) -> dict[str, Any]:
-    return {"id": activity_id, "type": kind, "dependsOn": list(depends_on)}
-
-
-ORCHESTRATION_TEMPLATE: dict[str, Any] = {
-    "description": "Deploys and disposes of a participant's virtual participant agents",
-    "schema": {},
-    "activities": {
-        DEPLOY: [
-            _activity("jwtlet-tokenexchange-agent", "jwtlet-activity"),
-            _activity("registration-agent", "registration-activity", "jwtlet-tokenexchange-agent"),
-            _activity("connector-provisioner", "edcv-activity", "jwtlet-tokenexchange-agent"),
-            _activity("identityhub-provisioner", "identityhub-activity", "jwtlet-tokenexchange-agent"),
-            _activity(
-                "onboarding-agent",
-                "onboarding-activity",
-                "jwtlet-tokenexchange-agent",
-                "connector-provisioner",
-                "identityhub-provisioner",
-                "registration-agent",
-            ),
-        ],
-        DISPOSE: [
-            _activity("offboarding-agent", "onboarding-activity"),
-            _activity("registration-rollback", "registration-activity", "offboarding-agent"),
-            _activity("connector-rollback", "edcv-activity"),
-            _activity("identityhub-rollback", "identityhub-activity", "registration-rollback", "connector-rollback"),
-            _activity(
-                "jwtlet-rollback",
-                "jwtlet-activity",
-                "offboarding-agent",
-                "registration-rollback",
-                "connector-rollback",
-                "identityhub-rollback",
-            ),
-        ],
-    },
-}
+STANDARD: list[dict[str, Any]] = json.loads(
+    Path(agents.__file__).with_name("standard.json").read_text(encoding="utf-8")
+)
+"""The standard orchestration: a definition for each of its activity types, and the template."""
+ACTIVITY_DEFINITIONS = [one for one in STANDARD if "type" in one]
+(ORCHESTRATION_TEMPLATE,) = (one for one in STANDARD if "activities" in one)
 
 DATASPACE_PROFILE: dict[str, Any] = {
     "dataspaceSpec": {
@@ -91,6 +45,19 @@ DATASPACE_PROFILE: dict[str, Any] = {
     "properties": {"name": "demonstration"},
 }
 
+VPA_PROPERTIES: dict[str, Any] = {
+    "cfm.issuer": {"membership": {"since": "2026-01-01T00:00:00Z"}},
+    "cfm.dataplane": {
+        "transferTypeMappings": {
+            "HttpData-PULL": {
+                "transferType": "HttpData-PULL",
+                "endpointType": "HTTP",
+                "endpoint": "https://data.example/offers",
+            }
+        }
+    },
+}
+"""Of a participant who has something to show for each agent."""
 
 CELL: dict[str, Any] = {
     "state": "active",
@@ -102,7 +69,7 @@ CELL: dict[str, Any] = {
 def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[str]]:
     """What each stand-in holds about a participant; takes the answer of the stand-ins' /_control/state.
 
-    An empty configuration is no trace, because the control plane cannot delete it; nor is a revoked credential.
+    What counts as gone is no trace: an empty configuration, and a revoked credential.
 
     Args:
         context: the participant context's id.
@@ -119,6 +86,7 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
         "controlplane": [
             *(["a participant context"] if context in control_plane["participants"] else []),
             *(["its configuration"] if config["entries"] or config["privateEntries"] else []),
+            *("a data plane" for one in control_plane["dataplanes"] if one["participantContextId"] == context),
         ],
         "identityhub": [
             *(
@@ -141,4 +109,38 @@ def traces(state: Mapping[str, Any], context: str, did: str) -> dict[str, list[s
                 if one["holderId"] == did and one["status"] != "revoked"
             ),
         ],
+        "siglet": [
+            *(["its transfer types"] if context in state["siglet"]["transferTypes"] else []),
+            *(["its signing key"] if context in state["siglet"]["keys"] else []),
+        ],
     }
+
+
+def left_behind(state: Mapping[str, Any], context: str, did: str) -> list[str]:
+    """What the stand-ins hold of a participant after its disposal, of whatever kind, but what no call of a service deletes.
+
+    Takes the answer of the stand-ins' /_control/state.
+
+    Args:
+        context: the participant context's id; empty: it has never had one.
+    """
+    found = []
+    for service, held in state.items():
+        for kind, entries in (held if isinstance(held, dict) else {"entries": held}).items():
+            for entry in [{name: one} for name, one in entries.items()] if isinstance(entries, dict) else entries:
+                text = json.dumps(entry)
+                is_of_participant = f'"{did}"' in text or f'"{did}#' in text or (context and context in text)
+                if is_of_participant and not _stays(service, kind, entry):
+                    found.append(f"{service} {kind}: {text}")
+    return found
+
+
+def _stays(service: str, kind: str, entry: dict[str, Any]) -> bool:
+    match service, kind:
+        case "controlplane", "configs":
+            return all(config == {"entries": {}, "privateEntries": {}} for config in entry.values())
+        case "issuerservice", "credentials":
+            return bool(entry["status"] == "revoked")
+        case "issuerservice", "issuanceProcesses":
+            return True
+    return False

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from local.documents import places_of
 from local.servers.process import StartError
 
 _BASE = "/api/v1alpha1"
@@ -14,16 +15,15 @@ _SECONDS = 30
 
 
 def apply(url: str, token: str) -> None:
-    """Post definitions, a cell, and a dataspace profile deployed to it; what is there already stays as it is.
+    """Put the standard orchestration in force, and make a cell and a dataspace profile deployed to it, unless they are there.
 
     Raises:
         StartError: the API refused something.
     """
     from local import seed
 
-    for definition in seed.ACTIVITY_DEFINITIONS:
-        _call(url, token, "POST", "/activity-definitions", definition)
-    _call(url, token, "POST", "/orchestration-definitions", seed.ORCHESTRATION_TEMPLATE)
+    for path, document in places_of(seed.STANDARD):
+        _call(url, token, "PUT", path, document)
     cell_id = _find_or_create(url, token, "/cells", seed.CELL)["id"]
     profile = _find_or_create(url, token, "/dataspace-profiles", seed.DATASPACE_PROFILE)
     if not any(deployment["cellId"] == cell_id for deployment in profile.get("deployments") or ()):

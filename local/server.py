@@ -169,7 +169,7 @@ def description(functions: Iterable[Declaration], url_of: Callable[[Declaration]
             {
                 "name": function.name,
                 "source": str(function.source),
-                "agent": isinstance(function, EventFunction) and function.activity is not None,
+                "agent": isinstance(function, EventFunction) and function.of_agent,
                 "target": json.loads(targets.dump([targets.target_of(function, url_of(function))]))["targets"][0]
                 if isinstance(function, EventFunction)
                 else None,

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.store.migrations import migrate
 from local import health, state
 from local.issuer import SCOPES, Issuer
@@ -33,6 +34,7 @@ from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
 from local.servers.process import StartError, free_port
 from local.standins import agent_environment
+from local.standins.keycloak import admin_password
 from local.state import ProcessState, StackState
 
 _LOOPBACK = "127.0.0.1"
@@ -408,10 +410,12 @@ class Stack:
     def _agents_environ(self, name: str) -> dict[str, str]:
         """No database, no NATS, no keys of the platform: the event token, secrets of their own, the services' addresses."""
         services = agent_environment(self.standins_url, self.standins_token, self.data / "service-account-token")
+        secrets_file = self.data / f"secrets-{name}.json"
+        FileSecretStore(secrets_file).put("keycloak/admin", admin_password(self.standins_token))
         return self._environ() | {
             **services,
             "CFM_EVENT_TOKEN": self._secrets["events"],
-            "CFM_SECRETS_FILE": str(self.data / f"secrets-{name}.json"),
+            "CFM_SECRETS_FILE": str(secrets_file),
             "CFM_SUPERVISED": "1",
         }
 

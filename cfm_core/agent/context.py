@@ -17,7 +17,8 @@ import pydantic
 
 from cfm_core.contracts.activity import LONGEST_PROGRESS, ActivityDispatch
 from cfm_core.contracts.orchestration import VPA_DATA
-from cfm_core.errors import FatalError
+from cfm_core.contracts.secrets import SecretReference, is_beginning
+from cfm_core.errors import FatalError, ValidationError
 
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
@@ -30,17 +31,23 @@ _SHORTEST_SECRET = 8
 class SecretSource(Protocol):
     """Where secrets are read from by their names."""
 
-    def get(self, path: str) -> str:
+    def get(self, name: str) -> str:
         """Raises NotFoundError where there is none of this name."""
         ...
 
 
 class Secrets:
-    """A read-only view of the secret store: the names that the activity declares, and no others."""
+    """A read-only view of the secret store: the names that the activity declares, and no others.
+
+    A declared name that is a reference and ends with ``*`` stands for all references that begin like it. So an activity reads
+    what its values refer to, and whoever wrote the values cannot have it read anything else.
+    """
 
     def __init__(self, store: SecretSource | None, names: Iterable[str], activity_type: str) -> None:
         self._store = store
-        self._names = frozenset(names)
+        declared = frozenset(names)
+        self._names = frozenset(name for name in declared if not is_beginning(name))
+        self._beginnings = tuple(name.removesuffix("*") for name in declared - self._names)
         self._activity_type = activity_type
         self._given: dict[str, str] = {}
 
@@ -52,7 +59,7 @@ class Secrets:
             NotFoundError: the store has no such secret.
             RecoverableError: the store does not answer.
         """
-        if name not in self._names:
+        if name not in self._names and not self._is_covered(name):
             raise FatalError(
                 f"activity {self._activity_type} does not declare the secret {name!r}; name it in secrets=[...]"
             )
@@ -61,8 +68,14 @@ class Secrets:
         self._given[name] = value = self._store.get(name)
         return value
 
+    def _is_covered(self, name: str) -> bool:
+        try:
+            return str(SecretReference.parse(name)).startswith(self._beginnings)
+        except ValidationError:
+            return False
+
     def __repr__(self) -> str:
-        return f"<Secrets {sorted(self._names)}>"
+        return f"<Secrets {sorted([*self._names, *(f'{one}*' for one in self._beginnings)])}>"
 
     def found_in(self, text: str) -> str | None:
         """The name of a secret that was read and whose value stands in ``text``."""

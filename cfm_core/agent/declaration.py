@@ -32,8 +32,9 @@ from cfm_core.contracts.activity import (
     OutcomeKind,
 )
 from cfm_core.contracts.reply import EventDict, Failure, Reply
+from cfm_core.contracts.secrets import REFERENCE, SecretReference, is_beginning
 from cfm_core.declaration import EventFunction
-from cfm_core.errors import FatalError
+from cfm_core.errors import FatalError, ValidationError
 from cfm_core.eventing.cloudevents import CloudEvent, event
 from cfm_core.function import target_of
 from cfm_core.settings import Settings
@@ -80,7 +81,8 @@ def activity(
     Args:
         timeout: how long one attempt may take. Like the three for retries, a default that a definition overrides.
         requires: services that the class's constructor is called with, in this order.
-        secrets: names of the secrets that ``ctx.secrets`` gives.
+        secrets: names of the secrets that ``ctx.secrets`` gives: paths, references (``vault:<mount>/<path>#<field>``), and with
+            ``vault:<mount>/*`` all references that begin like this.
         max_attempts: so many failures end the activity.
         backoff: the greatest delay before the first retry; doubled with each further failure, up to ``backoff_limit``.
         batch: the greatest number of activities in one call; small where one takes long.
@@ -94,6 +96,7 @@ def activity(
         name = _WORD.sub("_", cls.__name__).lower()
         module = vars(sys.modules[cls.__module__])
         _check(cls, activity_type, name, module)
+        _check_secrets(cls, secrets)
         declaration = ActivityDeclaration(activity_type, timeout, tuple(requires), tuple(secrets), backoff)
         host = _Host(cls, declaration)
 
@@ -120,6 +123,7 @@ def activity(
                     backoff=backoff,
                     backoff_limit=backoff_limit,
                 ),
+                of_agent=True,
             )
         )
         cls.__activity__ = declaration  # type: ignore[attr-defined]
@@ -144,6 +148,17 @@ def _check(cls: type[Any], activity_type: str, name: str, module: dict[str, Any]
         raise FatalError(
             f"rename {cls.__name__}, or what is called {name} in its module: the serving function needs that name"
         )
+
+
+def _check_secrets(cls: type[Any], names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            if not is_beginning(name):
+                SecretReference.named(name, "secret")
+            elif name.partition("/")[0] == REFERENCE:
+                raise ValidationError(f"{name!r} names no mount")
+        except ValidationError as error:
+            raise FatalError(f"{cls.__name__} declares a secret that no store can have: {error}") from None
 
 
 class _Host:

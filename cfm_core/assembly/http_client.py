@@ -1,4 +1,4 @@
-"""Provides the HTTP client: one pool of connections a process."""
+"""Provides the HTTP client: one for all calls of a process."""
 
 from __future__ import annotations
 

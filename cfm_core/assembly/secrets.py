@@ -1,6 +1,6 @@
-"""Provides the secret store: values by path, in HashiCorp Vault or OpenBao, or in a file of one's own.
+"""Provides the secrets of this process: in HashiCorp Vault or OpenBao, in files that are mounted, or in a file of one's own.
 
-A path is like ``participants/acme/key``. Values never appear in an error, a log or a representation.
+Values never appear in an error, a log or a representation.
 """
 
 from __future__ import annotations
@@ -8,41 +8,42 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import math
 import os
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from datetime import timedelta
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
 from cfm_core.assembly.service_type import ServiceType
-from cfm_core.errors import FatalError, NotFoundError, RecoverableError, ValidationError
+from cfm_core.clients.assembly import VAULT
+from cfm_core.contracts.secrets import CONTENT, SecretReference, checked_path
+from cfm_core.errors import FatalError, NotFoundError
 from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
-    import hvac
-    import requests
+    from cfm_core.clients.vault import Vault
 
-_CONTENT = "content"
-_NOT_ALLOWED = frozenset({401, 403})
-_LATER = frozenset({412, 429, 472, 473, 500, 502, 503, 504})
+DEFAULT_MOUNT = "secret"
 
 
-class SecretStore(Protocol):
-    """Secrets by path. All three operations can be repeated."""
+class SecretSource(Protocol):
+    """Secrets by name: a path, or a reference (``vault:<mount>/<path>#<field>``)."""
 
-    def get(self, path: str) -> str:
-        """Read a secret.
+    def get(self, name: str) -> str:
+        """Read a secret as it is now.
 
         Raises:
+            ValidationError: the name is neither.
             NotFoundError: there is none.
             RecoverableError: the store does not answer now.
             FatalError: the store refuses, or is broken.
         """
         ...
+
+
+class SecretStore(SecretSource, Protocol):
+    """Secrets that can be written, too, by their path. All operations can be repeated."""
 
     def put(self, path: str, value: str) -> None:
         """Write a secret, whether there is one or not."""
@@ -53,20 +54,7 @@ class SecretStore(Protocol):
         ...
 
 
-SECRETS: ServiceType[SecretStore] = ServiceType("secrets")
-
-
-def checked_path(path: str) -> str:
-    """Give ``path`` if every store can hold it.
-
-    Raises:
-        ValidationError: a segment is empty or ends with a period, or there is a control character.
-    """
-    if not all(segment and not segment.endswith(".") for segment in path.split("/")) or not path.isprintable():
-        raise ValidationError(
-            f"{path!r} is no path of a secret: segments between slashes, none empty or ending with '.'"
-        )
-    return path
+SECRETS: ServiceType[SecretSource] = ServiceType("secrets")
 
 
 class FileSecretStore:
@@ -82,20 +70,23 @@ class FileSecretStore:
     def __repr__(self) -> str:
         return f"<FileSecretStore {self._file}>"
 
-    def get(self, path: str) -> str:
+    def get(self, name: str) -> str:
+        key = _key(SecretReference.named(name, DEFAULT_MOUNT))
         secrets = self._read()
-        if checked_path(path) not in secrets:
-            raise NotFoundError("secret", path)
-        return secrets[path]
+        if key not in secrets:
+            raise NotFoundError("secret", name)
+        return secrets[key]
 
     def put(self, path: str, value: str) -> None:
+        checked_path(path)
         with self._locked():
-            self._write(self._read() | {checked_path(path): value})
+            self._write(self._read() | {path: value})
 
     def delete(self, path: str) -> None:
+        checked_path(path)
         with self._locked():
             secrets = self._read()
-            if secrets.pop(checked_path(path), None) is not None:
+            if secrets.pop(path, None) is not None:
                 self._write(secrets)
 
     def _read(self) -> dict[str, str]:
@@ -140,97 +131,69 @@ class FileSecretStore:
             os.close(descriptor)
 
 
-class VaultSecretStore:
-    """Secrets in a KV engine of version 2, each in the single field ``content``.
+class MountedSecrets:
+    """Secrets that somebody else puts into files below a folder, for example a cluster; read anew each time.
 
-    Args:
-        address: the server's address, without ``/v1``.
-        token_file: holds the token; read at the first use, and again when the server refuses it.
-        mount: where the engine is mounted.
-
-    Source: dataspace service contracts, sections 10.1 and 10.3.
+    The file ``a/b`` of the folder is the secret ``a/b``, the file ``mount/a/b/field`` the reference ``vault:mount/a/b#field``.
     """
 
-    def __init__(
-        self, address: str, token_file: Path, mount: str = "secret", *, timeout: timedelta = timedelta(seconds=10)
-    ) -> None:
-        import hvac
-        import hvac.adapters
-
-        self._address = address
-        self._token_file = token_file
-        self._mount = mount
-        self._token = ""
-        # With no token at all hvac would look for one in the environment and in the home folder.
-        self._client: hvac.Client = hvac.Client(
-            url=address,
-            token="",
-            timeout=math.ceil(timeout.total_seconds()),
-            adapter=hvac.adapters.RawAdapter,
-            ignore_exceptions=True,
-        )
-        self._lock = threading.Lock()
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def __repr__(self) -> str:
-        return f"<VaultSecretStore {self._address} {self._mount}>"
+        return f"<MountedSecrets {self._folder}>"
 
-    def get(self, path: str) -> str:
-        answer = self._call(
-            path,
-            lambda kv: kv.read_secret_version(path, mount_point=self._mount, raise_on_deleted_version=True),
-        )
-        if answer is None:
-            raise NotFoundError("secret", path)
+    def get(self, name: str) -> str:
+        reference = SecretReference.named(name, DEFAULT_MOUNT)
+        place = reference.path
+        if _key(reference) != place:
+            place = checked_path(f"{reference.mount}/{reference.path}/{reference.field}")
         try:
-            value: str = answer.json()["data"]["data"][_CONTENT]
-        except (ValueError, KeyError, TypeError):
-            raise FatalError(f"the secret {path!r} has no field {_CONTENT!r}") from None
+            return (self._folder / place).read_bytes().decode()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFoundError("secret", name) from None
+        except OSError as error:
+            raise FatalError(f"the secret {name!r} cannot be read: {error}") from error
+        except UnicodeDecodeError:
+            # Without the cause, which quotes the file.
+            raise FatalError(f"the secret {name!r} is not text in UTF-8") from None
+
+
+class VaultSecretStore:
+    """Secrets in a vault's engines of version 2.
+
+    Args:
+        mount: the engine of plain paths, each secret in the single field ``content``.
+    """
+
+    def __init__(self, vault: Vault, mount: str = DEFAULT_MOUNT) -> None:
+        self._vault = vault
+        self._mount = mount
+
+    def __repr__(self) -> str:
+        return f"<VaultSecretStore {self._mount} of {self._vault}>"
+
+    def get(self, name: str) -> str:
+        reference = SecretReference.named(name, self._mount)
+        fields = self._vault.find_secret(reference.mount, reference.path)
+        if fields is None:
+            raise NotFoundError("secret", name)
+        value = fields.get(reference.field)
+        if not isinstance(value, str):
+            raise FatalError(f"the secret {name!r} has no field {reference.field!r}")
         return value
 
     def put(self, path: str, value: str) -> None:
-        written = self._call(
-            path, lambda kv: kv.create_or_update_secret(path, {_CONTENT: value}, mount_point=self._mount)
-        )
-        if written is None:
-            raise FatalError(f"the vault has nothing mounted at {self._mount!r}, or does not show it to this token")
+        self._vault.write_secret(self._mount, checked_path(path), {CONTENT: value})
 
     def delete(self, path: str) -> None:
-        self._call(path, lambda kv: kv.delete_metadata_and_all_versions(path, mount_point=self._mount))
+        self._vault.delete_secret(self._mount, checked_path(path))
 
-    def _call(self, path: str, action: Callable[[Any], requests.Response]) -> requests.Response | None:
-        """Do ``action`` on the engine; None where there is no such path."""
-        from requests import RequestException
 
-        checked_path(path)
-        refused = ""
-        for _ in range(2):
-            used = self._log_in(refused)
-            # What is said in these errors may quote what was sent, so none of it is passed on or kept as a cause.
-            try:
-                answer = action(self._client.secrets.kv.v2)
-            except RequestException as error:
-                raise RecoverableError(f"the vault cannot be reached ({type(error).__name__})") from None
-            if answer.ok:
-                return answer
-            if answer.status_code == 404:
-                return None
-            if answer.status_code in _LATER:
-                raise RecoverableError(f"the vault is not able to answer now (status {answer.status_code})")
-            if answer.status_code not in _NOT_ALLOWED:
-                raise FatalError(f"the vault refuses the secret {path!r} (status {answer.status_code})")
-            refused = used
-        raise FatalError(f"the vault does not allow this token to use the secret {path!r}")
-
-    def _log_in(self, refused: str) -> str:
-        """Take the token from its file, unless another than ``refused`` is in use already; gives the one in use."""
-        with self._lock:
-            if not self._token or self._token == refused:
-                try:
-                    self._token = self._token_file.read_text().strip()
-                except OSError as error:
-                    raise FatalError(f"the vault's token cannot be read: {error}") from error
-                self._client.token = self._token
-            return self._token
+def _key(reference: SecretReference) -> str:
+    """What a secret is called where there are no mounts and fields."""
+    plain = reference.mount == DEFAULT_MOUNT and reference.field == CONTENT
+    return reference.path if plain else str(reference)
 
 
 class FileSecretsAssembly(ServiceAssembly):
@@ -241,8 +204,22 @@ class FileSecretsAssembly(ServiceAssembly):
 
     def init(self, context: InitContext) -> None:
         if not context.settings.secrets_file:
-            raise FatalError("CFM_SECRETS_FILE must name the file that holds the secrets (or CFM_SECRETS=vault)")
+            raise FatalError(
+                "CFM_SECRETS_FILE must name the file that holds the secrets (or CFM_SECRETS=mounted or CFM_SECRETS=vault)"
+            )
         context.registry.register(SECRETS, FileSecretStore(Path(context.settings.secrets_file)))
+
+
+class MountedSecretsAssembly(ServiceAssembly):
+    """Secrets in the files below ``CFM_SECRETS_DIRECTORY``."""
+
+    name = "secrets-mounted"
+    provides = (SECRETS,)
+
+    def init(self, context: InitContext) -> None:
+        if not context.settings.secrets_directory:
+            raise FatalError("CFM_SECRETS_DIRECTORY must name the folder of the secrets with CFM_SECRETS=mounted")
+        context.registry.register(SECRETS, MountedSecrets(Path(context.settings.secrets_directory)))
 
 
 class VaultSecretsAssembly(ServiceAssembly):
@@ -250,32 +227,25 @@ class VaultSecretsAssembly(ServiceAssembly):
 
     name = "secrets-vault"
     provides = (SECRETS,)
+    requires = (VAULT,)
 
     def init(self, context: InitContext) -> None:
-        settings = context.settings
-        if not settings.vault_addr or not settings.vault_token_file:
-            raise FatalError("CFM_VAULT_ADDR and CFM_VAULT_TOKEN_FILE must be set with CFM_SECRETS=vault")
-        context.registry.register(
-            SECRETS,
-            VaultSecretStore(
-                settings.vault_addr,
-                Path(settings.vault_token_file),
-                settings.vault_mount,
-                timeout=settings.request_timeout,
-            ),
-        )
+        vault = context.registry.resolve(VAULT)
+        context.registry.register(SECRETS, VaultSecretStore(vault, context.settings.vault_mount))
 
 
 def secrets_assembly(settings: Settings) -> ServiceAssembly:
     """The assembly for ``CFM_SECRETS``.
 
     Raises:
-        FatalError: it is neither ``file`` nor ``vault``.
+        FatalError: it is none of ``file``, ``mounted`` and ``vault``.
     """
     match settings.secrets:
         case "file":
             return FileSecretsAssembly()
+        case "mounted":
+            return MountedSecretsAssembly()
         case "vault":
             return VaultSecretsAssembly()
         case other:
-            raise FatalError(f"CFM_SECRETS is {other!r}; it must be file or vault")
+            raise FatalError(f"CFM_SECRETS is {other!r}; it must be file, mounted or vault")

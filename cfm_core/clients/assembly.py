@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from cfm_core.clients.identity_hub import IdentityHub
     from cfm_core.clients.issuer_service import IssuerService
     from cfm_core.clients.jwtlet import ResourceMappings, TokenExchange
+    from cfm_core.clients.keycloak import Keycloak
     from cfm_core.clients.settings import DataspaceSettings
+    from cfm_core.clients.siglet import Siglet
+    from cfm_core.clients.vault import Vault
 
 DATASPACE_SETTINGS: ServiceType[DataspaceSettings] = ServiceType("dataspace-settings")
 TOKEN_EXCHANGE: ServiceType[TokenExchange] = ServiceType("token-exchange")
@@ -23,6 +26,9 @@ RESOURCE_MAPPINGS: ServiceType[ResourceMappings] = ServiceType("resource-mapping
 CONTROL_PLANE: ServiceType[ControlPlane] = ServiceType("control-plane")
 IDENTITY_HUB: ServiceType[IdentityHub] = ServiceType("identity-hub")
 ISSUER_SERVICE: ServiceType[IssuerService] = ServiceType("issuer-service")
+SIGLET: ServiceType[Siglet] = ServiceType("siglet")
+KEYCLOAK: ServiceType[Keycloak] = ServiceType("keycloak")
+VAULT: ServiceType[Vault] = ServiceType("vault")
 
 
 class DataspaceSettingsAssembly(ServiceAssembly):
@@ -115,6 +121,69 @@ class IssuerServiceAssembly(ServiceAssembly):
         )
 
 
+class SigletAssembly(ServiceAssembly):
+    """Siglet's management API at ``CFM_SIGLET_MANAGEMENT_URL``."""
+
+    name = "siglet"
+    provides = (SIGLET,)
+    requires = (HTTP_CLIENT, DATASPACE_SETTINGS, TOKEN_EXCHANGE)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.siglet import Siglet
+
+        context.registry.register(SIGLET, Siglet(_edc_api(context, "siglet_management_url")))
+
+
+class KeycloakAssembly(ServiceAssembly):
+    """The Keycloak at ``CFM_KEYCLOAK_URL``."""
+
+    name = "keycloak"
+    provides = (KEYCLOAK,)
+    requires = (HTTP_CLIENT, DATASPACE_SETTINGS)
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.keycloak import Keycloak
+
+        settings = context.registry.resolve(DATASPACE_SETTINGS)
+        http = context.registry.resolve(HTTP_CLIENT)
+        context.registry.register(
+            KEYCLOAK,
+            Keycloak(
+                http,
+                settings.required("keycloak_url"),
+                settings.required("keycloak_realm"),
+                settings.required("keycloak_username"),
+            ),
+        )
+
+
+class VaultAssembly(ServiceAssembly):
+    """The vault at ``CFM_VAULT_ADDR``; it is logged in to at the first use."""
+
+    name = "vault"
+    provides = (VAULT,)
+
+    def __init__(self) -> None:
+        self._vault: Vault | None = None
+
+    def init(self, context: InitContext) -> None:
+        from cfm_core.clients.vault import Vault
+        from cfm_core.clients.vault_login import login_of, required
+
+        settings = context.settings
+        self._vault = Vault(
+            required(settings, "vault_addr"),
+            login_of(settings),
+            namespace=settings.vault_namespace,
+            timeout=settings.request_timeout,
+        )
+        context.registry.register(VAULT, self._vault)
+
+    def shutdown(self, context: InitContext) -> None:
+        if self._vault is not None:
+            self._vault.close()
+
+
 def _edc_api(context: InitContext, address: str) -> EdcApi:
     from cfm_core.clients.edc import EdcApi
     from cfm_core.clients.jwtlet import ResourceMappings
@@ -137,4 +206,7 @@ def dataspace_assemblies() -> tuple[ServiceAssembly, ...]:
         ControlPlaneAssembly(),
         IdentityHubAssembly(),
         IssuerServiceAssembly(),
+        SigletAssembly(),
+        KeycloakAssembly(),
+        VaultAssembly(),
     )

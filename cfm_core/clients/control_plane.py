@@ -1,11 +1,11 @@
-"""The control plane's management API: participant contexts and their configuration.
+"""The control plane's management API: participant contexts, their configuration and their data planes.
 
 Source: dataspace service contracts, section 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cfm_core.clients.edc import EdcApi, required
@@ -84,6 +84,32 @@ class ControlPlane:
             "privateEntries": dict(private_entries),
         }
         self._api.send("PATCH", self._path(context) + "/config", context=context, scope=SCOPE, json=body)
+
+    def put_data_plane(self, context: str, data_plane_id: str, endpoint: str, transfer_types: Collection[str]) -> None:
+        """Register a data plane of a participant, or bring its registration up to date.
+
+        Args:
+            endpoint: where the data plane is told of data flows.
+            transfer_types: which transfers it can be used for.
+
+        Raises:
+            FatalError: there is no such participant context.
+
+        Source: section 5.4.
+        """
+        body = {
+            "dataplaneId": data_plane_id,
+            "endpoint": endpoint,
+            # In a certain order, so that equal registrations look equal.
+            "transferTypes": sorted(transfer_types),
+            "labels": [],
+        }
+        self._api.send("PUT", self._path(context) + "/dataplanes", context=context, scope=SCOPE, json=body)
+
+    def delete_data_plane(self, context: str, data_plane_id: str) -> None:
+        """Delete a registration: no new data flow begins. No matter if there is none. Source: section 5.4."""
+        path = f"{self._path(context)}/dataplanes/{segment(data_plane_id)}"
+        self._api.send("DELETE", path, context=context, scope=SCOPE, expect=(404,))
 
     @staticmethod
     def _path(context: str) -> str:

@@ -1,6 +1,6 @@
-"""What control plane, IdentityHub and IssuerService have in common: tokens and refusals.
+"""What control plane, IdentityHub, IssuerService and Siglet have in common: tokens and refusals.
 
-Source: dataspace service contracts, section 4.
+Source: dataspace service contracts, sections 4 and 8.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class TornDownError(NoTokenError):
 
 
 class EdcApi:
-    """Calls one of the three with a token of the participant context that the call is about.
+    """Calls one of these services with a token of the participant context that the call is about.
 
     Args:
         is_mapped: tells whether jwtlet has a mapping for a participant context, which the refusal of a token leaves open;

@@ -9,7 +9,11 @@ Source: dataspace service contracts, sections 1.4 and 4.2.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+import logging
+import ssl
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -21,7 +25,8 @@ import httpx2
 from cfm_core.errors import FatalError, RecoverableError
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
-POOL_TIMEOUT = timedelta(seconds=5)
+MOST_IDLE = 64
+"""So many clients keep their connections while nobody uses them."""
 LONGEST_MESSAGE = 300
 
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -109,7 +114,10 @@ class Answer:
 
 
 class HttpClient:
-    """A pool of connections, safe to share between threads.
+    """Clients with connections that are kept, safe to share between threads.
+
+    Each call has a client to itself, the one that was used last. The library's own pool has one lock, under which it looks at
+    all connections; sixty threads wait longer for that than for the servers.
 
     Args:
         timeout: how long an answer may take.
@@ -120,15 +128,13 @@ class HttpClient:
         self, timeout: timedelta = timedelta(seconds=10), transport: httpx2.BaseTransport | None = None
     ) -> None:
         self._timeout = timeout
-        self._client = httpx2.Client(
-            timeout=httpx2.Timeout(
-                timeout.total_seconds(),
-                connect=min(CONNECT_TIMEOUT, timeout).total_seconds(),
-                pool=POOL_TIMEOUT.total_seconds(),
-            ),
-            limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30),
-            transport=transport,
-        )
+        self._transport = transport
+        self._ssl: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
+        self._idle: list[httpx2.Client] = []
+        self._closed = False
+        # A line for each call, which costs more than it tells: what goes wrong is in the activity's result.
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
 
     def send(
         self,
@@ -150,11 +156,10 @@ class HttpClient:
         call = f"{method} {_shown(url)}"
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         try:
-            response = self._client.request(method, url, json=json, data=form, params=query, headers=headers)
+            with self._client() as client:
+                response = client.request(method, url, json=json, data=form, params=query, headers=headers)
         except httpx2.ConnectTimeout:
             raise RecoverableError(f"{call}: no connection within {_seconds(CONNECT_TIMEOUT)}") from None
-        except httpx2.PoolTimeout:
-            raise RecoverableError(f"{call}: all connections were busy for {_seconds(POOL_TIMEOUT)}") from None
         except httpx2.TimeoutException:
             raise RecoverableError(f"{call}: no answer within {_seconds(self._timeout)}") from None
         except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
@@ -167,7 +172,38 @@ class HttpClient:
         raise answer.error()
 
     def close(self) -> None:
-        self._client.close()
+        """Close what is idle now, and what is in use as soon as it is not."""
+        with self._lock:
+            self._closed, idle, self._idle = True, self._idle, []
+        for client in idle:
+            client.close()
+
+    @contextmanager
+    def _client(self) -> Iterator[httpx2.Client]:
+        with self._lock:
+            client = self._idle.pop() if self._idle else None
+        client = client or self._new_client()
+        try:
+            yield client
+        finally:
+            with self._lock:
+                keep = not self._closed and len(self._idle) < MOST_IDLE
+                if keep:
+                    self._idle.append(client)
+            if not keep:
+                client.close()
+
+    def _new_client(self) -> httpx2.Client:
+        with self._lock:
+            if self._ssl is None:
+                self._ssl = httpx2.create_ssl_context()  # takes longer than a call
+        seconds = self._timeout.total_seconds()
+        return httpx2.Client(
+            verify=self._ssl,
+            timeout=httpx2.Timeout(seconds, connect=min(CONNECT_TIMEOUT, self._timeout).total_seconds()),
+            limits=httpx2.Limits(keepalive_expiry=30),
+            transport=self._transport,
+        )
 
 
 def _shown(url: str) -> str:

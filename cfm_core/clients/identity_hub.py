@@ -5,12 +5,14 @@ Source: dataspace service contracts, section 6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from datetime import timedelta
+from enum import IntEnum, StrEnum
+from typing import Any
 
-from cfm_core.clients.edc import EdcApi, required
-from cfm_core.clients.http import segment
+from cfm_core.clients.edc import PAGE, EdcApi, required
+from cfm_core.clients.http import Answer, segment
 from cfm_core.errors import FatalError
 
 SCOPE = "identity-api:admin"
@@ -19,6 +21,7 @@ CREDENTIALS_WRITE = "identity-api:credentials:write"
 
 _PARTICIPANTS = "/v1beta/participants"
 _REQUEST = "/credentials/request"
+_KEY_PAIRS = "/keypairs"
 _ACTIVATED = 200
 
 
@@ -71,6 +74,66 @@ class RequestState(StrEnum):
     ERROR = "ERROR"
     REJECTED = "REJECTED"
     """What older servers say for ERROR."""
+
+
+class KeyState(IntEnum):
+    """Where a key pair is in its life."""
+
+    CREATED = 100
+    ACTIVATED = 200
+    ROTATED = 300
+    """Replaced: what it has signed can still be verified."""
+    REVOKED = 400
+
+
+SIGN_TOKEN = "sign_token"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A key pair of a participant; its private half is in a vault."""
+
+    id: str
+    key_id: str
+    """Its name in the DID document, ``<did>#key1``."""
+    alias: str
+    """The name of its private half in the vault."""
+    state: KeyState
+    usage: frozenset[str] | None
+    """What it may be used for; None where nothing is said of that."""
+    timestamp: int
+    """When it was made, in milliseconds since 1970."""
+    is_default: bool = False
+
+    @property
+    def signs_tokens(self) -> bool:
+        return self.state is KeyState.ACTIVATED and (self.usage is None or SIGN_TOKEN in self.usage)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeyPair:
+    """A key pair to be generated. ``resource_id`` is its id, if the caller wants to choose it."""
+
+    key_id: str
+    alias: str
+    """Without an underscore."""
+    usage: Collection[str] = ()
+    """Empty: for everything."""
+    active: bool = True
+    resource_id: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "keyId": self.key_id,
+            "privateKeyAlias": self.alias,
+            "keyGeneratorParams": {"algorithm": "EDDSA", "curve": "Ed25519"},
+            "active": self.active,
+        }
+        if self.usage:
+            document["usage"] = sorted(self.usage)
+        if self.resource_id:
+            document["resourceId"] = self.resource_id
+        return document
 
 
 class IdentityHub:
@@ -135,8 +198,7 @@ class IdentityHub:
 
     def has_active_key(self, context: str) -> bool:
         """Whether the participant has a key pair in use. Source: section 6.6."""
-        answer = self._api.send("GET", self._path(context) + "/keypairs", context=context, scope=SCOPE)
-        return any(pair.get("state") == _ACTIVATED for pair in answer.objects())
+        return any(pair.state is KeyState.ACTIVATED for pair in self.key_pairs(context))
 
     def delete_participant(self, context: str) -> None:
         """Delete the participant with its keys and credentials; no matter if there is none. Source: section 6.2."""
@@ -187,6 +249,108 @@ class IdentityHub:
         except ValueError:
             raise FatalError(f"{answer.call} answered with the unknown status {status!r:.60}") from None
 
+    def key_pairs(self, context: str) -> list[KeyPair]:
+        """All key pairs of a participant, whatever their state; none where there is no such participant.
+
+        Source: section 6.6.
+        """
+        return list(self._key_pairs(context))
+
+    def find_key_pair(self, context: str, pair_id: str) -> KeyPair | None:
+        """One key pair of a participant; None where it has none of that id. Source: section 6.6."""
+        path = f"{self._path(context)}{_KEY_PAIRS}/{segment(pair_id)}"
+        answer = self._api.send("GET", path, context=context, scope=SCOPE, expect=(404,))
+        return None if answer.status == 404 else _key_pair(answer.object(), answer)
+
+    def add_key_pair(self, context: str, new: NewKeyPair, *, default: bool = True) -> None:
+        """Give the participant another key pair; one of that key id that is there already will do.
+
+        Raises:
+            FatalError: the server refuses it, and there is none of that key id.
+
+        Source: section 6.6.
+        """
+        answer = self._api.send(
+            "PUT",
+            self._path(context) + _KEY_PAIRS,
+            context=context,
+            scope=SCOPE,
+            json=new.to_json(),
+            query={"makeDefault": str(default).lower()},
+            expect=(409,),
+        )
+        if answer.status == 409 and all(pair.key_id != new.key_id for pair in self.key_pairs(context)):
+            raise answer.error()
+
+    def activate_key_pair(self, context: str, pair_id: str) -> None:
+        """Take a key pair into use; no matter if it is. Source: section 6.6."""
+        self._move(context, pair_id, "activate", KeyState.ACTIVATED)
+
+    def rotate_key_pair(
+        self, context: str, pair_id: str, new: NewKeyPair | None = None, *, for_another: timedelta | None = None
+    ) -> None:
+        """Take a key pair out of use; no matter if it is.
+
+        Args:
+            new: what takes its place.
+            for_another: how long what it has signed can still be verified; None leaves that to the server.
+
+        Source: section 6.6.
+        """
+        query = {} if for_another is None else {"duration": str(round(for_another / timedelta(milliseconds=1)))}
+        self._move(context, pair_id, "rotate", KeyState.ROTATED, new, query)
+
+    def revoke_key_pair(self, context: str, pair_id: str, new: NewKeyPair | None = None) -> None:
+        """Take a key pair out of use, and what it has signed with it; no matter if it is. ``new`` takes its place.
+
+        Source: section 6.6.
+        """
+        self._move(context, pair_id, "revoke", KeyState.REVOKED, new)
+
+    def _move(
+        self,
+        context: str,
+        pair_id: str,
+        action: str,
+        state: KeyState,
+        new: NewKeyPair | None = None,
+        query: dict[str, str] | None = None,
+    ) -> None:
+        answer = self._api.send(
+            "POST",
+            f"{self._path(context)}{_KEY_PAIRS}/{segment(pair_id)}/{action}",
+            context=context,
+            scope=SCOPE,
+            json=None if new is None else new.to_json(),
+            query=query,
+            expect=(400,),
+        )
+        if answer.status == 400:
+            # A wrong state, among other things: which may be the one that is wanted.
+            found = self.find_key_pair(context, pair_id)
+            if found is None or found.state is not state:
+                raise answer.error()
+
+    def _key_pairs(self, context: str) -> Iterator[KeyPair]:
+        seen: set[str] = set()
+        offset = 0
+        while True:
+            answer = self._api.send(
+                "GET",
+                self._path(context) + _KEY_PAIRS,
+                context=context,
+                scope=SCOPE,
+                query={"offset": str(offset), "limit": str(PAGE)},
+            )
+            page = [_key_pair(one, answer) for one in answer.objects()]
+            fresh = [pair for pair in page if pair.id not in seen]
+            yield from fresh
+            # A server that knows no pages gives everything again.
+            if len(page) < PAGE or not fresh:
+                return
+            seen.update(pair.id for pair in fresh)
+            offset += PAGE
+
     @staticmethod
     def _path(context: str) -> str:
         return f"{_PARTICIPANTS}/{segment(context)}"
@@ -195,3 +359,18 @@ class IdentityHub:
     def request_path(cls, context: str, holder_pid: str) -> str:
         """Where a request can be seen, below the Identity API's address."""
         return f"{cls._path(context)}{_REQUEST}/{segment(holder_pid)}"
+
+
+def _key_pair(document: dict[str, Any], answer: Answer) -> KeyPair:
+    state, usage, timestamp = document.get("state"), document.get("usage"), document.get("timestamp")
+    if not isinstance(state, int) or state not in {*KeyState}:
+        raise FatalError(f"{answer.call} answered with the unknown state {state!r:.60}")
+    return KeyPair(
+        id=required(document, "id", answer),
+        key_id=required(document, "keyId", answer),
+        alias=required(document, "privateKeyAlias", answer),
+        state=KeyState(state),
+        usage=frozenset(map(str, usage)) if isinstance(usage, list) else None,
+        timestamp=timestamp if isinstance(timestamp, int) else 0,
+        is_default=document.get("defaultPair") is True,
+    )

@@ -18,7 +18,8 @@ _GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 _JWT = "urn:ietf:params:oauth:token-type:jwt"
 _FRESH = 0.8
 """A token is used for this part of its life."""
-_REMEMBERED = 1024
+MOST_REMEMBERED = 4096
+"""About a kilobyte each; a participant has some six while it is deployed, and nobody asks for them later on."""
 
 
 class NoTokenError(FatalError):
@@ -72,11 +73,11 @@ class TokenExchange:
             return known.text
         fresh = self._exchange(resource, sorted(key[1]))
         with self._lock:
-            if len(self._tokens) >= _REMEMBERED:
-                now = self._clock()
-                self._tokens = {key: token for key, token in self._tokens.items() if token.fresh_until > now}
-            if len(self._tokens) < _REMEMBERED:
-                self._tokens[key] = fresh
+            self._tokens.pop(key, None)
+            if len(self._tokens) >= MOST_REMEMBERED:
+                # The oldest, which is the first that would not be fresh any more.
+                del self._tokens[next(iter(self._tokens))]
+            self._tokens[key] = fresh
         return fresh.text
 
     def forget(self, resource: str, scopes: Iterable[str]) -> None:
@@ -159,12 +160,17 @@ class ResourceMappings:
         """Delete a mapping; no matter if there is none."""
         self._send("DELETE", self._one(client, context), expect=404)
 
+    def contexts(self, client: str) -> set[str]:
+        """The participant contexts that ``client`` has mappings for."""
+        return {
+            str(one.get("participantContext"))
+            for one in self._send("GET", self._url).objects()
+            if one.get("clientIdentifier") == client
+        }
+
     def exists(self, client: str, context: str) -> bool:
         """Whether ``client`` has a mapping for ``context``."""
-        return any(
-            one.get("clientIdentifier") == client and one.get("participantContext") == context
-            for one in self._send("GET", self._url).objects()
-        )
+        return context in self.contexts(client)
 
     def _one(self, client: str, context: str) -> str:
         return f"{self._url}/{segment(client)}/{segment(context)}"

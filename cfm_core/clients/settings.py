@@ -43,8 +43,25 @@ class DataspaceSettings:
     """The admin API, ``http://issuerservice:10013/api/admin``."""
     issuer_id: str = "issuer"
     """The issuer's own participant context."""
+    siglet_management_url: str = ""
+    """Siglet's management API, ``http://siglet:8083``."""
+    siglet_signaling_url: str = ""
+    """Where the control plane tells Siglet of data flows, ``http://siglet:8081``."""
     participant_vault_url: str = ""
     """The vault that control plane and IdentityHub are told to keep a participant's secrets in; empty: they have their own."""
+
+    participant_vault_mount: str = "participants"
+    """The engine, of version 2, in which each participant has a folder."""
+    participant_vault_auth_mount: str = "jwt"
+    """Where that vault's login method is that takes the token exchange's tokens."""
+    keycloak_url: str = ""
+    """``http://keycloak:8080``; in platforms whose participants have clients there."""
+    keycloak_realm: str = "edcv"
+    """The realm of those clients."""
+    keycloak_username: str = "admin"
+    """The administrator, in the realm ``master``; the password is the agent's secret ``keycloak/admin``."""
+    keycloak_vault_mount: str = "secret"
+    """The engine, of version 2, that the clients' secrets are put into."""
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> DataspaceSettings:

@@ -101,7 +101,8 @@ class ActivityOutcome(Document):
     reason: str = ""
     """``retry`` and ``fatal``: what went wrong; ``wait``: what is waited for."""
     begun: bool = True
-    """Whether the attempt was begun. One that came too late was not: whatever it would record is missing."""
+    """Whether the attempt was begun. One that came too late was not: whatever it would record is missing. One that the engine
+    refuses is taken for such a one."""
     values: dict[str, Any] = Field(default_factory=dict)
     """Processing data to set, key by key."""
     deleted: list[str] = Field(default_factory=list)

@@ -9,6 +9,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
@@ -37,6 +38,17 @@ class CloudEvent(Generic[T]):
     type: str
     subject: str
     data: T
+    time: datetime | None = None
+    """When it happened, as far as its sender says; aware."""
+
+
+def time_of(event: Mapping[str, Any]) -> datetime | None:
+    """When the event in its JSON form happened; None where it does not say so, or not in a way that can be understood."""
+    try:
+        found = datetime.fromisoformat(str(event.get("time")))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def event(*, type: str, source: str, subject: str, data: Any, id: str | None = None) -> EventDict:
@@ -119,9 +131,10 @@ def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, f
         return from_request({"Content-Type": BATCH}, body)[0]
     if content_type == STRUCTURED or "ce-specversion" in found:
         quoted = {name: unquote(value) if name.startswith("ce-") else value for name, value in found.items()}
-        return from_request(
+        read, _ = from_request(
             {name.title() if name == "content-type" else name: value for name, value in quoted.items()}, body
-        )[0]
+        )
+        return [{name: found[name] for name in _TRACE if name in found} | one for one in read]
     try:
         data = json.loads(body)
     except ValueError as error:

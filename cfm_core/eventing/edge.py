@@ -19,7 +19,7 @@ from cfm_core.assembly.events import EVENT_TOKEN
 from cfm_core.contracts.reply import Failure, Reply
 from cfm_core.declaration import EventFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError, ValidationError
-from cfm_core.eventing.cloudevents import CloudEvent, from_request
+from cfm_core.eventing.cloudevents import CloudEvent, from_request, time_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,8 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             reply.failures[event["id"]] = Failure(NOT_PROCESSABLE, f"data: {problems}")
         else:
-            accepted.append(CloudEvent(event["id"], event["source"], event["type"], event.get("subject", ""), data))
+            subject = event.get("subject", "")
+            accepted.append(CloudEvent(event["id"], event["source"], event["type"], subject, data, time=time_of(event)))
     if accepted:
         try:
             handled: Reply = function.handler(accepted, *services)

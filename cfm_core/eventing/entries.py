@@ -52,7 +52,7 @@ class Entry:
     attempts: int = 0
     """Failed deliveries so far."""
     last: bool = False
-    """JetStream will not bring it again."""
+    """It is not worth while to have JetStream bring it again, or it will not."""
     alone: bool = False
     """A batch with it has failed; it goes by itself."""
     _encoded: bytes = field(default=b"", repr=False)

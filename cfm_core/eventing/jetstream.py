@@ -38,6 +38,8 @@ _RETRY_SECONDS = 1.0
 _CHECK_SECONDS = 30.0
 _PULL_SECONDS = 30.0
 _HEARTBEAT_SECONDS = 5.0
+_MOST_DELIVERIES = 20
+"""So often is an event of others delivered, within some six minutes of failures, before it becomes a dead letter."""
 _MOST_PULLED = 1000
 _LEAST_PULLED = 4
 EVENTS_PER_MESSAGE = 64
@@ -62,10 +64,12 @@ class Stream:
     retention: str
     max_age: float = 0
     """Seconds; 0 keeps messages until they are taken."""
+    is_foreign: bool = False
+    """Others publish there. It must exist only where something listens to it, and that it does not fit stops nothing else."""
 
 
-def streams(contract_stream: str) -> tuple[Stream, ...]:
-    """The two streams of a deployment whose contract stream has the given name."""
+def streams(contract_stream: str, edc_stream: str = subjects.EDC_STREAM) -> tuple[Stream, ...]:
+    """The streams of a deployment, in which the contract's have the given names."""
     return (
         Stream(contract_stream, subjects.STREAM_SUBJECTS, (subjects.MANIFESTS, subjects.RESPONSES), "workqueue"),
         Stream(
@@ -75,6 +79,13 @@ def streams(contract_stream: str) -> tuple[Stream, ...]:
             "workqueue",
             # What nobody has taken by then has long been sent again by the engine.
             max_age=7 * _DAY,
+        ),
+        Stream(
+            edc_stream,
+            subjects.EDC_STREAM_SUBJECTS,
+            (subjects.KEY_PAIR_EVENTS, subjects.PARTICIPANT_CONTEXT_DELETED),
+            "interest",
+            is_foreign=True,
         ),
     )
 
@@ -98,7 +109,7 @@ class Message:
 
     @property
     def is_last(self) -> bool:
-        """Whether JetStream will not bring this message again."""
+        """Whether this message has been brought as often as is worth while."""
         return 0 < self._consumer.max_deliver <= self.deliveries
 
     def expect(self, events: int) -> None:
@@ -185,7 +196,7 @@ class Consumer:
         room = self._room()
         if room <= 0:
             return
-        if self.subject not in subjects.CONTRACT_SUBJECTS:
+        if self.subject not in subjects.CONTRACT_SUBJECTS and not subjects.is_foreign(self.subject):
             room = max(_LEAST_PULLED, math.ceil(room / EVENTS_PER_MESSAGE))
         wanted = min(room, _MOST_PULLED) - self._asked
         # A few more are not worth a request while most of what was asked for is still to come.
@@ -237,7 +248,7 @@ class Consumer:
     async def _receive(self, msg: Msg) -> None:
         self._heard = time.monotonic()
         status = (msg.headers or {}).get("Status") if not msg.data else None
-        if status is not None and not msg.subject.startswith("event."):
+        if status is not None and msg.subject.startswith("_INBOX."):
             self._on_status(status, msg.headers or {})
             return
         self._asked = max(0, self._asked - 1)
@@ -461,9 +472,8 @@ class JetStream:
         assert context is not None
         try:
             self._check_version(client)
-            for stream in self._streams:
-                await self._ensure_stream(context, stream)
-            usable = [one for one in self._consumers if await self._is_usable(context, one)]
+            fit = {one.name for one in self._streams if await self._fits(context, one)}
+            usable = [one for one in self._consumers if one.stream in fit and await self._is_usable(context, one)]
             was_ready, self._ready = self._ready, True
             for consumer in usable:
                 if not was_ready or not consumer.is_pulling:
@@ -487,6 +497,22 @@ class JetStream:
             raise FatalError(
                 f"the NATS server is {version.major}.{version.minor}.{version.patch}, and {needed} or newer is needed"
             )
+
+    async def _fits(self, context: JetStreamContext, stream: Stream) -> bool:
+        """Make sure of a stream; False for one of others that does not fit, or that nobody here listens to."""
+        listeners = [one for one in self._consumers if one.stream == stream.name]
+        if stream.is_foreign and not listeners:
+            return False
+        try:
+            await self._ensure_stream(context, stream)
+        except FatalError as error:
+            if not stream.is_foreign:
+                raise
+            for consumer in listeners:
+                consumer.refuse()
+            await self._on_error(error)
+            return False
+        return True
 
     async def _ensure_stream(self, context: JetStreamContext, stream: Stream) -> None:
         try:
@@ -517,7 +543,7 @@ class JetStream:
             raise FatalError(
                 f"the stream {stream.name} has the subjects {', '.join(covered)}; it must have {', '.join(missing)}"
             )
-        if found.retention != stream.retention:
+        if found.retention != stream.retention and not stream.is_foreign:
             raise FatalError(
                 f"the stream {stream.name} has the retention {found.retention}; it must be {stream.retention}"
             )
@@ -564,6 +590,9 @@ class JetStream:
                 f" {consumer.subject} with explicit acknowledgement; it has the filter {', '.join(filters)}"
             )
         consumer.max_deliver = config.max_deliver or -1
+        if consumer.max_deliver < 0 and subjects.is_foreign(consumer.subject):
+            # The server is not told of this limit: what it would bring no more would be lost.
+            consumer.max_deliver = _MOST_DELIVERIES
         consumer.ack_wait = config.ack_wait or _ACK_WAIT_SECONDS
 
 

@@ -248,7 +248,7 @@ class Lane:
     def _succeeded(self, batch: list[Entry], answer: Answer) -> None:
         self._grow()
         reply = answer.reply()
-        if self.target.is_agent:
+        if self.target.runs_activities:
             # An agent has no part in the outbox: what it says of rows is not believed.
             self._outcomes(batch, reply, answer)
             return
@@ -259,7 +259,7 @@ class Lane:
                 entry.origin.settled()
             else:
                 self._failed(entry, failure, spread)
-        if reply is not None and reply.outbox:
+        if reply is not None and reply.outbox and not self.target.of_agent:
             self._exchange.take_rows(reply.outbox)
 
     def _outcomes(self, batch: list[Entry], reply: Reply | None, answer: Answer) -> None:
@@ -285,7 +285,7 @@ class Lane:
         entry.attempts += 1
         if found is Verdict.DEAD:
             self._run(self._bury(entry, f"{failure.status}: {failure.reason}", kept=failure.kept))
-        elif self.target.is_agent and failure.status in {CRASHED, TIMEOUT}:
+        elif self.target.runs_activities and failure.status in {CRASHED, TIMEOUT}:
             self._blame(entry, _blamed(failure))
         elif found is Verdict.DONE:
             entry.origin.settled()
@@ -343,7 +343,7 @@ class Lane:
             else:
                 self._park(entry, delay(max(entry.attempts, 6), spread=jitter()))
             return
-        if self.target.is_agent and outcomes.token_of(entry.event) is not None:
+        if self.target.runs_activities and outcomes.token_of(entry.event) is not None:
             self._blame(entry, f"the agent's function refuses this activity: {reason}")
         elif entry.is_outcome and entry.event.get("source") != outcomes.SOURCE:
             refused = outcomes.retry(entry.event, f"the agent's outcome was refused: {reason}")

@@ -1,7 +1,7 @@
 """Where events go: one target for each event function, told to the trigger as a JSON file.
 
     {"targets": [{"name": "...", "url": "http://...", "subject": "event...", "every": null, "batch": 256, "slots": 2,
-                  "timeout": "PT30S", "activity": null}]}
+                  "timeout": "PT30S", "activity": null, "ofAgent": false}]}
 
 ``every`` and ``timeout`` are ISO 8601 durations. ``activity`` is an ``ActivityTypeAnnouncement`` in its JSON form.
 """
@@ -37,9 +37,10 @@ class Target:
     slots: int = 2
     timeout: timedelta = timedelta(seconds=30)
     activity: dict[str, Any] | None = None
+    of_agent: bool = False
 
     @property
-    def is_agent(self) -> bool:
+    def runs_activities(self) -> bool:
         """Whether its events are dispatched activities, each of which has to be answered with an outcome."""
         return self.activity is not None
 
@@ -55,6 +56,7 @@ def target_of(declaration: EventFunction, url: str) -> Target:
         slots=declaration.slots,
         timeout=declaration.timeout,
         activity=declaration.activity.to_json() if declaration.activity else None,
+        of_agent=declaration.of_agent,
     )
 
 
@@ -70,6 +72,7 @@ def dump(targets: Iterable[Target]) -> str:
             "slots": target.slots,
             "timeout": _duration_text(target.timeout),
             "activity": target.activity,
+            "ofAgent": target.of_agent,
         }
         for target in targets
     ]
@@ -106,6 +109,7 @@ def _target(item: dict[str, Any]) -> Target:
         slots=int(item.get("slots", 2)),
         timeout=_duration(item.get("timeout", "PT30S")),
         activity=item.get("activity"),
+        of_agent=bool(item.get("ofAgent")),
     )
     if not target.url.startswith(("http://", "https://")):
         raise ValueError(f"{target.name}: {target.url!r} is not an HTTP URL")

@@ -97,7 +97,7 @@ class Trigger:
         # A claim or a deletion that a crash of the server undoes is a second delivery, no more.
         self._database = Database(settings.database_url, size=_DATABASE_CONNECTIONS, waits_for_disk=False)
         self._poster = Poster(settings.event_token)
-        self._jetstream = JetStream(settings.nats_url, streams(settings.nats_stream))
+        self._jetstream = JetStream(settings.nats_url, streams(settings.nats_stream, settings.edc_stream))
         self._switchboard = Switchboard(
             targets,
             self._poster.post,
@@ -168,7 +168,7 @@ class Trigger:
                 reason = answer.problem or answer.body[:300].decode("utf-8", "replace")
                 log.error("%s fails when it is woken (%s): %s", target.name, answer.status, reason)
             healthy = not failed
-            if reply is not None and reply.outbox:
+            if reply is not None and reply.outbox and not target.of_agent:
                 self._switchboard.take_rows(reply.outbox)
 
     async def _announce(self, targets: Sequence[Target]) -> None:

@@ -51,7 +51,7 @@ def _action(path: str, body: type[OrderDocument] = OrderDocument) -> Callable[[C
 def pause_orchestration(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str
 ) -> Response:
-    """Send nothing more of a running orchestration. What was sent may still report. Safe to repeat."""
+    """Send nothing more of a running orchestration, nor of those below it. What was sent may still report. Safe to repeat."""
     return _shown(request, operations.pause(orchestration_id, *_asked(request, document)))
 
 
@@ -59,7 +59,7 @@ def pause_orchestration(
 def resume_orchestration(
     request: Request, operations: Operations, document: OrderDocument, orchestration_id: str
 ) -> Response:
-    """Send what a paused orchestration has held back. Safe to repeat."""
+    """Send what a paused orchestration has held back, and those that were paused with it. Safe to repeat."""
     return _shown(request, operations.resume(orchestration_id, *_asked(request, document)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query", "engine")
+NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query", "engine", "agents")
 
 
 @click.command()
@@ -14,16 +14,21 @@ NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query", "e
 @click.option("--tenants", default=1_000_000, show_default=True, help="query: how many tenants there are.")
 @click.option("--profiles", default=200_000, show_default=True, help="query: how many participant profiles there are.")
 @click.option("--runs", default=1_000_000, show_default=True, help="engine: how many runs are stored for comparisons.")
-def bench(name: str | None, deployments: int, seconds: float, tenants: int, profiles: int, runs: int) -> None:
+@click.option(
+    "--participants", default=200, show_default=True, help="agents: how many participants come and go at once."
+)
+def bench(
+    name: str | None, deployments: int, seconds: float, tenants: int, profiles: int, runs: int, participants: int
+) -> None:
     """Measure a private stack, and print the figures as one JSON object.
 
     Everything runs on this machine, the load generator included. Rates are taken without authentication and with it.
-    "query" and "engine" take some minutes and gigabytes, and are measured only when they are named; "engine" takes its
-    sustained rate fifteen times as long as others.
+    "query" and "engine" take some minutes and gigabytes, and are measured only when they are named, as "agents" is; "engine"
+    takes its sustained rate fifteen times as long as others.
     """
     import json
 
-    from local.bench.run import measure, measure_engine, measure_queries
+    from local.bench.run import measure, measure_agents, measure_engine, measure_queries
     from local.interrupts import as_interrupts
 
     def say(text: str) -> None:
@@ -35,6 +40,8 @@ def bench(name: str | None, deployments: int, seconds: float, tenants: int, prof
                 figures = measure_queries(tenants, profiles, seconds, say)
             case "engine":
                 figures = measure_engine(deployments, runs, seconds, say)
+            case "agents":
+                figures = measure_agents(participants, say)
             case _:
                 figures = measure(name, deployments, seconds, say)
     click.echo(json.dumps(figures, indent=2))

@@ -147,9 +147,9 @@ def _under_load(stack: Stack, database: Database, type_: str, in_flight: int, se
     feeder.start()
     try:
         done.wait(1)  # until the load is even
-        before, begun = _cpu_seconds(stack), database.value("SELECT clock_timestamp()")
+        before, begun = cpu_seconds(stack), database.value("SELECT clock_timestamp()")
         done.wait(seconds)
-        after, ended = _cpu_seconds(stack), database.value("SELECT clock_timestamp()")
+        after, ended = cpu_seconds(stack), database.value("SELECT clock_timestamp()")
     finally:
         done.set()
         feeder.join()
@@ -172,14 +172,14 @@ def _at_rest(stack: Stack, database: Database, seconds: float) -> dict[str, floa
         time.sleep(_LOOK_SECONDS)
     # What a load leaves to be written is no part of rest.
     database.rows("CHECKPOINT")
-    before = _cpu_seconds(stack)
+    before = cpu_seconds(stack)
     time.sleep(seconds)  # the measurement is of doing nothing for so long
-    after = _cpu_seconds(stack)
+    after = cpu_seconds(stack)
     used = {name: round(100 * (after[name] - before[name]) / seconds, 2) for name in sorted(after)}
     return used | {"all": round(sum(used.values()), 2)}
 
 
-def _cpu_seconds(stack: Stack) -> dict[str, float]:
+def cpu_seconds(stack: Stack) -> dict[str, float]:
     """What each process of the stack has used until now, its children included."""
     running = state.running(stack.data)
     assert running is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from local import seeding, state
-from local.bench import engine, fabric, query, rest, yardsticks
+from local.bench import agents, engine, fabric, query, rest, yardsticks
 from local.stack import Stack
 
 CLIENTS = 8
@@ -68,6 +68,13 @@ def measure_engine(deployments: int, runs: int, seconds: float, say: Callable[[s
     say("a stack without authentication")
     with _running(auth=False, agents=[_NOOP]) as stack:
         return {"cores": os.cpu_count(), "engine": engine.figures(stack, deployments, runs, seconds * _SUSTAINED, say)}
+
+
+def measure_agents(participants: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Take the figures of the project's agents; a JSON object."""
+    say("a stack without authentication")
+    with _running(auth=False, agents=[]) as stack:
+        return {"cores": os.cpu_count(), "agents": agents.figures(stack, participants, say)}
 
 
 @contextmanager

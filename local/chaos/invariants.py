@@ -92,7 +92,8 @@ INVARIANTS = {
             OR due_at > close_by""",
     "what somebody outside has said is kept only until it counts": """
         SELECT orch_id, ord FROM provision_manager.activity
-         WHERE ending IS NOT NULL AND state IN ('WAITING', 'DONE', 'FAILED', 'SKIPPED')""",
+         WHERE ending IS NOT NULL
+           AND (state IN ('WAITING', 'DONE', 'SKIPPED') OR state = 'FAILED' AND ending->>'kind' = 'fatal')""",
     "nothing is sent once the run has failed": """
         SELECT a.orch_id, a.ord FROM provision_manager.activity a
           JOIN provision_manager.orchestration o ON o.id = a.orch_id

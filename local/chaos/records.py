@@ -28,7 +28,7 @@ CREATE TABLE chaos.execution (
   at bigint, what text, run text COLLATE "C", type text, phase smallint, activity text, turn integer, token text, word text,
   url text);
 -- When somebody else has done, or ended, an activity.
-CREATE TABLE chaos.ending (run text COLLATE "C", phase smallint, activity text, at bigint, is_resolution boolean);
+CREATE TABLE chaos.ending (run text COLLATE "C", phase smallint, activity text, at bigint);
 -- What was told to the engine.
 CREATE TABLE chaos.said (run text COLLATE "C", phase smallint, ord smallint, kind text, token text);
 -- Which runs had ended, and how, when it was first seen.
@@ -65,8 +65,6 @@ RULES: Mapping[str, str] = {
     "nothing starts before its time": """
         SELECT w.id, w.starts_at, o.created_at FROM chaos.work w JOIN provision_manager.orchestration o ON o.id = w.id
          WHERE o.created_at < w.starts_at""",
-    # Where a run fails, an activity that somebody has ended early is over without its agent, whose records are not there when the
-    # run is retried.
     "no record of an activity is lost": """
         SELECT w.id, s.key, d.values->>('turn.' || s.key) AS turns
           FROM chaos.work w
@@ -75,9 +73,7 @@ RULES: Mapping[str, str] = {
          CROSS JOIN LATERAL jsonb_each(w.script) s
          WHERE EXISTS (SELECT FROM chaos.parent p WHERE p.type = w.type AND p.activity = s.key)
            AND coalesce(d.values->('turn.' || s.key), '0')
-               < to_jsonb(jsonb_array_length(s.value))
-           AND NOT (w.what IN ('retry', 'retry activity', 'resolve') AND EXISTS (
-                 SELECT FROM chaos.ending e WHERE e.run = w.id AND e.activity = s.key AND NOT e.is_resolution))""",
+               < to_jsonb(jsonb_array_length(s.value))""",
     "no output is lost": """
         SELECT w.id, w.payload->>'large' AS activity FROM chaos.work w
           JOIN provision_manager.orchestration o ON o.id = w.id AND o.state = 'COMPLETED'

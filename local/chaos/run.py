@@ -221,9 +221,9 @@ def _expected(plan: Plan, cancelled: set[str], starts_at: dict[str, datetime]) -
 
 def _ended(endings: Endings, operators: Operators) -> Iterator[dict[str, Any]]:
     """The rows of ``chaos.ending``."""
-    for found, is_resolution in ((endings.at, False), (operators.resolved, True)):
+    for found in (endings.at, operators.resolved):
         for (run_id, phase, activity), at in found.items():
-            yield {"run": run_id, "phase": phase, "activity": activity, "at": at, "is_resolution": is_resolution}
+            yield {"run": run_id, "phase": phase, "activity": activity, "at": at}
 
 
 def _amplified(executed: dict[str, Any], agent_is_spared: bool) -> list[str]:

@@ -1,6 +1,6 @@
 """The stand-in control plane.
 
-Source: dataspace service contracts, sections 5.1 to 5.3.
+Source: dataspace service contracts, sections 5.1 to 5.4.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CREATED = 100
 
 
 class ControlPlane(EdcService):
-    """Participant contexts and their configuration; nothing of a context's configuration goes with the context."""
+    """Participant contexts, their configuration and data planes; neither of these goes with the context."""
 
     name = "controlplane"
     prefix = "/controlplane/api/mgmt"
@@ -27,6 +27,7 @@ class ControlPlane(EdcService):
         super().__init__(signer)
         self._participants: dict[str, dict[str, Any]] = {}
         self._configs: dict[str, dict[str, dict[str, str]]] = {}
+        self._data_planes: dict[tuple[str, str], dict[str, Any]] = {}
         base = "/v5beta/participants"
         self.route("POST", base, self._create)
         self.route("GET", base, self._list)
@@ -36,12 +37,21 @@ class ControlPlane(EdcService):
         self.route("PATCH", base + "/{context}/config", self._merge_config)
         self.route("PUT", base + "/{context}/config", self._replace_config)
         self.route("GET", base + "/{context}/config", self._read_config)
+        self.route("PUT", base + "/{context}/dataplanes", self._put_data_plane)
+        self.route("DELETE", base + "/{context}/dataplanes/{data_plane}", self._delete_data_plane)
 
     def knows(self, context: str) -> bool:
         return context in self._participants
 
     def state(self) -> Any:
-        return {"participants": self._participants, "configs": self._configs}
+        return {
+            "participants": self._participants,
+            "configs": self._configs,
+            "dataplanes": [
+                {"participantContextId": context, **registration}
+                for (context, _), registration in self._data_planes.items()
+            ],
+        }
 
     def _create(self, request: Request) -> Answer:
         self.authorize(request, "admin")
@@ -108,6 +118,20 @@ class ControlPlane(EdcService):
             },
         )
 
+    def _put_data_plane(self, request: Request, context: str) -> Answer:
+        self.authorize(request, "dataplanes:write", owner=context)
+        registration = _registration(document_of(request))
+        self._existing(context)
+        self._data_planes[context, registration["dataplaneId"]] = registration
+        return Answer(200)
+
+    def _delete_data_plane(self, request: Request, context: str, data_plane: str) -> Answer:
+        self.authorize(request, "dataplanes:write", owner=context)
+        # One of somebody else is as good as absent.
+        if self._data_planes.pop((context, data_plane), None) is None:
+            raise not_found("DataPlaneInstance", data_plane)
+        return Answer(200)
+
     def _existing(self, context: str) -> dict[str, Any]:
         if context not in self._participants:
             raise not_found("ParticipantContext", context)
@@ -134,6 +158,25 @@ def _participant(document: dict[str, Any]) -> dict[str, Any]:
         "properties": properties,
         # Whatever the request says.
         "state": _CREATED,
+    }
+
+
+def _registration(document: dict[str, Any]) -> dict[str, Any]:
+    transfer_types, labels = document.get("transferTypes"), document.get("labels", [])
+    for field, value in (("transferTypes", transfer_types), ("labels", labels)):
+        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+            raise invalid(field, "must be a list of texts")
+    authorization = document.get("authorization")
+    if authorization is not None:
+        if not isinstance(authorization, dict):
+            raise invalid("authorization", "must be an object")
+        text_of(authorization, "type")
+    return {
+        "dataplaneId": text_of(document, "dataplaneId"),
+        "endpoint": text_of(document, "endpoint"),
+        "transferTypes": transfer_types,
+        "labels": labels,
+        "authorization": authorization,
     }
 
 

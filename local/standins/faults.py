@@ -16,7 +16,10 @@ class FaultError(Exception):
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong with requests that fit; ``times`` None for ever."""
+    """What goes wrong with requests that fit; ``times`` None for ever.
+
+    With ``flapping`` it comes and goes: so many of them meet it, so many after them do not, and so on.
+    """
 
     service: str
     method: str = ""
@@ -28,6 +31,8 @@ class Fault:
     hang: bool = False
     drop: bool = False
     after_effect: bool = False
+    flapping: tuple[int, int] | None = None
+    seen: int = 0
     lifted: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
@@ -50,6 +55,7 @@ class Fault:
             "hang",
             "drop",
             "afterEffect",
+            "flapping",
         }
         if unknown := set(document) - names:
             raise FaultError(f"unknown: {', '.join(sorted(unknown))}")
@@ -65,6 +71,7 @@ class Fault:
                 hang=bool(document.get("hang", False)),
                 drop=bool(document.get("drop", False)),
                 after_effect=bool(document.get("afterEffect", False)),
+                flapping=_flapping(document.get("flapping")),
             )
             re.compile(fault.path)
         except (KeyError, ValueError, TypeError, re.error) as error:
@@ -86,7 +93,19 @@ class Fault:
             "hang": self.hang,
             "drop": self.drop,
             "afterEffect": self.after_effect,
+            "flapping": None if self.flapping is None else list(self.flapping),
         }
+
+    def meets(self) -> bool:
+        """Whether it is there for a request that fits; counts the request."""
+        if self.times == 0:
+            return False
+        self.seen += 1
+        if self.flapping is not None and (self.seen - 1) % sum(self.flapping) >= self.flapping[0]:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
 
 
 class Faults:
@@ -119,9 +138,16 @@ class Faults:
                     fault.service == service
                     and fault.method in {"", request.method}
                     and re.search(fault.path, request.path)
-                    and fault.times != 0
+                    and fault.meets()
                 ):
-                    if fault.times is not None:
-                        fault.times -= 1
                     return fault
         return None
+
+
+def _flapping(described: Any) -> tuple[int, int] | None:
+    if described is None:
+        return None
+    there, gone = described
+    if not (isinstance(there, int) and isinstance(gone, int) and there > 0 and gone > 0):
+        raise ValueError("flapping is two counts of requests, both at least 1")
+    return there, gone

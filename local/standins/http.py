@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -94,3 +94,7 @@ class Service:
     def state(self) -> Any:
         """All that the stand-in holds, as JSON; no secrets."""
         return None
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret that the stand-in holds or has given away, for whoever looks where they have got to."""
+        yield from ()

@@ -13,6 +13,7 @@ from typing import Any
 from local.standins import ISSUER_DID
 from local.standins.edc import EdcService, conflict, document_of, error, invalid, not_found, queried, text_of
 from local.standins.http import Answer, Request
+from local.standins.rehearsals import refuses_issuance
 from local.standins.tokens import TokenSigner
 
 ISSUER_ID = "issuer"
@@ -72,18 +73,22 @@ class IssuerService(EdcService):
         return super().answer(request)
 
     def begin(self, holder_pid: str, did: str) -> bool:
-        """Take a request of a holder; False, and a process that tells why, where no holder has this DID."""
-        known = any(holder["did"] == did for holder in self._holders.values())
+        """Take a request of a holder; False, and a process that tells why, where the holder gets nothing."""
+        refusal = None
+        if not any(holder["did"] == did for holder in self._holders.values()):
+            refusal = f"no holder with the DID {did}"
+        elif refuses_issuance(did):
+            refusal = "a refusal that was rehearsed"
         process_id = str(uuid.uuid4())
         self._processes[process_id] = {
             "id": process_id,
             "holderId": did,
             "holderPid": holder_pid,
-            "state": "APPROVED" if known else "ERRORED",
-            "errorDetail": None if known else f"no holder with the DID {did}",
+            "state": "ERRORED" if refusal else "APPROVED",
+            "errorDetail": refusal,
             "claims": {},
         }
-        return known
+        return refusal is None
 
     def issue(self, holder_pid: str, did: str, credentials: list[dict[str, str]]) -> list[dict[str, Any]]:
         """Issue what was requested, and give it as the holder keeps it."""

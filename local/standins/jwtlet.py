@@ -5,17 +5,14 @@ Source: dataspace service contracts, sections 3 and 13.2.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
-from local.standins import AGENTS, NAMESPACE, service_account_token
+from local.standins import AGENTS, NAMESPACE, account_of
 from local.standins.http import Answer, Refused, Request, Service
 from local.standins.tokens import ISSUER, TokenSigner
 
@@ -82,6 +79,8 @@ class Jwtlet(Service):
         self._clock = clock
         self._mappings: dict[tuple[str, str], dict[str, Any]] = {}
         self._scopes = _seeded_scopes()
+        self._subject_tokens: set[str] = set()
+        self._issued: list[str] = []
         self.route("POST", "/token", self._exchange)
         self.route("GET", "/health", lambda request: Answer(200, "OK"))
         self.route("GET", "/.well-known/jwks.json", lambda request: Answer(200, signer.jwks()))
@@ -98,14 +97,17 @@ class Jwtlet(Service):
     def state(self) -> Any:
         return {"mappings": list(self._mappings.values())}
 
+    def secrets(self) -> Iterator[str]:
+        yield from self._signer.private_keys()
+        yield from self._subject_tokens
+        yield from self._issued
+
     def _account(self, token: str) -> str | None:
         """The service account whose token this is."""
-        name = token.partition(".")[0]
-        try:
-            account = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
-        except (binascii.Error, UnicodeDecodeError, ValueError):
-            return None
-        return account if hmac.compare_digest(token, service_account_token(self._secret, account)) else None
+        account = account_of(self._secret, token)
+        if account is not None:
+            self._subject_tokens.add(token)
+        return account
 
     def _exchange(self, request: Request) -> Answer:
         if request.content_type != "application/x-www-form-urlencoded":
@@ -144,10 +146,11 @@ class Jwtlet(Service):
             "scope": " ".join(self._scopes[scope]["scope"] for scope in scopes),
             "act": {"sub": account, "iss": "https://kubernetes.default.svc.cluster.local"},
         }
+        self._issued.append(self._signer.sign(claims))
         return Answer(
             200,
             {
-                "access_token": self._signer.sign(claims),
+                "access_token": self._issued[-1],
                 "issued_token_type": "urn:ietf:params:oauth:token-type:jwt",
                 "token_type": "Bearer",
                 "expires_in": self._lifetime,

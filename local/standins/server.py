@@ -9,16 +9,21 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl
 
+from local.standins import account_of, keycloak
 from local.standins.control_plane import ControlPlane
+from local.standins.events import Emit, dropped
 from local.standins.faults import Fault, FaultError, Faults
 from local.standins.http import Answer, Request, Service
 from local.standins.identity_hub import IdentityHub
 from local.standins.issuer_service import IssuerService
 from local.standins.jwtlet import Jwtlet
+from local.standins.rehearsals import Rehearsals
+from local.standins.siglet import Siglet
 from local.standins.tokens import TokenSigner
 from local.standins.vault import Vault
 
@@ -35,9 +40,10 @@ class StandIns:
         token: what the control surface and the vault take, and what service account tokens are made with.
         port: 0 picks a free one.
         issue_delay: seconds that the issue of credentials takes.
-        key_delay: seconds until a new participant's key is active.
+        key_delay: seconds until a new key is active.
         token_lifetime: of jwtlet's tokens, in seconds.
         clock: monotonic seconds.
+        emit: is given the events that the IdentityHub publishes.
     """
 
     def __init__(
@@ -50,19 +56,29 @@ class StandIns:
         key_delay: float = 0.0,
         token_lifetime: int = 3600,
         clock: Callable[[], float] = time.monotonic,
+        emit: Emit = dropped,
     ) -> None:
         self._token = token
         self._signer = TokenSigner()
         issuer = IssuerService(self._signer)
-        self.vault = Vault(token)
+        keycloak_signer = TokenSigner(keycloak.ISSUER)
+        issuers = {
+            "/.well-known/jwks.json": self._signer,
+            f"/realms/{keycloak.REALM}/protocol/openid-connect/certs": keycloak_signer,
+        }
+        self.vault = Vault(token, issuers, partial(account_of, token), clock)
         self._services: list[Service] = [
             Jwtlet(self._signer, token, token_lifetime),
             ControlPlane(self._signer),
-            IdentityHub(self._signer, issuer, issue_delay, key_delay, clock),
+            IdentityHub(self._signer, issuer, issue_delay, key_delay, clock, emit),
             issuer,
+            Siglet(self._signer),
+            keycloak.Keycloak(keycloak_signer, keycloak.admin_password(token), clock),
             self.vault,
         ]
         self._faults = Faults()
+        self._rehearsals = Rehearsals()
+        self._calls = {service.name: 0 for service in self._services}
         self._state = threading.Lock()
         self._http = _Server((host, port), _handler_for(self))
         self._thread: threading.Thread | None = None
@@ -105,9 +121,12 @@ class StandIns:
 
     def _of(self, service: Service, request: Request) -> Answer | None:
         fault = self._faults.take(service.name, request)
-        if fault is None:
-            with self._state:
-                return service.answer(request)
+        with self._state:
+            self._calls[service.name] += 1
+            if fault is None:
+                fault = self._rehearsals.fault_for(service.name, request)
+                if fault is None:
+                    return service.answer(request)
         return self._faulty(fault, service, request)
 
     def _faulty(self, fault: Fault, service: Service, request: Request) -> Answer | None:
@@ -137,6 +156,12 @@ class StandIns:
             case "GET", "/state":
                 with self._state:
                     return Answer(200, {service.name: service.state() for service in self._services})
+            case "GET", "/secrets":
+                with self._state:
+                    return Answer(200, sorted({one for service in self._services for one in service.secrets()}))
+            case "GET", "/calls":
+                with self._state:
+                    return Answer(200, self._calls.copy())
             case "GET", "/faults":
                 return Answer(200, self._faults.listed())
             case "POST", "/faults":

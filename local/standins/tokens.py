@@ -1,13 +1,14 @@
-"""Tokens of the stand-in jwtlet: signed with EdDSA, and read by the other stand-ins."""
+"""Tokens of the stand-ins that issue some: signed with EdDSA, and read by the other stand-ins."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt.algorithms import OKPAlgorithm
 
 ISSUER = "http://jwtlet.edc-v.svc.cluster.local:8080"
@@ -16,9 +17,10 @@ _ACTIONS = {"read": 1, "write": 2, "admin": 3}
 
 
 class TokenSigner:
-    """Holds the one key that tokens are signed with."""
+    """Holds the one key that the tokens of ``issuer`` are signed with."""
 
-    def __init__(self) -> None:
+    def __init__(self, issuer: str = ISSUER) -> None:
+        self.issuer = issuer
         self.rotate()
 
     def rotate(self) -> None:
@@ -38,12 +40,19 @@ class TokenSigner:
                 token,
                 self._key.public_key(),
                 algorithms=["EdDSA"],
-                issuer=ISSUER,
+                issuer=self.issuer,
                 options={"require": ["exp", "iss", "sub"], "verify_aud": False},
             )
         except jwt.PyJWTError:
             return None
         return claims
+
+    def private_keys(self) -> Iterator[str]:
+        """The key in the forms in which it could be written down."""
+        yield self._key.private_bytes_raw().hex()
+        yield OKPAlgorithm.to_jwk(self._key, as_dict=True)["d"]
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        yield pem.splitlines()[1]
 
     def jwks(self) -> dict[str, Any]:
         public = OKPAlgorithm.to_jwk(self._key.public_key(), as_dict=True)

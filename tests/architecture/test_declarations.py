@@ -52,17 +52,18 @@ def test_a_handler_says_what_it_does(function: Declaration) -> None:
 @pytest.mark.parametrize("function", EVENTS, ids=name_of)
 def test_an_event_function_has_a_subject_or_an_interval(function: EventFunction) -> None:
     assert bool(function.subject) != (function.every is not None)
-    assert not function.subject or function.subject.startswith("event.")
+    assert not function.subject or function.subject.startswith(("event.", "events."))
     assert function.batch > 0
     assert function.slots > 0
 
 
 @pytest.mark.parametrize("function", EVENTS, ids=name_of)
-def test_an_agent_serves_the_subject_of_its_activity_type(function: EventFunction) -> None:
-    if function.activity is None:
-        assert "agents" not in function.source.parts
-    else:
+def test_an_agent_serves_the_subject_of_its_activity_type_or_follows_others(function: EventFunction) -> None:
+    assert function.of_agent is ("agents" in function.source.parts)
+    if function.activity is not None:
         assert function.subject == subjects.activity(function.activity.activity_type)
+    else:
+        assert not function.subject or subjects.is_foreign(function.subject) is function.of_agent
 
 
 def test_no_two_functions_take_one_subject() -> None:

@@ -75,7 +75,7 @@ def test_the_managers_meet_in_the_contracts_only() -> None:
 
 
 def test_agents_use_their_surface_only() -> None:
-    allowed = ("cfm_core.agent", "cfm_core.clients", "cfm_core.contracts", "cfm_core.errors")
+    allowed = ("cfm_core.agent", "cfm_core.clients", "cfm_core.contracts", "cfm_core.errors", "cfm_core.keys")
     assert [
         f"{module} imports {name}"
         for module, path in modules("functions/agents")
@@ -91,7 +91,7 @@ def test_agents_use_their_surface_only() -> None:
         ("nats", ("cfm_core.eventing",)),
         ("cloudevents", ("cfm_core.eventing.cloudevents",)),
         ("httpx2", ("cfm_core.clients.http",)),
-        ("hvac", ("cfm_core.assembly.secrets",)),
+        ("hvac", ("cfm_core.clients.vault",)),
         ("jsonschema_rs", ("cfm_core.json_schema",)),
         ("jwt", ("cfm_core.web.auth",)),
         ("cronsim", ("cfm_core.provisioning.schedules.cron",)),

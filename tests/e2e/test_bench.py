@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from local import seed
 from tests.support.command import cfm
 
 
@@ -46,3 +47,14 @@ def test_the_engine_is_measured_under_load_and_at_rest() -> None:
         assert load["cpuMicrosecondsPerActivity"]["postgres"] > 0
     for at_rest in engine["atRestPercent"].values():
         assert at_rest.keys() >= {"postgres", "nats", "trigger", "events", "all"}
+
+
+def test_the_agents_are_measured_with_participants_that_come_and_go() -> None:
+    done = cfm("bench", "agents", "--participants", "6")
+    assert done.returncode == 0, done.stderr
+    agents = json.loads(done.stdout)["agents"]
+    for way in (agents["deploy"], agents["dispose"]):
+        assert way["participantsPerSecond"] > 0
+        assert way["callsPerParticipant"] > len(seed.ACTIVITY_DEFINITIONS)
+        assert way["agentCpuMicrosecondsPerCall"] > 0
+        assert way["cpuMicrosecondsPerParticipant"].keys() >= {"agents", "standins", "postgres", "trigger", "all"}

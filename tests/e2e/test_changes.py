@@ -37,7 +37,8 @@ class Participant:
         self.dataspace: str = self.call("POST", "/dataspace-profiles", seed.DATASPACE_PROFILE, 201)["id"]
         self.call("POST", f"/dataspace-profiles/{self.dataspace}/deployments", {"cellId": cell}, 202)
         self.tenant = f"/tenants/{self.call('POST', '/tenants', {}, 201)['id']}"
-        deployed = self.call("POST", f"{self.tenant}/participant-profiles", {"identifier": DID}, 202)
+        wanted = {"identifier": DID, "vpaProperties": seed.VPA_PROPERTIES}
+        deployed = self.call("POST", f"{self.tenant}/participant-profiles", wanted, 202)
         self.path = f"{self.tenant}/participant-profiles/{deployed['id']}"
 
     def close(self) -> None:

@@ -17,7 +17,8 @@ import pytest
 
 from cfm_core.store.database import connect
 from cfm_core.web.auth import ALL_SCOPES
-from local import health, state
+from functions import agents
+from local import health, seed, state
 from tests.support.command import cfm, cfm_running
 from tests.support.processes import has_ended, processes_of
 
@@ -139,6 +140,26 @@ def test_logs_can_be_followed(data: Path) -> None:
             assert line, "the follower has ended"
         follower.send_signal(signal.SIGINT)
         assert follower.wait(20) == 0
+
+
+def test_the_standard_orchestration_is_applied_as_often_as_one_likes(data: Path) -> None:
+    file = Path(agents.__file__).with_name("standard.json")
+    types = [one["type"] for one in seed.ACTIVITY_DEFINITIONS]
+    for outcome in ("created", "replaced"):
+        done = cfm("apply", file, "--data", data)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == [
+            *(f"activity-definitions/{one} {outcome}" for one in types),
+            f"orchestration-definitions/standard {outcome}",
+        ]
+
+
+def test_a_definition_that_is_refused_is_told_with_the_apis_words(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "wrong.json"
+    file.write_text(json.dumps({"id": "wrong", "activities": {"x": [{"id": "1", "type": "nope"}]}}))
+    done = cfm("apply", file, "--data", data)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no activity type 'nope'" in done.stderr
 
 
 def test_a_path_is_declared_as_indexed_and_dropped(data: Path) -> None:

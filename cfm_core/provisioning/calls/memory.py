@@ -15,7 +15,7 @@ from cfm_core.provisioning.definitions.model import orchestration_in
 from cfm_core.provisioning.engine.model import UNDONE, ActivityState
 from cfm_core.provisioning.memory import orders
 from cfm_core.provisioning.memory.advancing import advance
-from cfm_core.provisioning.memory.announcing import mapped_inputs, values_for
+from cfm_core.provisioning.memory.announcing import kept_endings, mapped_inputs, values_for
 from cfm_core.provisioning.memory.outcomes import decide
 from cfm_core.provisioning.memory.runs import Run, Runs, nodes_of
 from cfm_core.provisioning.memory.starting import begin, definition_for
@@ -132,14 +132,18 @@ class _HeldActivity:
 
 
 def _child(run: Run) -> Child:
-    recorded = run.nodes[0].recorded if run.phase > 1 else None
     single = run.phase > 1
+    values, outputs = kept_endings(run, run.phase if single else 0)
+    if not single:
+        values = outputs = run.outputs | outputs
+    elif (recorded := run.nodes[0].recorded) is not None:
+        values, outputs = recorded.values, recorded.outputs
     return Child(
         id=run.manifest.id,
         element=run.element or 0,
         state=run.state,
         state_at=run.state_at,
         error_detail=run.error_detail,
-        values=(recorded.values if recorded else {}) if single else run.outputs,
-        outputs=(recorded.outputs if recorded else {}) if single else run.outputs,
+        values=values,
+        outputs=outputs,
     )

@@ -125,7 +125,7 @@ def plan_of(activity: CalledActivity, places: Sequence[int]) -> Plan:
         return Plan(done=True)
     most = activity.elements.concurrency if activity.elements else 1
     room = 0 if activity.paused else max(0, most - len(live) - len(again))
-    return Plan(start=left[:room], retry=[child.id for child in again])
+    return Plan(start=left[:room], retry=[] if activity.paused else [child.id for child in again])
 
 
 def places_of(activity: CalledActivity, elements: Sequence[Any]) -> list[int]:

@@ -30,12 +30,18 @@ SELECT n.activity_id, n.type, o.def_id, o.type, o.correlation_id, o.tenant_id, n
    AND n.calls AND a.state IN ('DISPATCHED', 'WAITING');
 
 -- name: list_children
--- The runs that were started for an activity, with what those that have completed have recorded.
+-- The runs that were started for an activity, with what they have recorded; of those that have not completed also what somebody
+-- outside has recorded for them, which what undoes the activity gets.
 SELECT o.id, coalesce(o.element, 0), o.state, o.state_at, o.error_detail,
-       CASE WHEN o.phase > 1 THEN r.values ELSE d.outputs END, CASE WHEN o.phase > 1 THEN r.outputs ELSE d.outputs END
+       CASE WHEN o.phase > 1 THEN coalesce(r.values, k.set_values) ELSE d.outputs || coalesce(k.set_outputs, '{}') END,
+       CASE WHEN o.phase > 1 THEN coalesce(r.outputs, k.set_outputs) ELSE d.outputs || coalesce(k.set_outputs, '{}') END
   FROM provision_manager.orchestration o
   JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
   LEFT JOIN provision_manager.activity_output r ON r.orch_id = o.id AND r.phase = o.phase AND r.ord = 0
+  LEFT JOIN LATERAL (
+    SELECT e.*
+      FROM provision_manager.kept_endings(o.id, CASE WHEN o.phase > 1 THEN o.phase ELSE 0::smallint END) e
+     WHERE o.state <> 'COMPLETED') k ON true
  WHERE o.parent = :run AND o.parent_phase = :phase::smallint AND o.parent_ord = :ord::smallint
  ORDER BY 2;
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cfm_core.contracts.orchestration import DEPLOY, PARTICIPANT_ID, VPA_CREDENTIALS, VPA_DATA
+from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, PARTICIPANT_ID, VPA_CREDENTIALS, VPA_DATA
 from cfm_core.errors import FieldError
 from cfm_core.json_schema import pointer_to
 from cfm_core.provisioning.definitions.model import (
@@ -26,8 +26,11 @@ from cfm_core.provisioning.definitions.model import (
     source_of,
 )
 
-IN_EVERY_DEPLOY = {PARTICIPANT_ID: "string", VPA_DATA: "array", VPA_CREDENTIALS: "array"}
-"""What the payload of a deployment always has: field to JSON type."""
+IN_EVERY_PAYLOAD = {
+    DEPLOY: {PARTICIPANT_ID: "string", VPA_DATA: "array", VPA_CREDENTIALS: "array"},
+    DISPOSE: {PARTICIPANT_ID: "string", VPA_DATA: "array"},
+}
+"""What the payload of an orchestration type always has: field to JSON type."""
 
 
 MOST_FINDINGS = 1000
@@ -70,7 +73,7 @@ class _Wiring:
             **known,
             **{one.type: ActivityDefinition(type=one.type) for one in activities if orchestration_in(one.type)},
         }
-        self._payload = IN_EVERY_DEPLOY if type_ == DEPLOY else {}
+        self._payload = IN_EVERY_PAYLOAD.get(type_, {})
         self._is_deploy = type_ == DEPLOY
         self._places = {activity.id: place for place, activity in enumerate(activities)}
         self._above: dict[int, int] = {}

@@ -19,6 +19,13 @@ def input_problem(dispatch: UncheckedDispatch) -> FieldError | None:
     return problem_of(dispatch.input_schema, dispatch.values)
 
 
+def joined(outcome: ActivityOutcome, values: Mapping[str, Any], outputs: Mapping[str, Any]) -> ActivityOutcome:
+    """What an activity records with ``outcome`` that somebody outside has ended before: the word of these on a key counts."""
+    return outcome.model_copy(
+        update={"values": {**outcome.values, **values}, "outputs": {**outcome.outputs, **outputs}}
+    )
+
+
 def output_problem(outcome: ActivityOutcome, schema: Mapping[str, Any], known: Mapping[str, Any]) -> FieldError | None:
     """What is wrong with what a completed activity has recorded; None if nothing.
 
@@ -38,12 +45,14 @@ def as_invalid_input(dispatch: UncheckedDispatch, problem: FieldError) -> Activi
         token=dispatch.token,
         kind=OutcomeKind.FATAL,
         reason=f"{INVALID_INPUT}: {_told(problem)}",
+        begun=False,
     )
 
 
 def as_invalid_output(outcome: ActivityOutcome, problem: FieldError) -> ActivityOutcome:
     """How an activity ends that has recorded something else than it should. It is kept: what undoes the run may need it."""
-    return outcome.model_copy(update={"kind": OutcomeKind.FATAL, "reason": f"{INVALID_OUTPUT}: {_told(problem)}"})
+    reason = f"{INVALID_OUTPUT}: {_told(problem)}"
+    return outcome.model_copy(update={"kind": OutcomeKind.FATAL, "reason": reason, "begun": False})
 
 
 def _told(problem: FieldError) -> str:

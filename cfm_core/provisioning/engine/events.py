@@ -75,7 +75,7 @@ def refused_event(subject: str, document: dict[str, Any]) -> EventDict:
 
 
 def as_failure(outcome: ActivityOutcome, error: CfmError) -> ActivityOutcome:
-    """What is recorded in place of an outcome that cannot be stored."""
+    """What is recorded in place of an outcome that cannot be stored; like one that was not begun, it lacks all records."""
     return ActivityOutcome(
         orchestration_id=outcome.orchestration_id,
         phase=outcome.phase,
@@ -83,4 +83,5 @@ def as_failure(outcome: ActivityOutcome, error: CfmError) -> ActivityOutcome:
         token=outcome.token,
         kind=OutcomeKind.FATAL,
         reason=f"its outcome could not be stored: {error}",
+        begun=False,
     )

@@ -19,6 +19,7 @@ from cfm_core.provisioning.engine.checks import (
     as_invalid_input,
     as_invalid_output,
     input_problem,
+    joined,
     output_problem,
 )
 from cfm_core.provisioning.engine.events import as_failure, dispatch_event, refused_event, response_to
@@ -45,13 +46,14 @@ def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
 
 
 def outcome_row(
-    outcome: ActivityOutcome, *, told: str | None = None, checked: bool = False, outside: bool = False
+    outcome: ActivityOutcome, *, told: str | None = None, checked: str | None = None, outside: bool = False
 ) -> dict[str, Any]:
     """An outcome as ``record_outcomes`` takes it.
 
     Args:
         told: how the history calls it, if not by its kind.
-        checked: what it has recorded has been held against the output schema.
+        checked: what it has recorded has been held against the output schema, together with the ending that has this token,
+            or alone where it is empty.
         outside: somebody else than the agent says it.
     """
     after = within_reason(outcome.after)
@@ -79,6 +81,8 @@ class HeldBack:
 
     place: int
     problem: FieldError | None
+    checked: str
+    """With what it was looked at, see ``outcome_row``."""
 
 
 def taken_in(rows: list[Row], outcomes: Sequence[ActivityOutcome]) -> tuple[list[Row], list[HeldBack]]:
@@ -86,9 +90,13 @@ def taken_in(rows: list[Row], outcomes: Sequence[ActivityOutcome]) -> tuple[list
     if not rows or rows[-1][0] is not None:
         return rows, []
     *rows, (_, _, held) = rows
-    return rows, [
-        HeldBack(one["place"], output_problem(outcomes[one["place"]], one["schema"], one["known"])) for one in held
-    ]
+    return rows, [_held_back(one, outcomes[one["place"]]) for one in held]
+
+
+def _held_back(one: dict[str, Any], outcome: ActivityOutcome) -> HeldBack:
+    early = one["ending"] or {"token": "", "values": {}, "outputs": {}}
+    both = joined(outcome, early["values"], early["outputs"])
+    return HeldBack(one["place"], output_problem(both, one["schema"], one["known"]), early["token"])
 
 
 class PostgresEngine:
@@ -130,8 +138,14 @@ class PostgresEngine:
 
         def record_these(some: Sequence[ActivityOutcome]) -> list[Row]:
             rows, held = taken_in(self._record([outcome_row(outcome) for outcome in some]), some)
-            # Two statements, each a step of its own: a crash in between leaves outcomes that nobody has heard yet.
-            return rows + self._record([_checked_row(some[one.place], one.problem) for one in held]) if held else rows
+            # Each statement is a step of its own: a crash in between leaves outcomes that nobody has heard yet. One is looked at
+            # once more where somebody outside has ended its activity meanwhile.
+            while held:
+                some = [some[one.place] for one in held]
+                checked = [_checked_row(outcome, one) for outcome, one in zip(some, held, strict=True)]
+                written, held = taken_in(self._record(checked), some)
+                rows = rows + written
+            return rows
 
         def record(some: Sequence[int]) -> list[Row]:
             return record_these([outcomes[place] for place in some])
@@ -220,10 +234,10 @@ class PostgresEngine:
             raise RecoverableError("what cannot be taken in cannot be kept as a dead letter either") from failure
 
 
-def _checked_row(outcome: ActivityOutcome, problem: FieldError | None) -> dict[str, Any]:
-    if problem is None:
-        return outcome_row(outcome, checked=True)
-    return outcome_row(as_invalid_output(outcome, problem), told=INVALID_OUTPUT)
+def _checked_row(outcome: ActivityOutcome, held: HeldBack) -> dict[str, Any]:
+    if held.problem is None:
+        return outcome_row(outcome, checked=held.checked)
+    return outcome_row(as_invalid_output(outcome, held.problem), told=INVALID_OUTPUT)
 
 
 def _written(rows: Sequence[Row]) -> list[OutboxRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from cfm_core.contracts.activity import ActivityOutcome
+from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, VPA_STATE
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.definitions.model import UndoMode
@@ -70,7 +70,10 @@ def advance(runs: Runs, moves: Sequence[Move]) -> list[OutboxRow]:
             node.due_at = node.due(None if move.due_in is None else now + move.due_in)
         if move.state in (ActivityState.DONE, ActivityState.FAILED) and node.ending is not None:
             # One that was ended with the token of an earlier dispatch is known by that one to whoever asks again.
-            node.token, node.ending = node.ending.token, None
+            node.token = node.ending.token
+            if move.state is ActivityState.DONE or node.ending.kind is OutcomeKind.FATAL:
+                # What somebody outside has completed is completed if it is tried again.
+                node.ending = None
         if move.state is ActivityState.FAILED and run.manifest.id in went_on:
             reasons.setdefault(run.manifest.id, move.reason)
 

@@ -70,9 +70,25 @@ def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[Out
 def values_for(run: Run, place: int) -> dict[str, Any]:
     inputs = run.nodes[place].compiled.inputs
     values = mapped_inputs(run, inputs) if inputs else run.processing_data
-    if run.is_undone and (recorded := run.phases[0][place].recorded) is not None:
-        return values | recorded.values | recorded.outputs
-    return values
+    return values | recorded(run, place) if run.is_undone else values
+
+
+def recorded(run: Run, place: int) -> dict[str, Any]:
+    """See ``provision_manager.recorded``."""
+    node = run.phases[0][place]
+    told = node.recorded or node.ending
+    return {} if told is None else told.values | told.outputs
+
+
+def kept_endings(run: Run, phase: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """See ``provision_manager.kept_endings``."""
+    values: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    for _, node in sorted(run.phases[phase].items()):
+        if node.ending is not None:
+            values |= node.ending.values
+            outputs |= node.ending.outputs
+    return values, outputs
 
 
 def mapped_inputs(run: Run, inputs: Iterable[CompiledInput]) -> dict[str, Any]:
@@ -159,12 +175,14 @@ def announce_compensations(runs: Runs, undone: Sequence[Run]) -> list[OutboxRow]
 
 def _compensation(run: Run) -> OrchestrationManifest:
     """What undoes a run gets its data twice: key by key, and what the run has given out as the state of a participant too."""
-    state = run.processing_data.get(VPA_STATE)
+    values, outputs = kept_endings(run, 0)
+    data = run.processing_data | values
+    state = data.get(VPA_STATE)
     return OrchestrationManifest(
         id=compensation_id(run.manifest.id),
         correlation_id=run.manifest.correlation_id,
         orchestration_type=DISPOSE,
-        payload=run.processing_data | {VPA_STATE: (state if isinstance(state, dict) else {}) | run.outputs},
+        payload=data | {VPA_STATE: (state if isinstance(state, dict) else {}) | run.outputs | outputs},
     )
 
 

@@ -33,7 +33,6 @@ from cfm_core.provisioning.memory.outcomes import (
     decide,
     heard_of,
     is_overdue,
-    node_of,
     overdue_move,
     recorded_problem,
     wants_a_look,
@@ -87,7 +86,7 @@ class MemoryEngine:
                 else:
                     taken.append(outcome)
             heard = heard_of(self._runs, taken)
-            held = {place for place in heard if wants_a_look(node_of(self._runs, taken[place]), taken[place])}
+            held = {place for place in heard if wants_a_look(self._runs, taken[place])}
             progress.outbox += advance(self._runs, decide(self._runs, taken, heard, held))
             if held:
                 progress.outbox += _record_checked(self._runs, [taken[place] for place in sorted(held)])
@@ -145,7 +144,7 @@ class MemoryEngine:
 
 def _record_checked(runs: Runs, outcomes: Sequence[ActivityOutcome]) -> list[OutboxRow]:
     """Takes in outcomes that were held, each as it is, or as a failure."""
-    problems = [recorded_problem(runs.runs[one.orchestration_id], node_of(runs, one), one) for one in outcomes]
+    problems = [recorded_problem(runs, one) for one in outcomes]
     judged = [
         one if problem is None else as_invalid_output(one, problem)
         for one, problem in zip(outcomes, problems, strict=True)

@@ -31,6 +31,7 @@ from cfm_core.provisioning.orchestrations.service import (
     can_end,
     check_progress,
     check_recorded,
+    named_by,
     outcome_of,
     superseded,
     unknown_type,
@@ -86,6 +87,7 @@ class MemoryOrchestrations:
                 graph=tuple(graph),
                 parent=run.parent.orchestration_id if run.parent else "",
                 paused=run.paused,
+                paused_above=run.paused and run.paused_above,
                 erased=run.is_erased,
                 compensable=way_to_undo(self._runs, run) is not None,
                 changes_live=changes_live(run),
@@ -118,20 +120,14 @@ class MemoryOrchestrations:
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         with self._runs.lock:
-            run, ord_, node = self._activity(orchestration_id, activity_id)
-            found = Endable(
-                phase=run.phase,
-                ord=ord_,
-                state=node.state,
-                token=node.token,
-                ending=node.ending.kind if node.ending else None,
-                ending_token=node.ending.token if node.ending else "",
-            )
-            if can_end(orchestration_id, activity_id, found, ending, self._completion_key):
-                outcome = outcome_of(orchestration_id, found, ending)
+            run, activities = self._activities(orchestration_id, activity_id)
+            endables = [_endable(phase, ord_, node) for phase, ord_, node in activities]
+            found = named_by(orchestration_id, activity_id, endables, ending, self._completion_key)
+            if can_end(found, ending):
+                outcome, node = outcome_of(orchestration_id, found, ending), run.nodes[found.ord]
                 check_storable(outcome.model_dump(exclude={"after"}))
-                if wants_a_look(node, outcome):
-                    check_recorded(recorded_problem(run, node, outcome), node.state)
+                if wants_a_look(self._runs, outcome):
+                    check_recorded(recorded_problem(self._runs, outcome), node.state)
                 if node.state is ActivityState.DISPATCHED:
                     node.ending = outcome
                 else:
@@ -140,7 +136,7 @@ class MemoryOrchestrations:
     def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
         check_progress(heartbeat.progress)
         with self._runs.lock:
-            run, _, node = self._activity(orchestration_id, activity_id)
+            run, ((_, _, node), *_) = self._activities(orchestration_id, activity_id)
             if node.state is not ActivityState.DISPATCHED or node.token != heartbeat.token:
                 raise superseded(node.state.lower())
             now, policy = self._runs.clock(), self._runs.policy(node)
@@ -153,12 +149,18 @@ class MemoryOrchestrations:
             run.version += node.progress != before
             return until
 
-    def _activity(self, orchestration_id: str, activity_id: str) -> tuple[Run, int, Node]:
+    def _activities(self, orchestration_id: str, activity_id: str) -> tuple[Run, list[tuple[int, int, Node]]]:
+        """What undoes an activity, if that has begun, and then the activity, each with its phase and place."""
         run = self._runs.runs.get(orchestration_id)
-        for ord_, node in run.nodes.items() if run else ():
-            if run is not None and node.id == activity_id:
-                return run, ord_, node
-        raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+        found = [
+            (phase, ord_, node)
+            for phase, nodes in sorted(run.phases.items() if run else (), reverse=True)
+            for ord_, node in nodes.items()
+            if node.id == activity_id
+        ]
+        if run is None or not found:
+            raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
+        return run, found
 
     def history(self, orchestration_id: str) -> list[Attempt]:
         with self._runs.lock:
@@ -186,7 +188,7 @@ class MemoryOrchestrations:
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
         check_after(page)
         with self._runs.lock:
-            found = {id_: self.get(id_) for id_ in self._runs.runs}
+            found = {id_: self.get(id_) for id_ in {**self._runs.delayed, **self._runs.runs}}
         return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
 
 
@@ -202,6 +204,17 @@ class MemoryHistory:
 
     def tidy(self) -> int:
         return 0
+
+
+def _endable(phase: int, ord_: int, node: Node) -> Endable:
+    return Endable(
+        phase=phase,
+        ord=ord_,
+        state=node.state,
+        token=node.token,
+        ending=node.ending.kind if node.ending else None,
+        ending_token=node.ending.token if node.ending else "",
+    )
 
 
 def _children(runs: Runs, call: Call) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import compensation_id
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.engine.model import RESEND_COMPENSATION, UNDONE, ActivityState, OrchestrationState
-from cfm_core.provisioning.memory.admission import admit, release
+from cfm_core.provisioning.memory.admission import admit, leave_queue, release
 from cfm_core.provisioning.memory.advancing import advance, fail_run, skip, undo_runs, unlock
 from cfm_core.provisioning.memory.announcing import (
     announce_calls,
@@ -26,6 +26,28 @@ _GOING = (
     (OrchestrationState.COMPENSATING, OrchestrationState.COMPENSATED),
 )
 """By whether it is undone: of a run that goes on, and of one that has nothing left to do."""
+
+
+def pause(runs: Runs, run: Run, *, above: bool = False) -> None:
+    """See ``provision_manager.pause_run``."""
+    leave_queue(runs, run)
+    run.paused, run.paused_above, run.version = True, above, run.version + 1
+    for child in _children(runs, run):
+        if child.state is OrchestrationState.RUNNING and not child.paused:
+            pause(runs, child, above=True)
+
+
+def resume(runs: Runs, run: Run) -> list[OutboxRow]:
+    """See ``provision_manager.resume_run``."""
+    run.paused, run.version = False, run.version + 1
+    rows = release(runs, run, runs.clock()) + announce_calls(runs, [run])
+    below = [child for child in _children(runs, run) if child.paused and child.paused_above]
+    return rows + [row for child in below for row in resume(runs, child)]
+
+
+def _children(runs: Runs, run: Run) -> list[Run]:
+    of_run = run.manifest.id
+    return [one for one in runs.runs.values() if one.parent is not None and one.parent.orchestration_id == of_run]
 
 
 def cancel(runs: Runs, run: Run, reason: str, *, undoes: bool | None) -> list[OutboxRow]:

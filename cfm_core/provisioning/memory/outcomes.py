@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.errors import FieldError
-from cfm_core.provisioning.engine.checks import output_problem
+from cfm_core.provisioning.engine.checks import joined, output_problem
 from cfm_core.provisioning.engine.model import (
     FELL_SILENT,
     MOST_UNANSWERED,
@@ -53,19 +53,38 @@ def decide(
     return moves
 
 
-def wants_a_look(node: Node, outcome: ActivityOutcome) -> bool:
-    wanted = outcome.kind is OutcomeKind.COMPLETE and node.compiled.output_schema is not None
-    return wanted and node.ending is None
+def wants_a_look(runs: Runs, outcome: ActivityOutcome) -> bool:
+    """Whether it completes an activity with an output schema, alone or with what somebody outside has said before."""
+    run = runs.runs[outcome.orchestration_id]
+    node = run.nodes[outcome.ord]
+    ends = node.ending if _ends(runs, run, outcome) else outcome if node.ending is None else None
+    return node.compiled.output_schema is not None and ends is not None and ends.kind is OutcomeKind.COMPLETE
 
 
-def recorded_problem(run: Run, node: Node, outcome: ActivityOutcome) -> FieldError | None:
+def recorded_problem(runs: Runs, outcome: ActivityOutcome) -> FieldError | None:
+    run = runs.runs[outcome.orchestration_id]
+    node = run.nodes[outcome.ord]
     schema = node.compiled.output_schema or {}
     known = {key: run.processing_data[key] for key in schema.get("required", ()) if key in run.processing_data}
-    return output_problem(outcome, schema, known)
+    both = joined(outcome, node.ending.values, node.ending.outputs) if node.ending else outcome
+    return output_problem(both, schema, known)
 
 
-def node_of(runs: Runs, outcome: ActivityOutcome) -> Node:
-    return runs.runs[outcome.orchestration_id].nodes[outcome.ord]
+def _ends(runs: Runs, run: Run, outcome: ActivityOutcome) -> bool:
+    """Whether what somebody outside has said before counts with an outcome.
+
+    Not with one that is to be tried again, perhaps with its run, or was not begun, whose records may be missing.
+    """
+    ending = run.nodes[outcome.ord].ending
+    heard = outcome.begun and outcome.kind is not OutcomeKind.RETRY
+    last = _is_last(runs, run, outcome) and run.goes_on
+    return ending is not None and (heard or last or ending.kind is OutcomeKind.FATAL)
+
+
+def _is_last(runs: Runs, run: Run, outcome: ActivityOutcome) -> bool:
+    """Whether a failure is followed by no further attempt."""
+    node = run.nodes[outcome.ord]
+    return outcome.kind is OutcomeKind.RETRY and node.failures + 1 >= runs.policy(node).max_attempts
 
 
 def _counts(runs: Runs, outcome: ActivityOutcome) -> bool:
@@ -82,11 +101,8 @@ def _decision(runs: Runs, run: Run, outcome: ActivityOutcome) -> Move:
     policy = runs.policy(node)
     name = f"activity {node.id} ({node.type})"
     failed = outcome.kind is OutcomeKind.RETRY
-    exhausted = failed and node.failures + 1 >= policy.max_attempts
-    if node.ending is not None and (
-        not (failed or not outcome.begun) or exhausted or not run.goes_on or node.ending.kind is OutcomeKind.FATAL
-    ):
-        # But for one that is to be tried again, or was not begun, whose records may be missing.
+    exhausted = _is_last(runs, run, outcome)
+    if node.ending is not None and _ends(runs, run, outcome):
         return _ended_outside(run, outcome.ord, node.ending, recorded=outcome)
     after = within_reason(outcome.after)
 
@@ -119,8 +135,8 @@ def _ended_outside(run: Run, place: int, ending: ActivityOutcome, recorded: Acti
     node = run.nodes[place]
     done = ending.kind is OutcomeKind.COMPLETE
     if recorded is not None:
-        both = {"values": recorded.values | ending.values, "outputs": recorded.outputs | ending.outputs}
-        ending = ending.model_copy(update=both | {"deleted": recorded.deleted})
+        both = joined(recorded, ending.values, ending.outputs)
+        ending = both.model_copy(update={"kind": ending.kind, "reason": ending.reason})
     return Move(
         *(run, place, ActivityState.DONE if done else ActivityState.FAILED, ending.kind),
         reason=ending.reason if done else f"activity {node.id} ({node.type}): {ending.reason}",
@@ -148,7 +164,7 @@ def overdue_move(runs: Runs, run: Run, place: int, now: datetime) -> Move:
     exhausted = silent and node.failures + 1 >= policy.max_attempts
     unheard = node.state is ActivityState.DISPATCHED and not silent and node.unanswered >= MOST_UNANSWERED
     fails = closes or node.state is ActivityState.WAITING or exhausted or unheard
-    if node.ending is not None and (fails or not run.goes_on or node.ending.kind is OutcomeKind.FATAL):
+    if node.ending is not None and ((fails and run.goes_on) or node.ending.kind is OutcomeKind.FATAL):
         return _ended_outside(run, place, node.ending)
     if not run.goes_on:
         return Move(run, place, ActivityState.CANCELLED, kind)

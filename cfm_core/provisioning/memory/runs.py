@@ -49,7 +49,7 @@ class Node:
     due_at: datetime | None = None
     progress: Any = None
     ending: ActivityOutcome | None = None
-    """How somebody outside has ended it before its agent was heard."""
+    """How somebody outside has ended it before its agent was heard; where the run has ended first, kept for a retry."""
     recorded: ActivityOutcome | None = None
     """What it has recorded, once it is done."""
 
@@ -107,6 +107,8 @@ class Run:
     error_detail: str = ""
     resend_at: datetime | None = None
     paused: bool = False
+    paused_above: bool = False
+    """Where it is paused: because its parent is."""
     is_erased: bool = False
     retries: int = 0
     values: dict[str, Any] | None = None

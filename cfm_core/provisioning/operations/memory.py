@@ -10,8 +10,6 @@ from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.memory import orders
-from cfm_core.provisioning.memory.admission import leave_queue, release
-from cfm_core.provisioning.memory.announcing import announce_calls
 from cfm_core.provisioning.memory.orchestrations import MemoryOrchestrations
 from cfm_core.provisioning.memory.runs import Runs
 from cfm_core.provisioning.operations.model import Order, Resolution
@@ -29,7 +27,7 @@ class MemoryOperations:
         self._delayed_starts = MemoryDelayedStarts(runs)
 
     @contextlib.contextmanager
-    def held(self, id_: str) -> Iterator[None]:
+    def held(self, id_: str, *, with_below: bool = False) -> Iterator[None]:
         with self._runs.lock:
             yield
 
@@ -37,15 +35,10 @@ class MemoryOperations:
         return self._orchestrations.get(id_)
 
     def pause(self, id_: str) -> None:
-        run = self._runs.runs[id_]
-        leave_queue(self._runs, run)
-        run.paused, run.version = True, run.version + 1
+        orders.pause(self._runs, self._runs.runs[id_])
 
     def resume(self, id_: str) -> None:
-        run = self._runs.runs[id_]
-        run.paused, run.version = False, run.version + 1
-        release(self._runs, run, self._runs.clock())
-        announce_calls(self._runs, [run])
+        orders.resume(self._runs, self._runs.runs[id_])
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         check_storable(reason)

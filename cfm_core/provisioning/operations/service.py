@@ -27,17 +27,24 @@ from cfm_core.versions import ANY, Expected
 class OperationStore(Protocol):
     """What a store does with one run while it holds it."""
 
-    def held(self, id_: str) -> AbstractContextManager[None]:
-        """A transaction in which nobody else changes the run, the one that it undoes, or the one that undoes it."""
+    def held(self, id_: str, *, with_below: bool = False) -> AbstractContextManager[None]:
+        """A transaction in which nobody else changes the run, the one that it undoes, or the one that undoes it.
+
+        ``with_below``: nor those that were started for its activities, or for theirs, and go on.
+        """
         ...
 
     def get(self, id_: str) -> Orchestration:
         """Raises NotFoundError where there is none with this id."""
         ...
 
-    def pause(self, id_: str) -> None: ...
+    def pause(self, id_: str) -> None:
+        """The run, and those below it that go on and are not paused."""
+        ...
 
-    def resume(self, id_: str) -> None: ...
+    def resume(self, id_: str) -> None:
+        """The run, and those below it that were paused with it."""
+        ...
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None: ...
 
@@ -81,11 +88,11 @@ class Operations:
         self._store = store
 
     def pause(self, id_: str, order: Order, expected: Expected = ANY) -> Orchestration:
-        """Send nothing more; what was sent may report."""
+        """Send nothing more, neither of the run nor of those that were started for its activities; what was sent may report."""
         return self._do(Action.PAUSE, id_, order, expected, lambda _: self._store.pause(id_))
 
     def resume(self, id_: str, order: Order, expected: Expected = ANY) -> Orchestration:
-        """Send what was held back."""
+        """Send what was held back: of the run, and of those that were paused with it."""
         return self._do(Action.RESUME, id_, order, expected, lambda _: self._store.resume(id_))
 
     def cancel(self, id_: str, order: Order, expected: Expected = ANY, *, compensate: bool = True) -> Orchestration:
@@ -190,7 +197,7 @@ class Operations:
         *,
         force: bool = False,
     ) -> Orchestration:
-        with self._store.held(id_):
+        with self._store.held(id_, with_below=action in {Action.PAUSE, Action.RESUME}):
             before = self._store.get(id_)
             expected.check(f"orchestration {id_}", before.version)
             if not has_effect(before, action, force=force):

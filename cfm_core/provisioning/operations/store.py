@@ -32,12 +32,12 @@ class PostgresOperations:
         self._dead_letters = PostgresDeadLetters(database)
 
     @contextlib.contextmanager
-    def held(self, id_: str) -> Iterator[None]:
+    def held(self, id_: str, *, with_below: bool = False) -> Iterator[None]:
         with self._database.joined() as transaction:
             if "\0" not in id_:
                 # In this order, as whoever starts it takes them.
                 transaction.rows(SQL["lock_delayed"], id=id_)
-                transaction.rows(SQL["hold"], id=id_)
+                transaction.rows(SQL["hold"], id=id_, with_below=with_below)
             yield
 
     def get(self, id_: str) -> Orchestration:
@@ -47,9 +47,7 @@ class PostgresOperations:
         self._database.rows(SQL["pause"], id=id_)
 
     def resume(self, id_: str) -> None:
-        self._database.rows(SQL["resume"], id=id_)
-        self._step("release", id=id_)
-        self._step("call", id=id_)
+        self._step("resume", id=id_)
 
     def cancel(self, id_: str, reason: str, *, undoes: bool) -> None:
         if not self._delayed_starts.cancel(id_, reason):

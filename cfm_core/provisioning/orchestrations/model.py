@@ -72,6 +72,8 @@ class Orchestration:
     graph: tuple[ActivityStatus, ...]
     """The same activities as far as they are, in the order of the definition; then what undoes them, if that has begun."""
     paused: bool = False
+    paused_above: bool = False
+    """Whether it is paused because its parent is."""
     erased: bool = False
     """Whether its data are gone, because they were about somebody."""
     compensable: bool = False

@@ -10,7 +10,7 @@ SELECT id, subject
 -- One orchestration with its definition, its data, and how far its activities are. Gives 0 or 1 row.
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
-       o.paused, o.is_erased, provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL,
+       o.paused, o.paused AND o.paused_above, o.is_erased, provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL,
        provision_manager.changes_live(o.type, d.input), coalesce(o.parent, ''), provision_manager.secret_keys(),
        (SELECT jsonb_agg(jsonb_build_object(
                  'phase', a.phase, 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
@@ -38,13 +38,15 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
   JOIN provision_manager.definition f ON f.id = o.def_id
  WHERE o.id = :id;
 
--- name: find_activity
--- One activity of a run as it is now, with the token of its last dispatch, and how somebody has ended it. Gives 0 or 1 row.
+-- name: find_activities
+-- What undoes an activity of a run, if that has begun, and then the activity: as it is now, with the token of its last dispatch, and
+-- how somebody has ended it. Gives up to 2 rows.
 SELECT a.phase, a.ord, a.state, coalesce(a.token::text, ''), a.ending->>'kind', coalesce(a.ending->>'token', '')
   FROM provision_manager.run o
-  JOIN provision_manager.def_node n ON n.def_id = o.def_id AND n.phase = o.phase
-  JOIN provision_manager.run_activity a ON a.orch_id = o.id AND a.phase = o.phase AND a.ord = n.ord
- WHERE o.id = :id AND n.activity_id = :activity_id;
+  JOIN provision_manager.def_node n ON n.def_id = o.def_id
+  JOIN provision_manager.run_activity a ON a.orch_id = o.id AND a.phase = n.phase AND a.ord = n.ord
+ WHERE o.id = :id AND n.activity_id = :activity_id
+ ORDER BY a.phase DESC;
 
 -- name: end_activity
 -- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all, and what of it has

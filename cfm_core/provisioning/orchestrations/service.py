@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -37,8 +38,8 @@ class Orchestrations(Protocol):
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         """End an activity from outside; before its agent has answered Wait as well as after. Repeated, it changes nothing.
 
-        Before, it counts as soon as the agent has been heard, or will not be heard any more: so nothing that the agent records
-        is lost.
+        Before, it counts as soon as the agent has been heard, or will not be heard any more although the orchestration goes
+        on: so nothing that the agent records is lost.
 
         Raises:
             NotFoundError: the orchestration has no such activity.
@@ -98,17 +99,29 @@ class Archive(Protocol):
         ...
 
 
-def can_end(orchestration_id: str, activity_id: str, found: Endable, ending: Ending, key: CompletionKey) -> bool:
+def named_by(
+    orchestration_id: str, activity_id: str, found: Iterable[Endable], ending: Ending, key: CompletionKey
+) -> Endable:
+    """Which one an ending is about: an activity, or what undoes it, which has the same id.
+
+    Raises:
+        ForbiddenError: see ``Orchestrations.end_activity``.
+    """
+    shown = ending.token.encode(errors="replace")
+    for one in found:
+        given = [token for token in (one.token, one.ending_token) if token]
+        tokens = [key.token(orchestration_id, one.phase, activity_id, token).encode() for token in given]
+        if any(hmac.compare_digest(token, shown) for token in tokens):
+            return one
+    raise ForbiddenError("the token was not given away with the activity's last dispatch")
+
+
+def can_end(found: Endable, ending: Ending) -> bool:
     """Whether an activity can be ended; False where that has happened already.
 
     Raises:
-        ForbiddenError, ConflictError: see ``Orchestrations.end_activity``.
+        ConflictError: see ``Orchestrations.end_activity``.
     """
-    shown = ending.token.encode(errors="replace")
-    given = (one for one in (found.token, found.ending_token) if one)
-    tokens = [key.token(orchestration_id, found.phase, activity_id, one).encode() for one in given]
-    if not any(hmac.compare_digest(token, shown) for token in tokens):
-        raise ForbiddenError("the token was not given away with the activity's last dispatch")
     if found.ending is not None:
         if found.ending is not ending.kind:
             raise ConflictError("the activity has been ended otherwise", {"state": found.state.lower()})

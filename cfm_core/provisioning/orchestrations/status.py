@@ -28,7 +28,8 @@ def status_of(run: Orchestration, now: datetime) -> Status:
             return "queued", f"it starts at {run.start_at:%Y-%m-%dT%H:%M:%SZ}"
         case OrchestrationState.RUNNING if run.paused:
             held = [one for one in run.graph if one.state is ActivityState.READY]
-            return "paused", f"{_named(held)} held back" if held else "nothing is sent until it is resumed"
+            what = f"{_named(held)} held back" if held else "nothing is sent until it is resumed"
+            return "paused", f"with {run.parent}: {what}" if run.paused_above else what
         case OrchestrationState.RUNNING:
             return _of_running(run.graph, now)
         case OrchestrationState.COMPENSATING if run.is_undone:

@@ -31,6 +31,7 @@ from cfm_core.provisioning.orchestrations.service import (
     can_end,
     check_progress,
     check_recorded,
+    named_by,
     outcome_of,
     superseded,
     unknown_type,
@@ -44,10 +45,12 @@ from cfm_core.store.sql import Queries
 SQL = Queries("cfm_core.provisioning.orchestrations")
 
 LISTING = Listing(
-    "provision_manager.run",
+    "provision_manager.entry",
     "provision_manager.entry_json(t)",
     "256 + octet_length((t).id) + octet_length((t).correlation_id) + 2 * octet_length((t).type)",
     key_type="text",
+    # Not EXISTS, for which all runs might be read.
+    only="(t.start_at IS NULL OR (SELECT r.id FROM provision_manager.run r WHERE r.id = t.id LIMIT 1) IS NULL)",
 )
 
 
@@ -86,15 +89,17 @@ class PostgresOrchestrations:
 
     def end_activity(self, orchestration_id: str, activity_id: str, ending: Ending) -> None:
         check_known("activity", orchestration_id + activity_id)
-        found = self._find_activity(orchestration_id, activity_id)
-        if can_end(orchestration_id, activity_id, found, ending, self._completion_key):
+        found = self._find_ended(orchestration_id, activity_id, ending)
+        if can_end(found, ending):
             outcome = outcome_of(orchestration_id, found, ending)
             written, held = taken_in(self._end(outcome_row(outcome, outside=True)), [outcome])
             if held:
                 check_recorded(held[0].problem, found.state)
-                written = self._end(outcome_row(outcome, checked=True, outside=True))
+                written = self._end(outcome_row(outcome, checked=held[0].checked, outside=True))
             if written:
                 self._database.announce()
+            # Before the lock was there, the activity may have been sent again, or have ended: then nothing was taken in.
+            can_end(self._find_ended(orchestration_id, activity_id, ending), ending)
 
     def heartbeat(self, orchestration_id: str, activity_id: str, heartbeat: Heartbeat) -> datetime:
         check_known("activity", orchestration_id + activity_id)
@@ -107,7 +112,7 @@ class PostgresOrchestrations:
             progress=None if heartbeat.progress is None else json.dumps(heartbeat.progress),
         )
         if until is None:
-            raise superseded(self._find_activity(orchestration_id, activity_id).state.lower())
+            raise superseded(self._find_activities(orchestration_id, activity_id)[0].state.lower())
         return until
 
     def history(self, orchestration_id: str) -> list[Attempt]:
@@ -138,19 +143,25 @@ class PostgresOrchestrations:
         condition, params = to_sql(predicate, FIELDS)
         return paging.select(self._database, LISTING, page, condition, params)
 
-    def _find_activity(self, orchestration_id: str, activity_id: str) -> Endable:
-        row = self._database.row(SQL["find_activity"], id=orchestration_id, activity_id=activity_id)
-        if row is None:
+    def _find_ended(self, orchestration_id: str, activity_id: str, ending: Ending) -> Endable:
+        found = self._find_activities(orchestration_id, activity_id)
+        return named_by(orchestration_id, activity_id, found, ending, self._completion_key)
+
+    def _find_activities(self, orchestration_id: str, activity_id: str) -> list[Endable]:
+        rows = self._database.rows(SQL["find_activities"], id=orchestration_id, activity_id=activity_id)
+        if not rows:
             raise NotFoundError("activity", f"{orchestration_id}/{activity_id}")
-        phase, ord_, state, token, ending, ending_token = row
-        return Endable(
-            phase=phase,
-            ord=ord_,
-            state=ActivityState(state),
-            token=token,
-            ending=OutcomeKind(ending) if ending else None,
-            ending_token=ending_token,
-        )
+        return [
+            Endable(
+                phase=phase,
+                ord=ord_,
+                state=ActivityState(state),
+                token=token,
+                ending=OutcomeKind(ending) if ending else None,
+                ending_token=ending_token,
+            )
+            for phase, ord_, state, token, ending, ending_token in rows
+        ]
 
     def _end(self, outcome: dict[str, Any]) -> list[Row]:
         return self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome]))
@@ -173,6 +184,7 @@ class PostgresOrchestrations:
             processing_data,
             output_data,
             paused,
+            paused_above,
             erased,
             compensable,
             changes_live,
@@ -196,6 +208,7 @@ class PostgresOrchestrations:
             parent=parent,
             secret_keys=frozenset(secret_keys),
             paused=paused,
+            paused_above=paused_above,
             erased=erased,
             compensable=compensable,
             changes_live=changes_live,

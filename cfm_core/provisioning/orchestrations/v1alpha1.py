@@ -19,7 +19,7 @@ from cfm_core.entities import JsonEntity, json_of
 from cfm_core.masking import masked, masked_text
 from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE, Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
-from cfm_core.provisioning.engine.model import LONGEST_ID
+from cfm_core.provisioning.engine.model import LONGEST_ID, OrchestrationState
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Heartbeat, Orchestration
 from cfm_core.provisioning.orchestrations.status import status_of
@@ -78,7 +78,7 @@ class HeartbeatDocument(Document):
 
 class OrchestrationEntryDocument(Document):
     """An orchestration as it is listed. Its state is 1 while it runs, 2 once it is completed, 3 once it has failed; 0 before
-    it has started."""
+    it has started. In a list, ``startAt`` and ``status`` are those of one that is to start later, or was to."""
 
     id: str
     correlation_id: str
@@ -87,6 +87,10 @@ class OrchestrationEntryDocument(Document):
     created_timestamp: Instant
     orchestration_type: str
     definition_id: str
+    start_at: Instant | None = None
+    """When it is to start, or was to; left out for one that has started."""
+    status: str = ""
+    """``queued`` until then; ``cancelled`` or ``errored`` where it will not start."""
 
 
 class _WholeOrchestrationDocument(OrchestrationEntryDocument):
@@ -94,9 +98,6 @@ class _WholeOrchestrationDocument(OrchestrationEntryDocument):
 
     parent_id: str | None = None
     """The orchestration for one of whose activities it was started; left out where there is none."""
-    start_at: Instant | None = None
-    """When it is to start, or was to; left out for one that has started."""
-
     processing_data: dict[str, Any]
     output_data: dict[str, Any]
     completed: dict[str, dict[str, Any]]
@@ -263,6 +264,15 @@ def fields_of(orchestration: Orchestration) -> dict[str, Any]:
 
 def entry_to_json(orchestration: Orchestration) -> dict[str, Any]:
     """The form in which an orchestration is listed; the database's ``entry_json`` gives the same."""
+    document = _entry(orchestration)
+    if orchestration.start_at is not None:
+        waits = orchestration.state is OrchestrationState.SCHEDULED
+        document["startAt"] = instant(orchestration.start_at)
+        document["status"] = "queued" if waits else orchestration.state.lower()
+    return document
+
+
+def _entry(orchestration: Orchestration) -> dict[str, Any]:
     return {
         "id": orchestration.id,
         "correlationId": orchestration.correlation_id,
@@ -299,7 +309,7 @@ def _document(
     orchestration: Orchestration, activity_json: Callable[[Activity], Mapping[str, Any]], now: datetime
 ) -> dict[str, Any]:
     status, reason = status_of(orchestration, now)
-    return entry_to_json(orchestration) | {
+    return _entry(orchestration) | {
         **({"parentId": orchestration.parent} if orchestration.parent else {}),
         **({"startAt": instant(orchestration.start_at)} if orchestration.start_at else {}),
         "steps": [{"activities": [activity_json(one) for one in step]} for step in steps_of(orchestration.activities)],

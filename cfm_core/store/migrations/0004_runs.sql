@@ -16,6 +16,7 @@ CREATE TABLE provision_manager.orchestration (
   phase          smallint NOT NULL DEFAULT 0,     -- 1: its own activities are being undone, or have been
   remaining      integer NOT NULL,                -- activities of the phase that have not ended
   paused         boolean NOT NULL DEFAULT false,  -- nothing is sent
+  paused_above   boolean NOT NULL DEFAULT false,  -- where it is paused: because its parent is
   retries        integer NOT NULL DEFAULT 0,      -- how often an operator has let it go on after its end
   is_erased      boolean NOT NULL DEFAULT false,  -- its data are gone, because they were about a person
   error_detail   text NOT NULL DEFAULT '',
@@ -71,7 +72,7 @@ CREATE TABLE provision_manager.activity (
   due_at        timestamptz,
   progress      jsonb,                            -- what the agent has said last of how far it is
   -- How somebody outside has ended it before its agent was heard {"token", "kind", "reason", "values", "outputs"}; counts as soon
-  -- as that one is, or will not be any more.
+  -- as that one is, or will not be any more. Where the run ends first, it is kept for a retry.
   ending        jsonb,
   PRIMARY KEY (orch_id, phase, ord),
   CONSTRAINT activity_due CHECK (

@@ -44,14 +44,32 @@ SELECT * FROM provision_manager.orchestration_data UNION ALL SELECT * FROM provi
 CREATE VIEW provision_manager.run_activity AS
 SELECT * FROM provision_manager.activity UNION ALL SELECT * FROM provision_manager.archived_activity;
 
+-- What is listed: runs, and those that are to start, or were to. One that has been started before its time is here twice.
+CREATE VIEW provision_manager.entry AS
+SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_number, o.state_at, o.created_at, o.parent,
+       NULL::timestamptz AS start_at
+  FROM provision_manager.orchestration o
+UNION ALL
+SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_number, o.state_at, o.created_at, o.parent,
+       NULL::timestamptz
+  FROM provision_manager.archived_orchestration o
+UNION ALL
+SELECT d.id, d.version, d.correlation_id, d.tenant_id, d.type COLLATE "C", d.state,
+       (CASE d.state WHEN 'SCHEDULED' THEN 0 ELSE 3 END)::smallint, d.state_at, d.created_at, NULL::text COLLATE "C", d.start_at
+  FROM provision_manager.delayed_start d;
+
 -- An orchestration as it is listed.
-CREATE FUNCTION provision_manager.entry_json(o provision_manager.run) RETURNS text
+CREATE FUNCTION provision_manager.entry_json(o provision_manager.entry) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":' || to_json(o.id)::text || ',"correlationId":' || to_json(o.correlation_id)::text
     || ',"state":' || o.state_number
     || ',"stateTimestamp":"' || provision_manager.instant(o.state_at)
     || '","createdTimestamp":"' || provision_manager.instant(o.created_at)
-    || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text || '}';
+    || '","orchestrationType":' || to_json(o.type)::text || ',"definitionId":' || to_json(o.type)::text
+    || CASE WHEN o.start_at IS NULL THEN ''
+            ELSE ',"startAt":"' || provision_manager.instant(o.start_at)
+                 || '","status":"' || CASE o.state WHEN 'SCHEDULED' THEN 'queued' ELSE lower(o.state) END || '"' END
+    || '}';
 
 -- Whether nothing more happens to a run unless somebody wants it to.
 CREATE FUNCTION provision_manager.is_over(o provision_manager.orchestration) RETURNS boolean
@@ -146,9 +164,24 @@ BEGIN
 END
 $$;
 
--- Locks these runs, what they undo, and what undoes them, and brings those back before that are archived. Archived rows are
--- always locked before others, and each in the order of their ids. The caller holds no run yet.
-CREATE FUNCTION provision_manager.hold_runs(ids text[]) RETURNS void
+-- The runs that go on below these: those that were started for their activities, and for the activities of those.
+CREATE FUNCTION provision_manager.running_below(ids text[]) RETURNS text[]
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN ARRAY(
+    WITH RECURSIVE below AS (
+      SELECT i.id COLLATE "C" AS id FROM unnest(ids) i (id)
+       UNION ALL
+      SELECT o.id FROM below JOIN provision_manager.orchestration o ON o.parent = below.id AND o.state = 'RUNNING')
+    SELECT b.id FROM below b);
+END
+$$;
+
+-- Locks these runs, what they undo, and what undoes them, ``with_below`` also those that go on below them, and brings those back
+-- before that are archived. Archived rows are always locked before others, and each in the order of their ids. The caller holds no
+-- run yet.
+CREATE FUNCTION provision_manager.hold_runs(ids text[], with_below boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql
 SET plan_cache_mode = force_generic_plan
 SET jit = off
@@ -157,15 +190,17 @@ SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
 DECLARE
-  wanted text[] := ARRAY(
+  named  text[] := ARRAY(
     SELECT DISTINCT w.id
       FROM unnest(ids) i (id), unnest(ARRAY[i.id, i.id || '.compensate', provision_manager.compensated_by(i.id)]) w (id)
      WHERE w.id IS NOT NULL);
+  wanted text[];
   found  text[];
   held   text[];
 BEGIN
   LOOP
     BEGIN
+      wanted := named || CASE WHEN with_below THEN provision_manager.running_below(ids) END;
       IF EXISTS (SELECT FROM provision_manager.archived_orchestration a WHERE a.id = ANY (wanted)) THEN
         found := ARRAY(
           SELECT a.id
@@ -176,8 +211,9 @@ BEGIN
         PERFORM provision_manager.move_runs(found, 'archived_', '');
       END IF;
       held := ARRAY(SELECT o.id FROM provision_manager.orchestration o WHERE o.id = ANY (wanted) ORDER BY o.id FOR UPDATE);
+      wanted := named || CASE WHEN with_below THEN provision_manager.running_below(ids) END;
       EXIT WHEN NOT EXISTS (SELECT FROM provision_manager.run r WHERE r.id = ANY (wanted) AND r.id <> ALL (held));
-      -- One has just been archived, or brought back: again, without holding any.
+      -- One has just been archived, or brought back, or started below: again, without holding any.
       RAISE SQLSTATE 'CFM01';
     EXCEPTION WHEN SQLSTATE 'CFM01' THEN
       NULL;

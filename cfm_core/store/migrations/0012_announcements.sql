@@ -52,7 +52,7 @@ BEGIN
 END
 $$;
 
--- All that an activity of phase 0 has recorded.
+-- All that an activity of phase 0 has recorded, or, where that does not count yet, somebody outside for it.
 CREATE FUNCTION provision_manager.recorded(run text, place smallint) RETURNS jsonb
 LANGUAGE plpgsql STABLE
 AS $$
@@ -60,7 +60,26 @@ BEGIN
   RETURN coalesce((
     SELECT coalesce(r.values, '{}') || coalesce(r.outputs, '{}')
       FROM provision_manager.activity_output r
-     WHERE r.orch_id = run AND r.phase = 0 AND r.ord = place), '{}');
+     WHERE r.orch_id = run AND r.phase = 0 AND r.ord = place), (
+    SELECT (a.ending->'values') || (a.ending->'outputs')
+      FROM provision_manager.activity a
+     WHERE a.orch_id = run AND a.phase = 0 AND a.ord = place), '{}');
+END
+$$;
+
+-- What somebody outside has recorded for activities of a run that have ended before their agents were heard: it counts when the
+-- run is retried, and until then only for what undoes it. Of two words on one key the one for the later place is given.
+CREATE FUNCTION provision_manager.kept_endings(run text, of_phase smallint, OUT set_values jsonb, OUT set_outputs jsonb)
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  SELECT coalesce(jsonb_object_agg(e.key, e.value ORDER BY a.ord) FILTER (WHERE e.what = 'values'), '{}'),
+         coalesce(jsonb_object_agg(e.key, e.value ORDER BY a.ord) FILTER (WHERE e.what = 'outputs'), '{}')
+    INTO set_values, set_outputs
+    FROM provision_manager.activity a
+    CROSS JOIN LATERAL (
+      SELECT w.what, e.key, e.value FROM unnest(ARRAY['values', 'outputs']) w (what), jsonb_each(a.ending->w.what) e) e
+   WHERE a.orch_id = run AND a.phase = of_phase AND a.ending IS NOT NULL;
 END
 $$;
 
@@ -249,12 +268,14 @@ BEGIN
              jsonb_build_object(
                'id', o.id || '.compensate', 'correlationId', o.correlation_id,
                'orchestrationType', 'cfm.orchestration.vpa.dispose',
-               'payload', coalesce(d.values, d.input) || jsonb_build_object(
-                 'cfm.vpa.state', CASE jsonb_typeof(coalesce(d.values, d.input)->'cfm.vpa.state')
-                   WHEN 'object' THEN coalesce(d.values, d.input)->'cfm.vpa.state' ELSE '{}' END || d.outputs)))
+               'payload', r.values || jsonb_build_object(
+                 'cfm.vpa.state', CASE jsonb_typeof(r.values->'cfm.vpa.state')
+                   WHEN 'object' THEN r.values->'cfm.vpa.state' ELSE '{}' END || r.outputs)))
              ORDER BY o.id)) AS events
       FROM provision_manager.orchestration o
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
+      CROSS JOIN LATERAL provision_manager.kept_endings(o.id, 0::smallint) k
+      CROSS JOIN LATERAL (SELECT coalesce(d.values, d.input) || k.set_values AS values, d.outputs || k.set_outputs AS outputs) r
      WHERE o.id = ANY (ids))
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT 'event.cfm-orchestration', events, clock_timestamp() + lease FROM failed WHERE events IS NOT NULL

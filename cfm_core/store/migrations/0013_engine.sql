@@ -298,7 +298,8 @@ BEGIN
                         ELSE a.token END,
            dispatched_at = CASE m.state WHEN 'DISPATCHED' THEN instant ELSE a.dispatched_at END,
            started_at = CASE m.state WHEN 'DISPATCHED' THEN NULL ELSE a.started_at END,
-           ending = CASE WHEN m.state IN ('DONE', 'FAILED') THEN NULL ELSE a.ending END
+           -- What somebody outside has completed is completed if it is tried again.
+           ending = CASE WHEN m.state = 'DONE' OR m.state = 'FAILED' AND a.ending->>'kind' = 'fatal' THEN NULL ELSE a.ending END
       FROM unnest(moves) m
      WHERE a.orch_id = m.orch_id AND a.phase = m.phase AND a.ord = m.ord
     RETURNING a.orch_id, a.phase, a.ord, a.state)
@@ -610,8 +611,8 @@ $$;
 -- "outputs", "told" (what the history calls it, if not by its kind), "checked", "outside" (somebody else than the agent says it)}].
 -- An outcome counts if its token is that of the activity's last dispatch, and nothing has been heard of it. One from outside comes
 -- too early where the agent has not been heard yet: it is kept as the activity's ``ending``. What completes an activity with an output schema is left as it was
--- until it comes ``checked``: the last row, which has no id, then holds [{"place" (in the batch), "schema", "known" (what the
--- schema requires and the processing data have)}].
+-- until it comes ``checked`` (the token of the ending that it was looked at with, '' for none): the last row, which has no id,
+-- then holds [{"place" (in the batch), "schema", "known" (what the schema requires and the processing data have), "ending"}].
 CREATE FUNCTION provision_manager.record_outcomes(outcomes jsonb, lease interval)
 RETURNS SETOF provision_manager.written
 LANGUAGE plpgsql
@@ -637,15 +638,16 @@ BEGIN
   WITH heard AS (
     -- Where an agent has said two things about one dispatch, the one that ends it counts.
     SELECT DISTINCT ON (a.orch_id, a.phase, a.ord)
-           u.pos, a.orch_id, a.phase, a.ord, o.def_id, provision_manager.goes_on(o.state, o.phase) AS running, u.kind, a.failures, u.after,
-           u.told, u.token, u.begun, u.reason, u.values, u.deleted, u.outputs, a.ending,
-           u.kind = 'complete' AND n.output_schema IS NOT NULL AND u.checked IS NOT TRUE AND a.ending IS NULL AS held,
+           u.pos, a.orch_id, a.phase, a.ord, o.def_id, g.running, u.kind, a.failures, u.after,
+           u.told, u.token, u.reason, u.values, u.deleted, u.outputs, a.ending, e.ends,
+           n.output_schema IS NOT NULL AND u.checked IS DISTINCT FROM coalesce(a.ending->>'token', '')
+           AND CASE WHEN e.ends THEN a.ending->>'kind' = 'complete' ELSE u.kind = 'complete' AND a.ending IS NULL END AS held,
            u.outside IS TRUE AND a.state = 'DISPATCHED' AS early, n.output_schema,
            n.max_attempts, n.backoff_seconds, n.backoff_limit_seconds, n.wait_seconds,
-           n.activity_id, n.type, u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted
+           n.activity_id, n.type, g.exhausted
       FROM ROWS FROM (jsonb_to_recordset(outcomes) AS
              ("orchestrationId" text, phase smallint, ord smallint, token text, kind text, after double precision,
-              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked boolean, outside boolean,
+              reason text, values jsonb, deleted jsonb, outputs jsonb, told text, checked text, outside boolean,
               begun boolean))
            WITH ORDINALITY
              AS u (orch_id, phase, ord, token, kind, after, reason, values, deleted, outputs, told, checked, outside, begun, pos)
@@ -655,6 +657,14 @@ BEGIN
        AND (a.state = 'DISPATCHED' AND (u.outside IS NOT TRUE OR a.ending IS NULL)
             OR a.state = 'WAITING' AND u.kind <> 'wait')
       JOIN provision_manager.node n ON n.def_id = o.def_id AND n.phase = u.phase AND n.ord = u.ord + 0
+      CROSS JOIN LATERAL (
+        SELECT provision_manager.goes_on(o.state, o.phase) AS running,
+               u.kind = 'retry' AND a.failures + 1 >= n.max_attempts AS exhausted) g
+      -- What somebody outside has said before counts now, over what the agent has recorded; but for one that is to be tried again,
+      -- perhaps with its run, or was not begun, whose records may be missing.
+      CROSS JOIN LATERAL (
+        SELECT a.ending IS NOT NULL
+               AND (u.kind <> 'retry' AND u.begun IS NOT FALSE OR g.exhausted AND g.running OR a.ending->>'kind' = 'fatal') AS ends) e
      ORDER BY a.orch_id, a.phase, a.ord,
               array_position(ARRAY['complete', 'fatal', 'retry', 'schedule', 'wait'], u.kind), u.pos
   ), early AS (
@@ -665,20 +675,15 @@ BEGIN
      WHERE h.early AND NOT h.held AND a.orch_id = h.orch_id AND a.phase = h.phase AND a.ord = h.ord
     RETURNING h.pos
   ), joined AS (
-    -- What somebody outside has said before counts now, over what the agent has recorded; but for one that is to be tried again,
-    -- or was not begun, whose records may be missing.
     SELECT h.pos, h.orch_id, h.phase, h.ord, h.def_id, h.running, h.failures, h.after, h.deleted, h.activity_id, h.type,
            h.backoff_seconds, h.backoff_limit_seconds, h.wait_seconds, x.*
       FROM heard h
       CROSS JOIN LATERAL (
-        SELECT h.ending IS NOT NULL
-               AND (h.kind <> 'retry' AND h.begun IS NOT FALSE OR h.exhausted OR NOT h.running OR h.ending->>'kind' = 'fatal') AS ends) e
-      CROSS JOIN LATERAL (
-        SELECT h.kind, h.told, h.reason, h.exhausted, h.values, h.outputs WHERE NOT e.ends
+        SELECT h.kind, h.told, h.reason, h.exhausted, h.values, h.outputs WHERE NOT h.ends
          UNION ALL
         SELECT h.ending->>'kind', NULL, h.ending->>'reason', false,
                coalesce(h.values, '{}') || (h.ending->'values'), coalesce(h.outputs, '{}') || (h.ending->'outputs')
-         WHERE e.ends) x
+         WHERE h.ends) x
      WHERE NOT h.held AND NOT h.early
   ), decided AS (
     SELECT j.*,
@@ -705,7 +710,7 @@ BEGIN
            nullif(values, '{}'), deleted, nullif(outputs, '{}'))::provision_manager.move
          ORDER BY orch_id, phase, ord),
          (SELECT jsonb_agg(jsonb_build_object(
-                   'place', h.pos - 1, 'schema', h.output_schema, 'known', (
+                   'place', h.pos - 1, 'schema', h.output_schema, 'ending', h.ending, 'known', (
                      SELECT coalesce(jsonb_object_agg(k.key, coalesce(d.values, d.input)->k.key), '{}')
                        FROM jsonb_array_elements_text(h.output_schema->'required') k (key)
                       WHERE coalesce(d.values, d.input) ? k.key)))
@@ -860,7 +865,7 @@ BEGIN
         FROM late l
     ), told AS (
       -- What somebody outside has said counts where the agent will not be heard any more.
-      SELECT d.*, d.ending IS NOT NULL AND (d.state IN ('FAILED', 'CANCELLED') OR d.ending->>'kind' = 'fatal') AS ends
+      SELECT d.*, d.ending IS NOT NULL AND (d.state = 'FAILED' OR d.ending->>'kind' = 'fatal') AS ends
         FROM decided d
     ), concluded AS (
       SELECT t.orch_id, t.phase, t.ord, t.def_id, t.running, t.start_in, x.*

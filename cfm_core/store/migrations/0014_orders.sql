@@ -1,6 +1,47 @@
 -- What operators do to runs.
 -- The caller has locked the run, and found that its state allows it.
 
+-- Sends nothing more of a run, and of those that go on below it; what was queued waits outside of the queue. One that is paused
+-- already stays as it is, and so do those below it.
+CREATE FUNCTION provision_manager.pause_run(run text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  ids text[] := ARRAY(
+    WITH RECURSIVE below AS (
+      SELECT run COLLATE "C" AS id
+       UNION ALL
+      SELECT o.id
+        FROM below JOIN provision_manager.orchestration o ON o.parent = below.id AND o.state = 'RUNNING' AND NOT o.paused)
+    SELECT b.id FROM below b);
+BEGIN
+  DELETE FROM provision_manager.admission s WHERE s.orch_id = ANY (ids) AND NOT s.in_flight;
+  UPDATE provision_manager.orchestration o
+     SET paused = true, paused_above = o.id <> run, version = o.version + 1
+   WHERE o.id = ANY (ids);
+END
+$$;
+
+-- Sends what was held back of a run, and of those below it that were paused with it.
+CREATE FUNCTION provision_manager.resume_run(run text, lease interval) RETURNS SETOF provision_manager.written
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  ids text[] := ARRAY(
+    WITH RECURSIVE below AS (
+      SELECT run COLLATE "C" AS id
+       UNION ALL
+      SELECT o.id
+        FROM below JOIN provision_manager.orchestration o ON o.parent = below.id AND o.paused AND o.paused_above)
+    SELECT b.id FROM below b);
+BEGIN
+  UPDATE provision_manager.orchestration o SET paused = false, version = o.version + 1 WHERE o.id = ANY (ids);
+  RETURN QUERY SELECT * FROM provision_manager.release(ids, clock_timestamp(), lease);
+  RETURN QUERY SELECT * FROM provision_manager.announce_calls(ids, lease);
+END
+$$;
+
 -- Ends a running run; with its compensation if ``undoes`` and there is one.
 CREATE FUNCTION provision_manager.cancel_run(run text, reason text, undoes boolean, lease interval)
 RETURNS SETOF provision_manager.written

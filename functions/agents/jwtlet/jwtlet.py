@@ -5,7 +5,6 @@ Source: dataspace service contracts, section 11.2.
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
 
 from pydantic import BaseModel, Field
@@ -14,8 +13,8 @@ from cfm_core.agent import ActivityContext, ActivityResult, Complete, Retry, act
 from cfm_core.clients.assembly import DATASPACE_SETTINGS, RESOURCE_MAPPINGS, TOKEN_EXCHANGE
 from cfm_core.clients.jwtlet import NoTokenError, ResourceMapping, ResourceMappings, TokenExchange
 from cfm_core.clients.settings import DataspaceSettings
-from cfm_core.contracts.orchestration import PARTICIPANT_ID, compensated_id
-from cfm_core.contracts.participant import CONTEXT_ID, recorded
+from cfm_core.contracts.orchestration import PARTICIPANT_ID
+from cfm_core.contracts.participant import CONTEXT_ID, context_id
 
 AGENT_SCOPES = (
     "management-api:admin",
@@ -30,8 +29,6 @@ AGENT_SCOPES = (
 )
 VAULT_LOGIN_SCOPES = ("read",)
 SEEN_BY_ALL_REPLICAS_WITHIN = timedelta(seconds=1)
-
-_NAMESPACE = uuid.UUID("5d9a7f0e-3d5b-5d0b-9a3a-6f6d2b7a5c11")
 
 
 class Participant(BaseModel):
@@ -55,7 +52,7 @@ class JwtletActivity:
     def deploy(self, ctx: ActivityContext) -> ActivityResult:
         """Publish the context id, make the mappings, and prove that they work. Safe to repeat."""
         ctx.read(Participant)
-        context = _context_id(ctx)
+        context = context_id(ctx.values, ctx.orchestration_id)
         # Published first: what is recorded survives a failure, and a later disposal has to know the id.
         ctx.set_value(CONTEXT_ID, context)
         ctx.set_output(CONTEXT_ID, context)
@@ -70,7 +67,7 @@ class JwtletActivity:
 
     def dispose(self, ctx: ActivityContext) -> ActivityResult:
         """Delete the mappings, also those of a deploy that did not get as far as publishing the id. Safe to repeat."""
-        context = _context_id(ctx)
+        context = context_id(ctx.values, ctx.orchestration_id)
         for account in self._accounts():
             self._mappings.delete(account, context)
         self._tokens.forget(context, AGENT_SCOPES)
@@ -82,8 +79,3 @@ class JwtletActivity:
             self._settings.account("controlplane"): VAULT_LOGIN_SCOPES,
             self._settings.account("identityhub"): VAULT_LOGIN_SCOPES,
         }
-
-
-def _context_id(ctx: ActivityContext) -> str:
-    """The participant context's id: the recorded one, else derived from the deploy, so that each attempt finds the same."""
-    return recorded(ctx.values, CONTEXT_ID) or uuid.uuid5(_NAMESPACE, compensated_id(ctx.orchestration_id)).hex

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, Field
 
-from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, activity
+from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Schedule, activity
 from cfm_core.agent.polling import done_looking, look_again
 from cfm_core.clients.assembly import IDENTITY_HUB, ISSUER_SERVICE
 from cfm_core.clients.edc import TornDownError
@@ -23,6 +23,12 @@ from cfm_core.errors import CfmError
 
 HOLDER_PID = "holderPid"
 CREDENTIAL_REQUEST = "credentialRequest"
+REQUESTED = "credentialRequests"
+"""The value that holds the ids of all requests; only what undoes a deploy needs it."""
+ISSUED_WITHIN = timedelta(minutes=5)
+"""So long a disposal waits for credentials that are on their way, because they can be revoked only when they are there."""
+
+_ON_THE_WAY = frozenset({RequestState.CREATED, RequestState.REQUESTING, RequestState.REQUESTED})
 
 _NAMESPACE = uuid.UUID("0c4e2f7a-97a8-5d55-8f2e-5b1b6c0d9e33")
 
@@ -57,6 +63,7 @@ class OnboardingActivity:
         pending = []
         for issuer_did, credentials in by_issuer.items():
             holder_pid = _holder_pid(ctx, issuer_did)
+            ctx.set_value(REQUESTED, list(dict.fromkeys([*_requested(ctx), holder_pid])))
             state = self._identity_hub.request_state(inputs.context, holder_pid)
             if state is None:
                 # Never asked, or forgotten: the id is the same, so that asking twice cannot issue twice.
@@ -86,7 +93,7 @@ class OnboardingActivity:
         return Complete()
 
     def dispose(self, ctx: ActivityContext) -> ActivityResult:
-        """Revoke all credentials that were issued to the participant. Safe to repeat."""
+        """Revoke all credentials that were issued to the participant, also those on their way. Safe to repeat."""
         context = recorded(ctx.values, CONTEXT_ID)
         if context is None:
             return Complete()
@@ -95,6 +102,11 @@ class OnboardingActivity:
             ctx.log.warning("without %s nobody knows whose credentials to revoke", PARTICIPANT_ID)
             return Complete()
         try:
+            if requests := self._on_the_way(ctx, context):
+                again = look_again(ctx, "the credentials on their way", give_up_after=ISSUED_WITHIN)
+                if isinstance(again, Schedule):
+                    return again
+                ctx.log.warning("nobody will revoke what may yet be issued for %s", ", ".join(requests))
             for credential in self._issuer.issued_credentials(context, holder_did=did):
                 if not self._issuer.revoke(context, credential.id):
                     ctx.log.warning(
@@ -102,7 +114,15 @@ class OnboardingActivity:
                     )
         except TornDownError as gone:
             ctx.log.warning("nothing to dispose of: %s", gone)
+        done_looking(ctx)
         return Complete()
+
+    def _on_the_way(self, ctx: ActivityContext, context: str) -> list[str]:
+        """The requests of this deploy that may still end in credentials."""
+        requests = _requested(ctx)
+        if not requests or self._identity_hub.find_participant(context) is None:
+            return []
+        return [one for one in requests if self._identity_hub.request_state(context, one) in _ON_THE_WAY]
 
     def _failed(self, ctx: ActivityContext, context: str, issuer_did: str, holder_pid: str) -> Fatal:
         try:
@@ -119,6 +139,11 @@ class OnboardingActivity:
 def _holder_pid(ctx: ActivityContext, issuer_did: str) -> str:
     """The id of the request to one issuer, the same for each attempt."""
     return str(uuid.uuid5(_NAMESPACE, f"{ctx.orchestration_id}/{ctx.activity_id}/{_round(ctx)}/{issuer_did}"))
+
+
+def _requested(ctx: ActivityContext) -> list[str]:
+    found = ctx.values.get(REQUESTED)
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _round_key(ctx: ActivityContext) -> str:

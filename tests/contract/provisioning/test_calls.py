@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,10 +22,13 @@ from cfm_core.provisioning.definitions.model import (
     RetryPolicy,
 )
 from cfm_core.provisioning.operations.model import Order
+from cfm_core.query import Page
 from tests.contract.provisioning.world import (
     Driver,
     World,
     all_dispatches,
+    answer,
+    ending,
     manifest,
     responses,
 )
@@ -300,6 +304,95 @@ def test_a_paused_run_starts_no_more_of_them(world: World, driver: Driver) -> No
     assert started(driver.take_all()) == ["o.e.2"]
 
 
+def nested(world: World, driver: Driver) -> None:
+    """Start ``o``, whose ``s`` is carried out by ``o.s``, whose elements are carried out by ``o.s.e.0`` and ``o.s.e.1``."""
+    define(world, one=[SUB, Activity("b", "t")], sub=[EACH, Activity("y", "t", ("e",))])
+    driver.start(manifest("o", "one", list=["p", "q", "r"]))
+    assert world.runs() == ["o", "o.s", "o.s.e.0", "o.s.e.1"]
+
+
+def paused(world: World) -> list[str]:
+    return [id_ for id_ in world.runs() if world.orchestrations.get(id_).paused]
+
+
+def test_with_a_run_those_below_it_are_paused_and_resumed(world: World, driver: Driver) -> None:
+    nested(world, driver)
+    before = {id_: world.orchestrations.get(id_).version for id_ in world.runs()}
+    world.operations.pause("o", ORDER)
+    world.operations.pause("o", ORDER)
+    assert paused(world) == world.runs()
+    assert {id_: world.orchestrations.get(id_).version - before[id_] for id_ in before} == dict.fromkeys(before, 1)
+    assert [world.orchestrations.get(id_).paused_above for id_ in world.runs()] == [False, True, True, True]
+    noted = json.loads(world.audit.select("true", Page()).json)
+    assert [(one["orchestrationId"], one["action"]) for one in noted] == [("o", "pause")]
+
+    world.let_time_pass()
+    assert started(driver.sweep().outbox) == []
+    assert {states(world, "o.s.e.0")["e"], states(world, "o.s.e.1")["e"], states(world)["b"]} == {"READY"}
+    driver.hear()
+    world.operations.resume("o", ORDER)
+    assert started(driver.take_all()) == ["o", "o.s.e.0", "o.s.e.1"]
+    assert paused(world) == []
+    driver.complete("o.s.e.0", "e")
+    assert world.runs()[-1] == "o.s.e.2"
+
+
+def test_what_was_paused_by_itself_stays_so_with_all_below_it(world: World, driver: Driver) -> None:
+    nested(world, driver)
+    world.operations.pause("o.s", ORDER)
+    world.operations.pause("o", ORDER)
+    world.operations.resume("o", ORDER)
+    assert paused(world) == ["o.s", "o.s.e.0", "o.s.e.1"]
+    assert [world.orchestrations.get(id_).paused_above for id_ in paused(world)] == [False, True, True]
+    world.operations.resume("o.s", ORDER)
+    assert paused(world) == []
+
+
+def test_what_is_paused_with_a_run_can_be_resumed_alone_and_paused_again(world: World, driver: Driver) -> None:
+    nested(world, driver)
+    world.operations.pause("o", ORDER)
+    world.operations.resume("o.s", ORDER)
+    assert paused(world) == ["o"]
+    world.operations.pause("o.s", ORDER)
+    world.operations.resume("o", ORDER)
+    assert paused(world) == ["o.s", "o.s.e.0", "o.s.e.1"]
+
+
+def test_what_goes_on_no_more_is_not_paused_with_its_run(world: World, driver: Driver) -> None:
+    define(world, one=[EACH, SUB], sub=[Activity("x", "t", compensation="u"), Activity("y", "t", ("x",))])
+    driver.start(manifest("o", "one", list=["p", "q"]))
+    driver.complete("o.e.0", "e")
+    driver.complete("o.s", "x")
+    driver.record(driver.outcome("o.s", "y", OutcomeKind.FATAL))
+    assert (world.state("o.s"), world.state("o.e.0"), world.state("o")) == ("COMPENSATING", "COMPLETED", "RUNNING")
+    world.operations.pause("o", ORDER)
+    assert paused(world) == ["o", "o.e.1"]
+
+
+def test_a_paused_run_that_fails_or_is_cancelled_ends_what_was_paused_with_it(world: World, driver: Driver) -> None:
+    nested(world, driver)
+    world.operations.pause("o", ORDER)
+    world.operations.cancel("o", ORDER)
+    driver.hear()
+    driver.record(*(answer(one) for one in driver.sent.values()))
+    assert {world.state(id_) for id_ in world.runs()} == {"CANCELLED"}
+    assert paused(world) == []
+
+
+def test_what_had_failed_below_a_paused_run_is_retried_when_that_goes_on(world: World, driver: Driver) -> None:
+    define(world, one=[SUB, Activity("b", "t")], **SUB_OF)
+    driver.start(manifest("o", "one"))
+    driver.record(driver.outcome("o.s", "x", OutcomeKind.FATAL))
+    driver.record(driver.outcome("o", "b"))
+    driver.hear()
+    world.operations.retry("o", ORDER)
+    world.operations.pause("o", ORDER)
+    driver.hear()
+    assert (world.state("o"), world.state("o.s")) == ("RUNNING", "ERRORED")
+    world.operations.resume("o", ORDER)
+    assert started(driver.take_all()) == ["o.s"]
+
+
 # Undoing ----------------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +413,34 @@ def test_what_was_done_for_elements_is_undone_for_each_of_them(world: World, dri
     assert world.state("o") == "COMPENSATING"
     driver.complete("o.e.undo.1", "e")
     assert world.state("o") == "COMPENSATED"
+
+
+def test_what_undoes_an_element_gets_what_somebody_outside_has_recorded_before_its_agent_was_heard(
+    world: World, driver: Driver
+) -> None:
+    each = Activity("e", "t", compensation="u", for_each=ForEach("list", "item", concurrency=2))
+    define(world, one=[each])
+    driver.start(manifest("o", "one", list=["p", "q"]))
+    early = ending(driver.sent["o.e.0", "e"], values={"made": 1}, outputs={"out": 2})
+    world.orchestrations.end_activity("o.e.0", "e", early)
+    driver.record(driver.outcome("o.e.1", "e", OutcomeKind.FATAL, values={"made": 3}))
+    world.let_time_pass()
+    sent = {one.orchestration_id: one.values for one in all_dispatches(driver.sweep().outbox)}
+    assert sent["o.e.undo.0"] == {"list": ["p", "q"], "item": "p", "item.index": 0, "made": 1, "out": 2}
+    assert "made" not in sent["o.e.undo.1"]
+
+
+def test_what_undoes_the_orchestration_of_an_element_gets_what_somebody_outside_has_given_out_there(
+    world: World, driver: Driver
+) -> None:
+    each = Activity("s", "orchestration:sub", compensation="u", for_each=ForEach("list", "item", concurrency=2))
+    define(world, one=[each], sub=[Activity("x", "t")])
+    driver.start(manifest("o", "one", list=["p", "q"]))
+    world.orchestrations.end_activity("o.s.0", "x", ending(driver.sent["o.s.0", "x"], outputs={"out": 2}))
+    driver.record(driver.outcome("o.s.1", "x", OutcomeKind.FATAL))
+    world.let_time_pass()
+    sent = {one.orchestration_id: one.values for one in all_dispatches(driver.sweep().outbox)}
+    assert sent["o.s.undo.0"] == {"list": ["p", "q"], "item": "p", "item.index": 0, "out": 2}
 
 
 def test_an_orchestration_is_undone_by_another_one(world: World, driver: Driver) -> None:

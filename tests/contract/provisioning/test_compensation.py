@@ -20,6 +20,7 @@ from cfm_core.provisioning.definitions.model import (
     UndoMode,
 )
 from cfm_core.provisioning.operations.model import Order, Resolution
+from cfm_core.provisioning.orchestrations.model import Ending
 from tests.contract.provisioning.world import (
     DIAMOND,
     Driver,
@@ -27,6 +28,7 @@ from tests.contract.provisioning.world import (
     all_dispatches,
     define,
     dispatches,
+    ending,
     manifest,
     responses,
 )
@@ -127,6 +129,58 @@ def test_what_undoes_an_activity_gets_its_inputs_and_what_it_has_recorded(world:
     driver.complete("o", "a", values={"made": 3})
     (undo,) = all_dispatches(driver.record(driver.outcome("o", "b", OutcomeKind.FATAL)).outbox)
     assert undo.values == {"name": 1, "made": 3}
+
+
+def test_what_undoes_an_activity_gets_what_somebody_outside_has_recorded_before_its_agent_was_heard(
+    world: World, driver: Driver
+) -> None:
+    named = (Input("name", "given"),)
+    define(world, deploy=[Activity("a", "t", inputs=named, compensation="u"), Activity("b", "t")])
+    driver.start(manifest("o", DEPLOY, given=1, other=2))
+    early = ending(driver.sent["o", "a"], values={"made": 3, "name": 4}, outputs={"out": 5})
+    world.orchestrations.end_activity("o", "a", early)
+    failed(driver, "b")
+    world.let_time_pass()
+    (undo,) = all_dispatches(driver.sweep().outbox)
+    assert (undo.activity_id, undo.values) == ("a", {"name": 4, "made": 3, "out": 5})
+
+
+@pytest.mark.parametrize("said", [{"error": "no"}, {}])
+@pytest.mark.parametrize("undone_by", ["u", ""])
+def test_whoever_has_ended_an_activity_is_answered_the_same_while_it_is_undone(
+    world: World, driver: Driver, undone_by: str, said: dict[str, str]
+) -> None:
+    define(world, deploy=[Activity("a", "t", compensation=undone_by), Activity("z", "t", compensation="u")])
+    driver.start(manifest("o", DEPLOY))
+    made = ending(driver.sent["o", "a"], **said)
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
+    world.orchestrations.end_activity("o", "a", made)
+    failed(driver, "z")
+    assert world.orchestrations.get("o").phase == 1
+    before = world.orchestrations.get("o")
+    world.orchestrations.end_activity("o", "a", made)
+    with pytest.raises(ConflictError):
+        world.orchestrations.end_activity("o", "a", Ending(token=made.token, error="" if made.error else "no"))
+    assert world.orchestrations.get("o") == before
+
+
+def test_an_early_completion_of_what_undoes_outlasts_the_failure_of_that(world: World, driver: Driver) -> None:
+    named = (Input("name", "given"),)
+    both = [Activity(id_, "t", inputs=named, compensation="u") for id_ in ("a", "b")]
+    define(world, deploy=[*both, Activity("z", "t", ("a", "b"))])
+    driver.start(manifest("o", DEPLOY, given=1))
+    driver.complete("o", "a", "b")
+    failed(driver, "z")
+    world.orchestrations.end_activity("o", "a", ending(driver.sent["o", "a"], values={"undone": 1}))
+    failed(driver, "b")
+    world.let_time_pass()
+    driver.sweep()
+    assert (world.state("o"), states(world)) == ("COMPENSATION_FAILED", {"a": "CANCELLED", "b": "FAILED"})
+    world.operations.compensate("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"asked": 2}), driver.outcome("o", "b"))
+    assert world.state("o") == "COMPENSATED"
+    assert world.orchestrations.get("o").processing_data == {"given": 1, "undone": 1, "asked": 2}
 
 
 def test_what_undoes_is_retried_as_its_own_type_says(world: World, driver: Driver) -> None:

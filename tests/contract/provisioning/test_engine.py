@@ -15,6 +15,7 @@ from tests.contract.provisioning.world import (
     World,
     define,
     dispatches,
+    ending,
     manifest,
     manifests,
     responses,
@@ -518,6 +519,25 @@ def test_a_run_without_siblings_is_compensated_at_once_after_its_response(world:
     driver.start(manifest("o", DEPLOY))
     progress = driver.record(driver.outcome("o", "a", OutcomeKind.FATAL))
     assert [row.subject for row in progress.outbox] == [subjects.RESPONSES, subjects.MANIFESTS]
+
+
+def test_a_compensation_gets_what_somebody_outside_has_recorded_before_the_agent_was_heard(
+    world: World, driver: Driver
+) -> None:
+    define(world, deploy=[Activity("a", "t"), Activity("b", "t"), Activity("z", "t")], dispose=[Activity("u", "t")])
+    driver.start(manifest("o", DEPLOY, kept=1, replaced=1))
+    for activity, said in (("b", {"both": "b", "replaced": 2}), ("a", {"both": "a"})):
+        early = ending(driver.sent["o", activity], values=said, outputs={activity: 1, "both": activity})
+        world.orchestrations.end_activity("o", activity, early)
+    driver.record(driver.outcome("o", "z", OutcomeKind.FATAL, outputs={"both": "z", "z": 1}))
+    world.let_time_pass()
+    (undo,) = manifests(driver.sweep().outbox)
+    assert undo.payload == {
+        "kept": 1,
+        "replaced": 2,
+        "both": "b",
+        "cfm.vpa.state": {"a": 1, "b": 1, "z": 1, "both": "b"},
+    }
 
 
 def test_the_end_of_the_last_lease_lets_the_compensation_begin(world: World, driver: Driver) -> None:

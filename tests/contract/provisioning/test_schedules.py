@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from cfm_core.clock import system_clock
+from cfm_core.contracts.instants import instant
 from cfm_core.entities import JsonEntity
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, RefusedError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
-from cfm_core.query import Page
+from cfm_core.query import Page, parse
 from cfm_core.versions import Expected
 from tests.contract.provisioning.world import Driver, World, all_dispatches, define, manifest, orchestration_definitions
 
@@ -300,6 +301,60 @@ def test_what_is_to_start_later_is_shown_and_starts_when_its_time_has_come(world
     assert run.version > kept.version
     driver.complete("o", "a")
     assert world.state("o") == "COMPLETED"
+
+
+def listed(world: World, predicate: str = "true", **page: Any) -> list[dict[str, Any]]:
+    return list(json.loads(world.orchestrations.select(parse(predicate), Page(**page)).json))
+
+
+def test_what_is_to_start_later_is_listed_and_says_so(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    at = datetime(2999, 1, 1, tzinfo=UTC)
+    for id_ in ("b", "d", "f"):
+        kept = world.orchestrations.start(manifest(id_, "one"), at)
+    driver.start(manifest("a", "one"), manifest("c", "one"), manifest("e", "one"))
+    world.archive()
+    assert [one["id"] for one in listed(world)] == ["a", "b", "c", "d", "e", "f"]
+    assert listed(world, "id = 'f'") == [
+        {
+            "id": "f",
+            "correlationId": "of f",
+            "state": 0,
+            "stateTimestamp": instant(kept.state_at),
+            "createdTimestamp": instant(kept.created_at),
+            "orchestrationType": "one",
+            "definitionId": "one",
+            "startAt": "2999-01-01T00:00:00Z",
+            "status": "queued",
+        }
+    ]
+    assert {"startAt", "status"} & {name for one in listed(world, "state = 1") for name in one} == set()
+    assert [one["id"] for one in listed(world, "state = 0")] == ["b", "d", "f"]
+    assert [one["id"] for one in listed(world, "correlationId IN ('of a', 'of b') AND tenantId = ''")] == ["a", "b"]
+    assert [one["id"] for one in listed(world, limit=2, offset=1)] == ["b", "c"]
+    assert [one["id"] for one in listed(world, limit=2, after="c")] == ["d", "e"]
+    found = world.orchestrations.select(parse("true"), Page(limit=1))
+    assert (found.total, found.more) == (6, True)
+
+
+def test_what_will_not_start_any_more_is_listed_with_its_end(world: World) -> None:
+    define(world, one=ONE)
+    world.orchestrations.start(manifest("o", "one"), in_an_hour())
+    world.operations.cancel("o", ORDER)
+    assert [(one["id"], one["state"], one["status"]) for one in listed(world)] == [("o", 3, "cancelled")]
+
+
+def test_what_has_started_before_its_time_is_listed_once(world: World, driver: Driver) -> None:
+    define(world, one=ONE)
+    world.orchestrations.start(manifest("o", "one"), in_an_hour())
+    driver.start(manifest("o", "one"))
+    for predicate in ("true", "id = 'o'", "state < 2"):
+        (one,) = listed(world, predicate)
+        assert (one["state"], "startAt" in one) == (1, False)
+        (one,) = listed(world, predicate, after="n")
+        assert one["state"] == 1
+    assert listed(world, "true", offset=1) == []
+    assert listed(world, "state = 0") == []
 
 
 def test_a_time_that_has_passed_is_now(world: World, driver: Driver) -> None:

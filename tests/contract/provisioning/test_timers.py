@@ -338,7 +338,10 @@ def _inputs(*names: str) -> tuple[Any, ...]:
     return tuple(Input(target=name, source=name) for name in names)
 
 
-@pytest.mark.parametrize("kind", [OutcomeKind.WAIT, OutcomeKind.COMPLETE, OutcomeKind.SCHEDULE, OutcomeKind.FATAL])
+HEARD = [OutcomeKind.WAIT, OutcomeKind.COMPLETE, OutcomeKind.SCHEDULE, OutcomeKind.FATAL]
+
+
+@pytest.mark.parametrize("kind", HEARD)
 def test_whatever_the_agent_says_it_has_been_ended_from_outside(
     world: World, driver: Driver, kind: OutcomeKind
 ) -> None:
@@ -392,6 +395,65 @@ def test_a_completion_that_comes_before_what_it_needs_is_asked_to_come_again(wor
     assert world.nodes("p")["a"].state == "DONE"
 
 
+def with_schema(world: World, driver: Driver, **schema: Any) -> None:
+    """Start the run ``o``, whose activities are of one type with an output schema, and end ``a`` with ``v``."""
+    begin(world, driver)
+    one = ActivityDefinition(type="t", output_schema=schema, retry=RetryPolicy(max_attempts=1))
+    world.definitions.put_activity_definition(one)
+    driver.start(manifest("p", "x"))
+    world.orchestrations.end_activity("p", "a", ending(driver.sent["p", "a"], values={"v": 1}))
+
+
+@pytest.mark.parametrize("kind", [*HEARD, OutcomeKind.RETRY])
+def test_what_an_agent_records_beside_an_early_completion_has_to_fit_as_well(
+    world: World, driver: Driver, kind: OutcomeKind
+) -> None:
+    with_schema(world, driver, properties={"v": {"maximum": 1}, "request": {"type": "integer"}})
+    made = ending(driver.sent["p", "a"], values={"v": 1})
+    progress = driver.record(driver.outcome("p", "a", kind, values={"request": "seven"}))
+    (response,) = responses(progress.outbox)
+    problem = 'invalid output: /request: the value is not of type "integer"'
+    assert response.error_detail == f"activity a (t): {problem}"
+    assert world.history("p") == ["invalid output"]
+    assert world.orchestrations.get("p").processing_data == {"request": "seven"}
+    world.orchestrations.end_activity("p", "a", made)
+
+    world.operations.retry("p", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("p", "a", OutcomeKind.WAIT, values={"request": 7, "v": 5}))
+    assert world.nodes("p")["a"].state == "DONE"
+    assert world.orchestrations.get("p").processing_data == {"request": 7, "v": 1}
+
+
+def test_what_both_record_has_to_fit_together(world: World, driver: Driver) -> None:
+    with_schema(world, driver, maxProperties=2)
+    driver.start(manifest("q", "x"))
+    world.orchestrations.end_activity("q", "a", ending(driver.sent["q", "a"], values={"v": 1}))
+    driver.record(
+        driver.outcome("p", "a", OutcomeKind.WAIT, values={"v": 2, "w": 3}),
+        driver.outcome("q", "a", OutcomeKind.WAIT, values={"w": 3}, outputs={"x": 4}),
+    )
+    assert (world.nodes("p")["a"].state, world.nodes("q")["a"].state) == ("DONE", "FAILED")
+
+
+def test_what_the_agent_records_may_be_what_an_early_completion_was_asked_to_have(world: World, driver: Driver) -> None:
+    with_schema(world, driver)
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema={"required": ["v", "w"]}))
+    driver.start(manifest("q", "x", w=1))
+    world.orchestrations.end_activity("q", "a", ending(driver.sent["q", "a"], values={"v": 1}))
+    driver.record(driver.outcome("q", "a", OutcomeKind.WAIT, deleted=["w"]))
+    assert "invalid output" in world.orchestrations.get("q").error_detail
+
+
+def test_a_failure_from_outside_needs_no_records_that_fit(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema={"required": ["v"]}))
+    driver.start(manifest("p", "x"))
+    world.orchestrations.end_activity("p", "a", ending(driver.sent["p", "a"], error="no"))
+    driver.record(driver.outcome("p", "a"))
+    assert world.orchestrations.get("p").error_detail == "activity a (t): no"
+
+
 def test_a_lost_answer_is_asked_for_again_before_an_early_completion_counts(world: World, driver: Driver) -> None:
     begin(world, driver)
     made = end(world, driver)
@@ -420,7 +482,7 @@ def test_an_early_completion_counts_where_the_agent_is_not_heard_any_more(world:
     assert world.orchestrations.get("o").processing_data == {"v": 1}
 
 
-@pytest.mark.parametrize("how", ["last failure", "silence", "schedule to close", "the run has failed"])
+@pytest.mark.parametrize("how", ["last failure", "silence", "schedule to close"])
 def test_an_early_completion_counts_in_place_of_the_end(world: World, driver: Driver, how: str) -> None:
     begin(
         *(world, driver, Activity("a", "t"), Activity("z", "t")),
@@ -436,16 +498,156 @@ def test_an_early_completion_counts_in_place_of_the_end(world: World, driver: Dr
             driver.record(driver.outcome("o", "z"))
             world.let_time_pass()
             driver.sweep()
-        case "schedule to close":
+        case _:
             driver.record(driver.outcome("o", "z"))
             world.let_all_time_pass()
             driver.sweep()
-        case _:
-            driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
-            world.let_time_pass()
-            driver.sweep()
     assert world.nodes("o")["a"].state == "DONE"
     assert world.orchestrations.get("o").output_data == {"o": 1}
+
+
+# Ended from outside before the agent was heard, in a run that ends before that
+
+
+def end_and_fail(world: World, driver: Driver, end_run: str = "fail", **said: Any) -> Ending:
+    """End ``a``, on which ``b`` builds, as somebody outside; then the run fails by ``z``, or is cancelled."""
+    begin(world, driver, *CHAIN, Activity("z", "t"))
+    made = end(world, driver, **said)
+    if end_run == "fail":
+        driver.record(driver.outcome("o", "z", OutcomeKind.FATAL, reason="broken"))
+    else:
+        world.operations.cancel("o", ORDER)
+        driver.record(driver.outcome("o", "z", OutcomeKind.RETRY))
+    return made
+
+
+def go_silent(world: World, driver: Driver, how: str) -> None:
+    """Let the attempt at ``a`` end without the records of its agent."""
+    match how:
+        case "lost":
+            world.let_time_pass()
+            driver.sweep()
+        case "a failure":
+            driver.record(driver.outcome("o", "a", OutcomeKind.RETRY))
+        case "too late to begin":
+            late = driver.outcome("o", "a", OutcomeKind.SCHEDULE).model_copy(update={"begun": False})
+            driver.record(late)
+
+
+SILENCES = ["lost", "a failure", "too late to begin"]
+
+
+@pytest.mark.parametrize("how", SILENCES)
+@pytest.mark.parametrize("end_run", ["fail", "cancel"])
+def test_an_early_completion_outlasts_the_end_of_its_run_and_counts_once_it_goes_on(
+    world: World, driver: Driver, end_run: str, how: str
+) -> None:
+    made = end_and_fail(world, driver, end_run, values={"v": 1}, outputs={"o": 1})
+    go_silent(world, driver, how)
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("CANCELLED", "complete")
+    assert world.state("o") == {"fail": "ERRORED", "cancel": "CANCELLED"}[end_run]
+    run = world.orchestrations.get("o")
+    assert (run.processing_data, run.output_data) == ({}, {})
+
+    world.orchestrations.end_activity("o", "a", made)
+    with pytest.raises(ConflictError, match="otherwise"):
+        end(world, driver, error="no")
+    assert world.orchestrations.get("o") == run
+
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    assert world.nodes("o")["a"] == NodeView("DISPATCHED", 0, 2, 0)
+    progress = driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7, "v": 0}))
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("DONE", "")
+    assert dispatches(progress.outbox)["b"].values == {"v": 1, "request": 7}
+    assert world.orchestrations.get("o").output_data == {"o": 1}
+    before = world.orchestrations.get("o")
+    world.orchestrations.end_activity("o", "a", made)
+    assert world.orchestrations.get("o") == before
+
+
+def test_only_the_ended_activity_may_be_retried_of_a_run_that_has_failed(world: World, driver: Driver) -> None:
+    end_and_fail(world, driver, values={"v": 1})
+    go_silent(world, driver, "lost")
+    world.operations.retry_activity("o", "a", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+    assert world.nodes("o")["a"].state == "DONE"
+
+
+def test_an_agent_that_is_heard_after_its_run_has_failed_is_not_asked_again(world: World, driver: Driver) -> None:
+    end_and_fail(world, driver, values={"v": 1})
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.nodes("o")["a"] == NodeView("DONE", 0, 1, 0)
+    world.operations.retry("o", ORDER)
+    assert set(dispatches(driver.take_all())) == {"b", "z"}
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+
+
+def test_an_early_completion_after_the_run_has_failed_counts_once_it_goes_on(world: World, driver: Driver) -> None:
+    begin(world, driver, *CHAIN, Activity("z", "t"))
+    driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
+    end(world, driver, values={"v": 1})
+    go_silent(world, driver, "lost")
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+
+
+def test_a_last_failure_in_a_failed_run_keeps_what_was_completed_from_outside(world: World, driver: Driver) -> None:
+    begin(world, driver, *CHAIN, Activity("z", "t"), retry=RetryPolicy(max_attempts=1))
+    end(world, driver, values={"v": 1})
+    driver.record(driver.outcome("o", "z", OutcomeKind.FATAL))
+    driver.record(driver.outcome("o", "a", OutcomeKind.RETRY))
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("FAILED", "complete")
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", OutcomeKind.WAIT, values={"request": 7}))
+    assert world.orchestrations.get("o").processing_data == {"v": 1, "request": 7}
+    assert world.nodes("o")["a"].state == "DONE"
+
+
+def test_what_its_agent_does_not_get_the_second_time_fails_and_stays_completed(world: World, driver: Driver) -> None:
+    begin(world, driver)
+    schema = {"properties": {"n": {"maximum": 1}}}
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", input_schema=schema))
+    world.definitions.add_template(OrchestrationTemplate(id="x", activities={"x": (*CHAIN, Activity("y", "t"))}))
+    driver.start(manifest("p", "x"))
+    made = ending(driver.sent["p", "a"], values={"v": 1})
+    world.orchestrations.end_activity("p", "a", made)
+    driver.record(driver.outcome("p", "y", values={"n": 2}))
+    world.let_time_pass()
+    driver.sweep()
+    assert "invalid input" in world.orchestrations.get("p").error_detail
+    assert world.orchestrations.get("p").graph[0].ending == "complete"
+    world.orchestrations.end_activity("p", "a", made)
+    assert world.nodes("p")["a"].state == "FAILED"
+
+
+@pytest.mark.parametrize("how", SILENCES)
+def test_an_early_failure_in_a_failed_run_is_over_with_the_attempt(world: World, driver: Driver, how: str) -> None:
+    end_and_fail(world, driver, error="no")
+    go_silent(world, driver, how)
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("FAILED", "")
+    world.operations.retry("o", ORDER)
+    driver.hear()
+    driver.record(driver.outcome("o", "a", values={"request": 7}))
+    assert world.nodes("o")["a"].state == "DONE"
+
+
+def test_an_operator_who_resolves_an_activity_of_a_failed_run_overrules_what_was_kept(
+    world: World, driver: Driver
+) -> None:
+    end_and_fail(world, driver, values={"v": 1})
+    go_silent(world, driver, "lost")
+    world.operations.resolve_activity("o", "a", ORDER, Resolution({"v": 3}))
+    assert (world.nodes("o")["a"].state, shown(world).ending) == ("DONE", "")
+    assert world.orchestrations.get("o").processing_data == {"v": 3}
+
+
+# Errors from outside
 
 
 def test_an_early_failure_counts_with_the_first_answer_and_keeps_its_records(world: World, driver: Driver) -> None:

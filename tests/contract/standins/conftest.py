@@ -14,6 +14,7 @@ SECRET = "control-token"
 SEED_JOBS = f"system:serviceaccount:{NAMESPACE}:seed-jobs"
 ALL_SCOPES = ["management-api:admin", "identity-api:admin", "issuer-admin-api:admin", "read", "write"]
 CREDENTIAL_SCOPES = ["identity-api:credentials:read", "identity-api:credentials:write"]
+SIGLET_SCOPES = ["siglet-mgmt-api:read", "siglet-mgmt-api:write"]
 
 
 @dataclass
@@ -21,12 +22,26 @@ class Platform:
     """The stand-ins over HTTP, with a clock that stands still until it is told to go on."""
 
     now: float = 0.0
+    token_lifetime: int = 3600
     client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=5))
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What the IdentityHub has published: what each event is about, and its data."""
     standins: StandIns = field(init=False)
 
     def __post_init__(self) -> None:
-        self.standins = StandIns(SECRET, issue_delay=3, key_delay=1, clock=lambda: self.now)
+        self.standins = StandIns(
+            SECRET,
+            issue_delay=3,
+            key_delay=1,
+            token_lifetime=self.token_lifetime,
+            clock=lambda: self.now,
+            emit=lambda about, data: self.events.append((about, data)),
+        )
         self.standins.start()
+
+    def stop(self) -> None:
+        self.client.close()
+        self.standins.stop()
 
     def call(self, method: str, path: str, body: Any = None, *, bearer: str = "", **headers: str) -> httpx2.Response:
         """Send a request; ``path`` is sent as it is, encoded or not."""
@@ -40,7 +55,7 @@ class Platform:
         body = {
             "clientIdentifier": AGENTS,
             "participantContext": context,
-            "scopes": scopes or ALL_SCOPES + CREDENTIAL_SCOPES,
+            "scopes": scopes or ALL_SCOPES + CREDENTIAL_SCOPES + SIGLET_SCOPES,
         }
         answer = self.call("POST", "/jwtlet/api/v1/mappings", body, bearer=self.service_token())
         assert answer.status_code in {201, 409}
@@ -70,5 +85,4 @@ class Platform:
 def platform() -> Iterator[Platform]:
     platform = Platform()
     yield platform
-    platform.client.close()
-    platform.standins.stop()
+    platform.stop()

@@ -23,7 +23,14 @@ def fault(platform: Platform, **described: Any) -> httpx2.Response:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/state"), ("GET", "/faults"), ("POST", "/faults"), ("DELETE", "/faults"), ("POST", "/keys")],
+    [
+        ("GET", "/state"),
+        ("GET", "/calls"),
+        ("GET", "/faults"),
+        ("POST", "/faults"),
+        ("DELETE", "/faults"),
+        ("POST", "/keys"),
+    ],
 )
 def test_the_control_surface_takes_its_own_token_only(platform: Platform, method: str, path: str) -> None:
     for bearer in ("", "wrong", platform.service_token()):
@@ -63,6 +70,14 @@ def test_the_path_of_a_fault_is_an_expression(platform: Platform) -> None:
     assert platform.call("DELETE", "/jwtlet/api/v1/mappings/client").status_code == 401
 
 
+def test_the_calls_of_each_service_are_counted_whatever_comes_of_them(platform: Platform) -> None:
+    fault(platform, status=500, times=1)
+    for path in (JWKS, JWKS, "/vault/v1/secret/data/a"):
+        platform.call("GET", path)
+    counted = platform.call("GET", "/_control/calls", bearer=SECRET).json()
+    assert {name: count for name, count in counted.items() if count} == {"jwtlet": 2, "vault": 1}
+
+
 def test_a_dropped_connection_has_no_answer(platform: Platform) -> None:
     fault(platform, drop=True, times=1)
     with pytest.raises(httpx2.RemoteProtocolError):
@@ -89,6 +104,21 @@ def test_what_hangs_is_let_go_when_faults_are_removed_and_others_are_served_mean
         assert isinstance(hanging.exception(), httpx2.RemoteProtocolError | None)
 
 
+def test_a_fault_that_flaps_comes_and_goes(platform: Platform) -> None:
+    fault(platform, status=503, flapping=[2, 1], times=3)
+    seen = [platform.call("GET", JWKS).status_code for _ in range(7)]
+    assert seen == [503, 503, 200, 503, 200, 200, 200]
+
+
+def test_a_fault_that_flaps_counts_only_the_requests_that_fit(platform: Platform) -> None:
+    fault(platform, status=503, flapping=[1, 1], method="GET")
+    seen = []
+    for _ in range(3):
+        seen.append(platform.call("GET", JWKS).status_code)
+        platform.call("POST", "/jwtlet/token")
+    assert seen == [503, 200, 503]
+
+
 @pytest.mark.parametrize(
     "described",
     [
@@ -98,6 +128,9 @@ def test_what_hangs_is_let_go_when_faults_are_removed_and_others_are_served_mean
         {"service": "nobody", "status": 500},
         {"times": 1},
         {"status": 500, "path": "("},
+        {"status": 500, "flapping": 2},
+        {"status": 500, "flapping": [0, 1]},
+        {"status": 500, "flapping": [1, 2, 3]},
     ],
     ids=str,
 )
@@ -108,7 +141,7 @@ def test_a_fault_that_makes_no_sense_is_400(platform: Platform, described: dict[
 def test_the_state_holds_no_secret(platform: Platform) -> None:
     platform.call("POST", "/vault/v1/secret/data/a", {"data": {"content": "s3cret"}}, **{"X-Vault-Token": SECRET})
     answer = platform.call("GET", "/_control/state", bearer=SECRET)
-    assert answer.json()["vault"] == [{"mount": "secret", "path": "a", "versions": 1}]
+    assert answer.json()["vault"]["secrets"] == [{"mount": "secret", "path": "a", "versions": 1}]
     assert "s3cret" not in answer.text
 
 

@@ -194,9 +194,9 @@ def test_credentials_are_issued_after_a_while_and_can_be_revoked_more_than_once(
     assert (answer.status_code, answer.headers["Location"]) == (201, "/v1beta/participants/pc/credentials/request/pid")
     assert platform.call("POST", f"{HUB}/pc/credentials/request", REQUEST, bearer=write).status_code == 409
     seen = []
-    for platform.now in (0, 1, 2.9, 3, 10):
+    for platform.now in (0, 1, 2, 2.9, 3, 10):
         seen.append(platform.call("GET", f"{HUB}/pc/credentials/request/pid", bearer=read).json()["status"])
-    assert seen == ["CREATED", "REQUESTED", "REQUESTED", "ISSUED", "ISSUED"]
+    assert seen == ["CREATED", "REQUESTING", "REQUESTED", "REQUESTED", "ISSUED", "ISSUED"]
     (stored,) = platform.call("GET", f"{HUB}/pc/credentials?type=Membership", bearer=read).json()
     assert platform.call("GET", f"{HUB}/pc/credentials?type=Other", bearer=read).json() == []
     assert platform.call("GET", f"{HUB}/pc/credentials/{stored['id']}", bearer=read).status_code == 200
@@ -279,6 +279,35 @@ def test_queries_are_paged(platform: Platform) -> None:
 
     assert page(0, 3) == ["h0", "h1", "h2"]
     assert page(6, 3) == ["h6"]
+
+
+@pytest.mark.parametrize(("base", "scope"), [(CONTEXTS, "management-api:admin"), (HUB, "identity-api:admin")])
+def test_lists_are_paged_by_fifty_unless_asked_otherwise(platform: Platform, base: str, scope: str) -> None:
+    token = platform.token("pc", scope)
+    for number in range(52):
+        did = f"did:web:{number}"
+        body: dict[str, Any] = {**CONTEXT, "@id": f"p{number}", "identity": did}
+        body |= {**PARTICIPANT, "participantContextId": f"p{number}", "did": did}
+        assert platform.call("POST", base, body, bearer=token).status_code == 200
+
+    def page(query: str) -> list[str]:
+        found = platform.call("GET", f"{base}{query}", bearer=token).json()
+        return [one.get("@id") or one["participantContextId"] for one in found]
+
+    assert len(page("")) == 50
+    assert page("?offset=50") == ["p50", "p51"]
+    assert page("?offset=1&limit=2") == ["p1", "p2"]
+    assert platform.call("GET", f"{base}?limit=many", bearer=token).status_code == 400
+
+
+def test_a_token_is_refused_when_its_time_is_over() -> None:
+    # Its times are those of the wall clock, in whole seconds: one without a life is over when it arrives.
+    platform = Platform(token_lifetime=0)
+    try:
+        token = platform.token("pc", "management-api:admin")
+        assert platform.call("GET", CONTEXTS, bearer=token).status_code == 401
+    finally:
+        platform.stop()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +14,23 @@ import pytest
 from cfm_core import deployment
 from cfm_core.agent import ActivityEnvironment, Complete, Schedule
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.clients.assembly import TOKEN_EXCHANGE
+from cfm_core.clients.vault import Vault
+from cfm_core.clients.vault_login import AppRoleLogin
 from cfm_core.settings import Settings
 from functions.agents.edcv.edcv import EdcvActivity
 from functions.agents.identityhub.identityhub import IdentityhubActivity
 from functions.agents.jwtlet.jwtlet import JwtletActivity
 from functions.agents.onboarding.onboarding import OnboardingActivity
 from functions.agents.registration.registration import RegistrationActivity
+from functions.agents.siglet.siglet import SigletActivity
 from local import seed
 from local.standins import ISSUER_DID, agent_environment
+from local.standins.keycloak import admin_password
 from local.standins.server import StandIns
+from local.standins.vault_bootstrap import AGENTS_ROLE, bootstrap
+from tests.support.vault import VaultServer
 
 SECRET = "control-token"
 DID = "did:web:identityhub.edc-v.svc.cluster.local%3A7083:acme"
@@ -32,8 +39,10 @@ IN_ORDER: tuple[type[Any], ...] = (
     EdcvActivity,
     IdentityhubActivity,
     RegistrationActivity,
+    SigletActivity,
     OnboardingActivity,
 )
+TRANSFER_TYPES = {"HttpData-PULL": {"transferType": "HttpData-PULL", "endpointType": "HTTP"}}
 CREDENTIAL = {
     "id": "membership-credential-def",
     "type": "MembershipCredential",
@@ -51,6 +60,13 @@ PAYLOAD: dict[str, Any] = {
             "cellId": "c",
             "externalCellId": "",
             "properties": {"membership": {"a": 1}},
+        },
+        {
+            "id": "3",
+            "vpaType": "cfm.dataplane",
+            "cellId": "c",
+            "externalCellId": "",
+            "properties": {"transferTypeMappings": TRANSFER_TYPES},
         },
     ],
     "cfm.vpa.credentials": [CREDENTIAL],
@@ -76,6 +92,8 @@ class World:
     assembler: ServiceAssembler
     control: httpx2.Client
     clock: StoppedClock
+    published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What the IdentityHub has told of participants and keys."""
 
     @property
     def now(self) -> float:
@@ -88,7 +106,7 @@ class World:
     def give_up_after(self, timeout: timedelta) -> None:
         """Let the agents' calls take no longer than this."""
         self.assembler.stop()
-        settings = Settings(request_timeout=timeout)
+        settings = replace(Settings.from_environ(), request_timeout=timeout)
         self.assembler = ServiceAssembler(deployment.assemblies(settings), settings)
 
     def agent(self, cls: type[A]) -> A:
@@ -135,15 +153,32 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     clock = StoppedClock()
-    standins = StandIns(SECRET, issue_delay=3, key_delay=0, clock=clock)
+    published: list[tuple[str, dict[str, Any]]] = []
+    standins = StandIns(
+        SECRET, issue_delay=3, key_delay=0, clock=clock, emit=lambda about, data: published.append((about, data))
+    )
     standins.start()
     for name, value in agent_environment(standins.url, SECRET, tmp_path / "service-token").items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    monkeypatch.setenv("CFM_SECRETS_FILE", str(tmp_path / "secrets.json"))
+    FileSecretStore(tmp_path / "secrets.json").put("keycloak/admin", admin_password(SECRET))
+    settings = Settings.from_environ()
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     control = httpx2.Client(base_url=standins.url, headers={"Authorization": f"Bearer {SECRET}"})
-    world = World(standins, assembler, control, clock)
+    world = World(standins, assembler, control, clock, published)
     yield world
     control.close()
     world.assembler.stop()
     standins.stop()
+
+
+@pytest.fixture
+def agents_vault(world: World, real_vault: VaultServer, tmp_path: Path) -> Iterator[Vault]:
+    """A real vault, told what a platform's vault is told at first, as the agents see it."""
+    bootstrap(real_vault.send, f"{world.standins.url}/jwtlet/.well-known/jwks.json")
+    role_id = real_vault.send("GET", f"auth/approle/role/{AGENTS_ROLE}/role-id")["data"]["role_id"]
+    secret_id = real_vault.send("POST", f"auth/approle/role/{AGENTS_ROLE}/secret-id", {})["data"]["secret_id"]
+    (tmp_path / "secret-id").write_text(secret_id)
+    vault = Vault(real_vault.url, AppRoleLogin(role_id, tmp_path / "secret-id", "approle"))
+    yield vault
+    vault.close()

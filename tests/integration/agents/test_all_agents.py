@@ -1,4 +1,4 @@
-"""What holds for each of the five agents: it can be repeated, interrupted, refused, and undone."""
+"""What holds for each of the agents: it can be repeated, interrupted, refused, and undone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from functions.agents.identityhub.identityhub import IdentityhubActivity
 from functions.agents.jwtlet.jwtlet import JwtletActivity
 from functions.agents.onboarding.onboarding import OnboardingActivity
 from functions.agents.registration.registration import RegistrationActivity
+from functions.agents.siglet.siglet import SigletActivity
 from tests.integration.agents.conftest import DID, IN_ORDER, PAYLOAD, World
 
 WRITES = [
@@ -21,6 +22,8 @@ WRITES = [
     (EdcvActivity, "controlplane", "PATCH", "/config"),
     (IdentityhubActivity, "identityhub", "POST", "/participants"),
     (RegistrationActivity, "issuerservice", "POST", "/holders"),
+    (SigletActivity, "siglet", "POST", "/transfer-type-mappings"),
+    (SigletActivity, "controlplane", "PUT", "/dataplanes"),
     (OnboardingActivity, "identityhub", "POST", "/credentials/request"),
 ]
 SERVICES = list(dict.fromkeys((agent, service) for agent, service, _, _ in WRITES))
@@ -119,7 +122,7 @@ def test_a_token_that_is_refused_is_replaced_once(world: World, cls: type[Any]) 
 @pytest.mark.parametrize("cls", IN_ORDER[1:])
 def test_a_token_that_stays_refused_is_fatal(world: World, cls: type[Any]) -> None:
     env = world.environment(cls)
-    for service in ("controlplane", "identityhub", "issuerservice"):
+    for service in ("controlplane", "identityhub", "issuerservice", "siglet"):
         world.fault(service, status=401)
     result = env.run(world.agent(cls))
     assert isinstance(result, Fatal)
@@ -141,7 +144,7 @@ def test_disposing_undoes_the_deploy_and_can_be_repeated(world: World, cls: type
 @pytest.mark.parametrize("disposal", [user_disposal, compensation])
 def test_disposing_by_all_agents_leaves_nothing_behind_and_can_be_repeated(world: World, disposal: Any) -> None:
     deployed = world.deployed(OnboardingActivity)
-    assert set(world.traces(deployed)) == {"jwtlet", "controlplane", "identityhub", "issuerservice"}
+    assert set(world.traces(deployed)) == {"jwtlet", "controlplane", "identityhub", "issuerservice", "siglet"}
     env = disposal(deployed)
     for _ in range(2):
         for cls in reversed(IN_ORDER):
@@ -180,7 +183,7 @@ def test_disposing_where_the_agent_never_had_its_turn_does_nothing(world: World,
 @pytest.mark.parametrize(("cls", "service"), SERVICES)
 def test_disposing_is_tried_again_while_the_service_is_unwell(world: World, cls: type[Any], service: str) -> None:
     env = user_disposal(world.deployed(cls))
-    for name in ("controlplane", "identityhub", "issuerservice", "jwtlet"):
+    for name in ("controlplane", "identityhub", "issuerservice", "jwtlet", "siglet"):
         world.fault(name, status=503)
     assert isinstance(env.dispose(world.agent(cls)), Retry)
     world.no_faults()
@@ -189,6 +192,6 @@ def test_disposing_is_tried_again_while_the_service_is_unwell(world: World, cls:
 
 @pytest.mark.parametrize("cls", IN_ORDER)
 def test_a_missing_participant_is_fatal_and_named(world: World, cls: type[Any]) -> None:
-    result = ActivityEnvironment(values={}).run(world.agent(cls))
+    result = ActivityEnvironment(values={"cfm.vpa.data": PAYLOAD["cfm.vpa.data"]}).run(world.agent(cls))
     assert isinstance(result, Fatal)
     assert "is missing" in result.reason

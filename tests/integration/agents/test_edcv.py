@@ -40,6 +40,7 @@ def test_disposing_leaves_what_others_have_configured(world: World) -> None:
     assert held == {
         "participants": {},
         "configs": {context: {"entries": {"edc.iam.sts.type": "signature"}, "privateEntries": {}}},
+        "dataplanes": [],
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from cfm_core.agent import ActivityEnvironment, Complete, Fatal, Schedule
 from functions.agents.identityhub.identityhub import IdentityhubActivity
-from functions.agents.onboarding.onboarding import OnboardingActivity
+from functions.agents.onboarding.onboarding import ISSUED_WITHIN, OnboardingActivity
 from functions.agents.registration.registration import RegistrationActivity
 from tests.integration.agents.conftest import CREDENTIAL, DID, World
 
@@ -130,6 +130,36 @@ def test_a_credential_that_cannot_be_revoked_is_warned_about(world: World, caplo
     world.fault("issuerservice", path="/revoke", status=400)
     assert env.dispose(world.agent(OnboardingActivity)) == Complete()
     assert "cannot be revoked" in caplog.text
+
+
+def test_what_undoes_a_deploy_waits_for_credentials_that_are_on_their_way(world: World) -> None:
+    env = world.environment(OnboardingActivity)
+    agent = world.agent(OnboardingActivity)
+    assert isinstance(env.run(agent), Schedule)
+    for world.now in (0, 1, 2, 2.9):
+        assert isinstance(env.dispose(agent), Schedule)
+    world.now = 3
+    assert env.dispose(agent) == Complete()
+    assert [one["status"] for one in world.state()["issuerservice"]["credentials"]] == ["revoked"]
+    assert "activity.activity-1.since" not in env.values
+
+
+def test_a_disposal_does_not_wait_for_ever(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    env = world.environment(OnboardingActivity)
+    agent = world.agent(OnboardingActivity)
+    env.run(agent)
+    env.values["activity.activity-1.since"] = (datetime.now(UTC) - ISSUED_WITHIN).isoformat()
+    assert env.dispose(agent) == Complete()
+    assert env.values["holderPid"] in caplog.text
+
+
+def test_a_disposal_does_not_wait_where_the_hub_knows_the_participant_no_more(world: World) -> None:
+    env = world.environment(OnboardingActivity)
+    agent = world.agent(OnboardingActivity)
+    env.run(agent)
+    env.dispose(world.agent(IdentityhubActivity))
+    assert env.dispose(agent) == Complete()
 
 
 def test_disposing_without_the_participants_did_completes_with_a_warning(

@@ -16,7 +16,14 @@ import pytest
 from cfm_core.contracts.activity import ActivityOutcome, OutcomeKind
 from cfm_core.contracts.orchestration import DEPLOY, TENANT_ID
 from cfm_core.contracts.reply import OutboxRow
-from cfm_core.errors import ClientError, ConflictError, NotFoundError, PreconditionFailedError, ValidationError
+from cfm_core.errors import (
+    ClientError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    PreconditionFailedError,
+    ValidationError,
+)
 from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.calls.service import Calls
 from cfm_core.provisioning.calls.store import PostgresCalls
@@ -37,7 +44,7 @@ from cfm_core.provisioning.operations.store import PostgresOperations
 from cfm_core.provisioning.orchestrations.model import Heartbeat
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
 from cfm_core.query import Page
-from cfm_core.store.database import Database, Transaction
+from cfm_core.store.database import Database, Row, Transaction
 from cfm_core.store.outbox import LEASE
 from cfm_core.versions import Expected
 from local.chaos.invariants import broken
@@ -59,6 +66,7 @@ from tests.contract.provisioning.world import (
 )
 
 THREADS = 6
+ORDER = Order(actor="ann", reason="why", request_id="r")
 T = TypeVar("T")
 
 
@@ -427,6 +435,103 @@ def test_a_wait_and_what_ends_it_early_at_the_same_time_complete_the_activity_on
     sent = [one for one in all_dispatches(world.rows()) if one.activity_id == "b"]
     assert sorted(one.orchestration_id for one in sent) == sorted(runs)
     assert all(one.values == {"request": 1, "by": "outside"} for one in sent)
+    assert broken(pool) == {}
+
+
+def test_a_run_is_paused_together_with_what_is_just_being_started_for_it(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    define(world, one=[Activity("e", "t", for_each=ForEach("list", concurrency=3))])
+    world.engine.start([manifest("o", "one", list=[1, 2, 3, 4])])
+    with ThreadPoolExecutor(1) as thread:
+        with pool.joined() as tx:
+            Calls(PostgresCalls(pool)).tend([Call("o", 0, 0)])
+            paused = thread.submit(Operations(PostgresOperations(pool)).pause, "o", ORDER)
+            wait_until_somebody_waits(tx)
+        paused.result()
+    assert [(id_, world.orchestrations.get(id_).paused) for id_ in world.runs()] == [
+        *(("o", True), ("o.e.0", True), ("o.e.1", True), ("o.e.2", True)),
+    ]
+    assert broken(pool) == {}
+
+
+def test_who_pauses_a_run_with_those_below_it_takes_them_in_the_order_of_their_ids(
+    world: PostgresWorld, driver: Driver, pool: Database
+) -> None:
+    sub, each = Activity("s", "orchestration:sub"), Activity("e", "t", ("b",), for_each=ForEach("list"))
+    world.definitions.put_activity_definition(ActivityDefinition(type="t"))
+    activities = {"one": [sub, Activity("b", "t"), each], "sub": [Activity("x", "t")]}
+    world.definitions.add_template(OrchestrationTemplate(id="x", activities=activities))
+    driver.start(manifest("o", "one", list=[1]))
+    driver.complete("o", "b")
+    first, last = sorted(world.runs())[1:]
+    assert (first, last) == ("o.e.0", "o.s")
+    with ThreadPoolExecutor(1) as thread:
+        with pool.transaction() as tx:
+            tx.rows("SELECT provision_manager.lock_runs(ARRAY[:id])", id=first)
+            paused = thread.submit(Operations(PostgresOperations(pool)).pause, "o", ORDER)
+            wait_until_somebody_waits(tx)
+            tx.rows("SELECT provision_manager.lock_runs(ARRAY[:id])", id=last)
+        paused.result()
+    assert all(world.orchestrations.get(id_).paused for id_ in world.runs())
+
+
+@pytest.mark.parametrize(("recorded", "state"), [(2, "DONE"), (3, "FAILED"), ("two", "FAILED")])
+def test_what_is_ended_early_while_its_records_are_looked_at_is_looked_at_once_more(
+    world: PostgresWorld, driver: Driver, pool: Database, emptied_url: str, recorded: object, state: str
+) -> None:
+    schema = {"properties": {"r": {"type": "integer"}}, "maxProperties": 2 - (recorded == 3)}
+    world.definitions.put_activity_definition(ActivityDefinition(type="t", output_schema=schema))
+    world.definitions.add_template(OrchestrationTemplate(id="x", activities={"one": [Activity("a", "t")]}))
+    driver.start(manifest("o", "one"))
+    completed = driver.outcome("o", "a", values={"r": recorded})
+    end = {"orchestrationId": "o", "phase": 0, "ord": 0, "token": completed.token, "kind": "complete", "outside": True}
+    early = [json.dumps([end | {"checked": "", "reason": "", "values": {"v": 1}}])]
+
+    class Interrupted(Database):
+        """Somebody outside ends the activity behind the first statement."""
+
+        def rows(self, sql: str, **params: object) -> list[Row]:
+            found = super().rows(sql, **params)
+            if early:
+                pool.rows(SQL["record"], outcomes=early.pop(), lease=LEASE)
+            return found
+
+    database = Interrupted(emptied_url)
+    PostgresEngine(database).record([completed])
+    database.close()
+    assert world.nodes("o")["a"].state == state
+    assert world.orchestrations.get("o").processing_data == {"r": recorded} | ({"v": 1} if state == "DONE" else {})
+    assert world.orchestrations.get("o").graph[0].ending == ("" if state == "DONE" else "complete")
+    assert broken(pool) == {}
+
+
+@pytest.mark.parametrize("meanwhile", ["it is sent again", "its run is cancelled", "somebody else fails it"])
+def test_nobody_is_told_that_an_activity_is_ended_which_meanwhile_cannot_be(
+    world: PostgresWorld, driver: Driver, pool: Database, meanwhile: str
+) -> None:
+    define(world, one=[Activity("a", "t")])
+    driver.start(manifest("o", "one"))
+    made = ending(driver.sent["o", "a"])
+    if meanwhile == "its run is cancelled":
+        driver.record(driver.outcome("o", "a", OutcomeKind.WAIT))
+    world.let_time_pass()
+    with ThreadPoolExecutor(1) as thread:
+        with pool.transaction() as tx:
+            tx.rows("SELECT FROM provision_manager.orchestration FOR UPDATE")
+            ended = thread.submit(PostgresOrchestrations(pool, KEY).end_activity, "o", "a", made)
+            wait_until_somebody_waits(tx)
+            match meanwhile:
+                case "it is sent again":
+                    tx.rows("SELECT FROM provision_manager.sweep_activities(1, interval '0', NULL)")
+                case "its run is cancelled":
+                    tx.rows("SELECT FROM provision_manager.cancel_run('o', 'no', NULL, interval '0')")
+                case _:
+                    fatal = outcome_row(driver.outcome("o", "a", OutcomeKind.FATAL), outside=True)
+                    tx.rows(SQL["record"], outcomes=json.dumps([fatal]), lease=LEASE)
+        refusal = ForbiddenError if meanwhile == "it is sent again" else ConflictError
+        with pytest.raises(refusal):
+            ended.result()
     assert broken(pool) == {}
 
 

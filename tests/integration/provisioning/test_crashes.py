@@ -195,7 +195,7 @@ def test_a_result_that_was_only_looked_at_has_not_been_heard(world: PostgresWorl
     outcome = driver.outcome("o", "a", values={"k": "v"})
     # The first of the two statements, and then nothing more.
     rows = world.database.rows(SQL["record"], outcomes=json.dumps([outcome_row(outcome)]), lease=LEASE)
-    assert taken_in(rows, [outcome]) == ([], [HeldBack(0, None)])
+    assert taken_in(rows, [outcome]) == ([], [HeldBack(0, None, checked="")])
     assert (world.nodes("o"), world.history("o"), world.outbox()) == before
     assert set(dispatches(driver.record(outcome).outbox)) == {"b"}
     assert broken(world.database) == {}

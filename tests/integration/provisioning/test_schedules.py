@@ -243,7 +243,9 @@ def test_a_delayed_start_over_http(world: PostgresWorld) -> None:
     read = call("GET", "/orchestrations/o")
     assert (read.status, read.json["state"], read.json["activities"]) == (200, 0, [])
     assert call("POST", "/orchestrations", body).json["state"] == 0
-    assert call("GET", "/orchestrations").json == []
+    (entry,) = call("GET", "/orchestrations").json
+    assert (entry["state"], entry["status"], entry["startAt"]) == (0, "queued", "2999-01-01T00:00:00Z")
+    assert call("POST", "/orchestrations/query", {"predicate": "state = 0"}).json == [entry]
     for wrong in ("tomorrow", "2026-02-30T00:00:00Z", "2026-01-01", 5):
         answer = call("POST", "/orchestrations", body | {"id": "p", "startAt": wrong})
         assert (answer.status, answer.json["errors"][0]["pointer"]) == (400, "/startAt")

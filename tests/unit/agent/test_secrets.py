@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from cfm_core.agent import ActivityContext, ActivityEnvironment, ActivityResult, Complete, Fatal, Retry, activity
+from cfm_core.errors import FatalError
 
 VALUE = 'correct "horse" battery'
 
@@ -78,3 +79,46 @@ def test_a_secret_does_not_get_into_logs(caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_secret_does_not_get_into_the_reason() -> None:
     assert environment().run(WithSecret("error")) == Retry("ValueError: wrong password [secret hub]")
+
+
+@activity("unit.with-references", secrets=["vault:participants/*", "vault:secret/hub#key"])
+class WithReferences:
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        ctx.set_output("length", len(ctx.secrets[ctx.values["credentials"]]))
+        return Complete()
+
+
+@pytest.mark.parametrize("reference", ["vault:participants/acme/dns#password", "vault:secret/hub#key"])
+def test_a_reference_among_the_values_is_read_where_it_is_declared(reference: str) -> None:
+    env = ActivityEnvironment(values={"credentials": reference}, secrets={reference: VALUE})
+    assert env.run(WithReferences()) == Complete()
+    assert env.outputs == {"length": len(VALUE)}
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "vault:secret/keycloak/admin#content",
+        "vault:secret/hub#other",
+        "vault:participants/../secret/keycloak#content",
+        "vault:participants/*",
+        "vault:participants/acme",
+        "vault:participants2/acme#a",
+        "hub",
+    ],
+)
+def test_a_reference_to_anything_else_is_refused(reference: str) -> None:
+    env = ActivityEnvironment(values={"credentials": reference}, secrets={reference: VALUE})
+    result = env.run(WithReferences())
+    assert isinstance(result, Fatal)
+    assert "does not declare the secret" in result.reason
+
+
+@pytest.mark.parametrize("name", ["", "/a", "a/../b", "vault:*", "vault:/*", "vault:a", "vault:a/b", "vault:a/b*"])
+def test_a_name_that_no_store_can_have_cannot_be_declared(name: str) -> None:
+    with pytest.raises(FatalError, match="Wrong declares a secret that no store can have"):
+
+        @activity("unit.wrong", secrets=[name])
+        class Wrong:
+            def deploy(self, ctx: ActivityContext) -> ActivityResult:
+                return Complete()

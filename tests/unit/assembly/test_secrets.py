@@ -5,11 +5,15 @@ from __future__ import annotations
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cfm_core.assembly import AssemblyError, ServiceAssembler
-from cfm_core.assembly.secrets import SECRETS, FileSecretStore, VaultSecretStore, secrets_assembly
+from cfm_core.assembly.secrets import SECRETS, FileSecretStore, MountedSecrets, VaultSecretStore, secrets_assembly
+from cfm_core.clients.vault import Vault
+from cfm_core.clients.vault_login import TokenLogin
+from cfm_core.deployment import assemblies
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
@@ -66,21 +70,47 @@ def test_no_store_shows_what_it_holds(tmp_path: Path) -> None:
     store = FileSecretStore(tmp_path / "secrets.json")
     store.put("a", "s3cret")
     assert "s3cret" not in repr(store)
-    assert "s3cret" not in repr(VaultSecretStore("http://127.0.0.1:1", tmp_path / "token"))
+    assert "s3cret" not in repr(MountedSecrets(tmp_path))
+    vault = Vault("http://127.0.0.1:1", TokenLogin(tmp_path / "token"))
+    assert "s3cret" not in repr(VaultSecretStore(vault))
+
+
+VAULT_SETTINGS = {"secrets": "vault", "vault_addr": "http://127.0.0.1:1"}
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (Settings(), "CFM_SECRETS_FILE must name"),
-        (Settings(secrets="vault"), "CFM_VAULT_ADDR and CFM_VAULT_TOKEN_FILE must be set"),
+        ({}, "CFM_SECRETS_FILE must name"),
+        ({"secrets": "mounted"}, "CFM_SECRETS_DIRECTORY must name"),
+        ({"secrets": "vault"}, "CFM_VAULT_ADDR is not set"),
+        (VAULT_SETTINGS, "CFM_VAULT_TOKEN_FILE is not set, and CFM_VAULT_AUTH=token needs it"),
+        (VAULT_SETTINGS | {"vault_auth": "kubernetes"}, "CFM_VAULT_ROLE is not set, and CFM_VAULT_AUTH=kubernetes"),
+        (VAULT_SETTINGS | {"vault_auth": "approle"}, "CFM_VAULT_SECRET_ID_FILE is not set"),
+        (VAULT_SETTINGS | {"vault_auth": "ldap"}, "CFM_VAULT_AUTH is 'ldap'; it must be token, kubernetes"),
     ],
 )
-def test_a_store_that_is_not_configured_says_what_to_set(settings: Settings, words: str) -> None:
+def test_a_store_that_is_not_configured_says_what_to_set(settings: dict[str, Any], words: str) -> None:
+    told = Settings(**settings)
     with pytest.raises(AssemblyError, match=words):
-        ServiceAssembler([secrets_assembly(settings)], settings).ensure([SECRETS])
+        ServiceAssembler(assemblies(told), told).ensure([SECRETS])
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({"secrets_file": "/f"}, FileSecretStore),
+        ({"secrets": "mounted", "secrets_directory": "/d"}, MountedSecrets),
+        (VAULT_SETTINGS | {"vault_token_file": "/t"}, VaultSecretStore),
+    ],
+)
+def test_the_store_is_the_one_of_the_settings(settings: dict[str, Any], kind: type[Any]) -> None:
+    told = Settings(**settings)
+    assembler = ServiceAssembler(assemblies(told), told)
+    assert isinstance(assembler.ensure([SECRETS]).resolve(SECRETS), kind)
+    assembler.stop()
 
 
 def test_an_unknown_kind_of_store_is_refused() -> None:
-    with pytest.raises(FatalError, match="must be file or vault"):
+    with pytest.raises(FatalError, match="must be file, mounted or vault"):
         secrets_assembly(Settings(secrets="drawer"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx2
 import pytest
 
-from cfm_core.clients.http import LONGEST_MESSAGE, Answer, HttpClient, segment
+from cfm_core.clients.http import LONGEST_MESSAGE, MOST_IDLE, Answer, HttpClient, segment
 from cfm_core.errors import FatalError, RecoverableError
 
 URL = "http://user:pw@hub:7081/api?secret=1"
@@ -67,7 +70,6 @@ def test_retry_after_may_be_a_date() -> None:
         (httpx2.ConnectTimeout("x"), "no connection within 5 s"),
         (httpx2.ReadTimeout("x"), "no answer within 10 s"),
         (httpx2.WriteTimeout("x"), "no answer within 10 s"),
-        (httpx2.PoolTimeout("x"), "all connections were busy for 5 s"),
         (httpx2.ConnectError("refused"), "ConnectError: refused"),
         (httpx2.ReadError("reset"), "ReadError: reset"),
         (httpx2.RemoteProtocolError("gone"), "RemoteProtocolError: gone"),
@@ -118,3 +120,71 @@ def test_a_body_of_another_form_is_fatal(read: str, body: bytes) -> None:
 
 def test_a_segment_is_encoded_but_for_colons() -> None:
     assert segment("a:b/c%3A d") == "a:b%2Fc%253A%20d"
+
+
+class Server:
+    """A transport that holds answers back until it is told to go on, and knows how many are with it at a time."""
+
+    def __init__(self) -> None:
+        self.inside = threading.Semaphore(0)
+        self.go_on = threading.Event()
+        self.fails = False
+        self.closed = 0
+
+    def client(self) -> HttpClient:
+        server = self
+
+        class Transport(httpx2.BaseTransport):
+            def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+                server.inside.release()
+                assert server.go_on.wait(10)
+                if server.fails:
+                    raise httpx2.ReadError("reset")
+                return httpx2.Response(200)
+
+            def close(self) -> None:
+                server.closed += 1
+
+        return HttpClient(transport=Transport())
+
+
+def test_calls_at_the_same_time_do_not_wait_for_each_other_and_what_is_used_again_is_closed_once() -> None:
+    server = Server()
+    client = server.client()
+    with ThreadPoolExecutor(100) as threads:
+        calls = [threads.submit(client.send, "GET", URL) for _ in range(100)]
+        for _ in range(100):
+            assert server.inside.acquire(timeout=10)
+        server.go_on.set()
+        assert {call.result().status for call in calls} == {200}
+    # So many more than are kept were needed at a time.
+    assert server.closed == 100 - MOST_IDLE
+    for _ in range(10):
+        client.send("GET", URL)
+    assert server.closed == 100 - MOST_IDLE
+    client.close()
+    assert server.closed == 100
+
+
+def test_a_call_that_is_under_way_when_the_client_is_closed_ends_well_and_keeps_nothing() -> None:
+    server = Server()
+    client = server.client()
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(client.send, "GET", URL)
+        assert server.inside.acquire(timeout=10)
+        client.close()
+        assert server.closed == 0
+        server.go_on.set()
+        assert call.result().status == 200
+    assert server.closed == 1
+
+
+def test_a_call_that_fails_gives_its_connections_back() -> None:
+    server = Server()
+    server.go_on.set()
+    client = server.client()
+    for server.fails in (True, False, True, False):
+        with contextlib.suppress(RecoverableError):
+            client.send("GET", URL)
+    client.close()
+    assert server.closed == 1

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from cfm_core.clients.http import HttpClient
-from cfm_core.clients.jwtlet import NoTokenError, TokenExchange
+from cfm_core.clients.jwtlet import MOST_REMEMBERED, NoTokenError, TokenExchange
 from cfm_core.errors import FatalError, RecoverableError
 
 
@@ -96,11 +96,16 @@ def test_a_refusal_says_what_was_asked_for() -> None:
         Exchange(403, {"error": "unauthorized_client"}).tokens.token("pc", ["a", "b"])
 
 
-def test_the_memory_is_bounded() -> None:
+def test_the_memory_is_bounded_and_gives_up_the_oldest_tokens() -> None:
     exchange = Exchange()
-    for number in range(1100):
+    for number in range(MOST_REMEMBERED):
         exchange.tokens.token(f"pc-{number}", ["a"])
-    assert len(exchange.forms) == 1100
-    exchange.now = 1000
-    exchange.tokens.token("new", ["a"])
-    assert exchange.tokens.token("new", ["a"]) == "token-1101"
+    exchange.tokens.forget("pc-0", ["a"])
+    exchange.tokens.token("pc-0", ["a"])  # is now the newest
+    asked = len(exchange.forms)
+    exchange.tokens.token("one more", ["a"])
+    for remembered in ("pc-0", "pc-2", "one more"):
+        exchange.tokens.token(remembered, ["a"])
+    assert len(exchange.forms) == asked + 1
+    exchange.tokens.token("pc-1", ["a"])
+    assert len(exchange.forms) == asked + 2

@@ -509,3 +509,13 @@ def test_a_target_may_be_slow_for_as_long_as_it_is_allowed_to() -> None:
     one = entry("a")
     deliver(Calls(lambda ids: OK, seconds=3000), one, target=target, seconds=3001)
     assert told(one) == ["settled"]
+
+
+def test_an_agents_function_that_runs_no_activities_cannot_hand_on_rows_either() -> None:
+    body = json.dumps({"outbox": [{"id": 17, "subject": subjects.RESULTS, "events": []}]}).encode()
+    calls = Calls(lambda ids: Answer(200, body))
+    target = Target(name="keys", url="http://h", subject=subjects.KEY_PAIR_EVENTS, of_agent=True)
+    one = entry("a")
+    deliver(calls, one, target=target)
+    assert calls.rows == []
+    assert told(one) == ["settled"]

@@ -54,6 +54,7 @@ def test_targets_are_read_as_they_were_written() -> None:
     targets = (
         Target(name="a", url="http://h/a", subject="event.a", timeout=timedelta(minutes=2), activity=DNS.to_json()),
         Target(name="b", url="https://h/b", every=timedelta(seconds=0.5), batch=1, slots=1),
+        Target(name="c", url="https://h/c", subject="events.keypair.>", of_agent=True),
     )
     assert load(dump(targets)) == targets
     assert json.loads(dump(targets))["targets"][1]["every"] == "PT0.5S"

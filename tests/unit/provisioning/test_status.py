@@ -95,6 +95,8 @@ def test_a_paused_run_says_what_it_holds_back() -> None:
     assert status_of(run(DISPATCHED, paused=True), NOW) == ("paused", "nothing is sent until it is resumed")
     held = [activity(id_, ActivityState.READY) for id_ in "ab"]
     assert status_of(run(*held, paused=True), NOW) == ("paused", "a, b are held back")
+    above = run(*held, paused=True, paused_above=True, parent="above")
+    assert status_of(above, NOW) == ("paused", "with above: a, b are held back")
 
 
 def test_a_run_that_ends_says_what_it_waits_for_and_why() -> None:
