@@ -39,18 +39,25 @@ class Caller:
         )
 
 
-_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+_caller: ContextVar[tuple[Caller, str] | None] = ContextVar("caller", default=None)
 
 
 def current() -> Caller | None:
     """Who asks; None where nobody does, as for what is done on behalf of an event."""
-    return _caller.get()
+    asking = _caller.get()
+    return asking and asking[0]
+
+
+def current_text() -> str:
+    """Who asks, as JSON; empty where nobody does."""
+    asking = _caller.get()
+    return asking[1] if asking else ""
 
 
 @contextlib.contextmanager
 def acting(caller: Caller) -> Iterator[None]:
     """Do what is in the block for ``caller``."""
-    token = _caller.set(caller)
+    token = _caller.set((caller, str(caller)))
     try:
         yield
     finally:

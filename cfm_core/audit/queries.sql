@@ -22,7 +22,7 @@ SELECT s.number, s.entries, encode(s.previous, 'hex'), encode(s.digest, 'hex')
 -- name: list_sealed
 -- What some seals cover, in their order, and what there is of it now.
 SELECT s.seal, s.entry_id, encode(s.who, 'hex'), encode(s.what, 'hex'), encode(s.digest, 'hex'),
-       v.entry, v.who, v.who_erased_by, v.what, v.what_erased_by
+       array_to_json(v.entry)::text, array_to_json(v.who)::text, v.who_erased_by, array_to_json(v.what)::text, v.what_erased_by
   FROM audit.sealed s
   LEFT JOIN audit.evidence v ON v.id = s.entry_id
  WHERE s.seal BETWEEN :first::bigint AND :last::bigint

@@ -2,8 +2,7 @@
 
 A digest is SHA-256 over a JSON array of texts, without spaces, in UTF-8. Those of the halves of a payload cover the texts
 of each with their salt; that of an entry covers its texts and both; that of a seal covers its number, the digest of the seal
-before, and those of its entries in the order of their ids. All of it is computed here once more, and nothing that the
-database could compute is believed.
+before, and those of its entries in the order of their ids. All of them are computed here once more.
 
 Whoever can change every table can also seal anew from some entry on. That shows when the last seal is compared with one that
 was written down elsewhere: each is told in the log, and at the end of a verification.
@@ -19,7 +18,8 @@ from enum import StrEnum
 from itertools import permutations
 from typing import Protocol
 
-Texts = Sequence[str | None]
+JsonArray = str
+"""Texts and nulls as a JSON array without spaces: what a digest covers."""
 
 _SEALS_AT_ONCE = 20
 _MOST_COMPARED = 200
@@ -68,10 +68,10 @@ class SealedEntry:
     who: str
     what: str
     digest: str
-    entry: Texts | None
-    who_now: Texts | None
+    entry: JsonArray | None
+    who_now: JsonArray | None
     who_erased_by: int | None
-    what_now: Texts | None
+    what_now: JsonArray | None
     what_erased_by: int | None
 
 
@@ -132,9 +132,8 @@ class Verification:
         self.findings.append(Finding(tampering, what))
 
 
-def digest_of(texts: Texts) -> str:
-    text = json.dumps(list(texts), ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest_of(texts: JsonArray) -> str:
+    return hashlib.sha256(texts.encode()).hexdigest()
 
 
 def verify(evidence: Evidence, anchor: str = "") -> Verification:
@@ -195,7 +194,7 @@ def _check_seal(done: Verification, seal: StoredSeal, entries: Sequence[SealedEn
     if len(entries) != seal.entries:
         tampering = Tampering.REMOVED if len(entries) < seal.entries else Tampering.INSERTED
         done.find(tampering, f"seal {seal.number} covers {seal.entries} entries, and there are {len(entries)}")
-    elif digest_of([str(seal.number), seal.previous, *(one.digest for one in entries)]) != seal.digest:
+    elif _digest_over(seal, entries) != seal.digest:
         done.find(Tampering.ALTERED, f"seal {seal.number}, or the digests that it covers")
     altered = []
     for one in entries:
@@ -222,13 +221,20 @@ def _check_payload(done: Verification, one: SealedEntry) -> None:
         ("who has asked for it", one.who_now, one.who_erased_by, one.who),
         ("reason and documents", one.what_now, one.what_erased_by, one.what),
     ):
-        if any(text is not None for text in now) if erased_by is not None else digest_of(now) != sealed:
+        is_as_told = digest_of(now) == sealed if erased_by is None else all(text is None for text in json.loads(now))
+        if not is_as_told:
             done.find(Tampering.ALTERED, f"the payload of entry {one.id}: {name}")
 
 
-def _digest_at(entry: Texts, place: SealedEntry) -> str:
-    """The digest of an entry's texts as if it were at ``place``."""
-    return digest_of([str(place.id), *entry[1:], place.who, place.what])
+def _digest_over(seal: StoredSeal, entries: Sequence[SealedEntry]) -> str:
+    texts = [str(seal.number), seal.previous, *(one.digest for one in entries)]
+    return digest_of(json.dumps(texts, separators=(",", ":")))
+
+
+def _digest_at(entry: JsonArray, place: SealedEntry) -> str:
+    """The digest of an entry, whose first text is its id, as if it were at ``place``."""
+    _, _, rest = entry.partition(",")
+    return digest_of(f'["{place.id}",{rest[:-1]},"{place.who}","{place.what}"]')
 
 
 def _moved(altered: Sequence[SealedEntry]) -> dict[int, int]:

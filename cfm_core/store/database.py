@@ -83,11 +83,10 @@ class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has 
 
         Both are in one transaction, whose length the setting lasts.
         """
-        asking = caller.current()
-        if asking is not None:
+        if asking := caller.current_text():
             if self._tell is None:
                 self._tell, *_ = self.prepare_statement(_TELL, ())
-            self.send_BIND(self._tell, [str(asking)])
+            self.send_BIND(self._tell, [asking])
             self.send_EXECUTE()
         return super().execute_named(statement_name_bin, params, *rest)
 

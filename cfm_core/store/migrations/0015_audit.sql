@@ -172,15 +172,17 @@ $$;
 CREATE FUNCTION audit.note_change(
   manager text, kind text, entity_id text, version_before bigint, version_after bigint, document_before text, document_after text)
 RETURNS void
-LANGUAGE sql
-BEGIN ATOMIC
-  SELECT audit.note(
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note(
     manager,
     CASE WHEN version_before IS NULL THEN 'create' WHEN version_after IS NULL THEN 'delete' ELSE 'change' END,
     kind, entity_id, '',
     coalesce('version ' || version_before, 'absent'), coalesce('version ' || version_after, 'deleted'),
     document_before::jsonb, document_after::jsonb, NULL, NULL, NULL);
-END;
+END
+$$;
 
 -- Empties what entries so far tell: of what was done to an entity, why and what it held; or of who somebody is. Gives how many had
 -- something to empty.
