@@ -25,6 +25,7 @@ _ELSEWHERE = {
     "chaos": "local.chaos:chaos",
     "definition": "local.definitions:definition",
     "query-index": "local.query_indexes:query_index",
+    "settings": "local.settings:settings",
 }
 
 

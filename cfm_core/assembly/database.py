@@ -62,7 +62,7 @@ class DatabaseAssembly(ServiceAssembly):
             raise FatalError("CFM_DATABASE_URL is not set, and this function needs a database")
         self._waker = Waker(settings.trigger_address, wake.key_of(settings.database_url))
         self._database = Database(
-            settings.database_url,
+            settings.reader("database_url"),
             size=settings.database_pool_size,
             announce=self._waker,
             hands_over=bool(settings.trigger_address),

@@ -95,15 +95,16 @@ class Trigger:
         self._settings = settings
         self._targets = targets
         # A claim or a deletion that a crash of the server undoes is a second delivery, no more.
-        self._database = Database(settings.database_url, size=_DATABASE_CONNECTIONS, waits_for_disk=False)
+        self._database = Database(settings.reader("database_url"), size=_DATABASE_CONNECTIONS, waits_for_disk=False)
         self._poster = Poster(settings.event_token)
         self._jetstream = JetStream(settings.nats_url, streams(settings.nats_stream, settings.edc_stream))
+        key = CompletionKey(settings.completion_key, settings.reader("completion_key"))
         self._switchboard = Switchboard(
             targets,
             self._poster.post,
             self._jetstream,
             direct=settings.handover == "direct",
-            addresses=Addresses(settings.completion_url, CompletionKey(settings.completion_key)),
+            addresses=Addresses(settings.completion_url, key),
         )
         self._relay = Relay(Outbox(self._database), self._switchboard.take_claimed)
         self._switchboard.relay = self._relay

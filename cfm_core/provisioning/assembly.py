@@ -72,7 +72,7 @@ class PostgresProvisioningAssembly(ServiceAssembly):
 
         database = context.registry.resolve(DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
-        key = CompletionKey(context.settings.completion_key)
+        key = CompletionKey(context.settings.completion_key, context.settings.reader("completion_key"))
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database, key))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
@@ -118,7 +118,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
         runs = Runs(system_clock, audit=context.registry.resolve(MEMORY_AUDIT))
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
-        key = CompletionKey(context.settings.completion_key)
+        key = CompletionKey(context.settings.completion_key, context.settings.reader("completion_key"))
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs, key))
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))

@@ -302,6 +302,7 @@ class Database:
     """A pool of at most ``size`` connections to ``url``; safe to share between threads.
 
     Args:
+        url: or what gives it whenever a connection is opened: its password may change.
         announce: called after the commit of a transaction for each row that it announced; with None for rows that it does
             not know.
         hands_over: whether what is announced reaches the relay, which then need not look for it.
@@ -311,14 +312,14 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str],
         *,
         size: int = 4,
         announce: Callable[[OutboxRow | None], None] = _nobody_to_tell,
         hands_over: bool = False,
         waits_for_disk: bool = True,
     ) -> None:
-        self._url = url
+        self._url: Callable[[], str] = url if callable(url) else lambda: url
         self._session = _SESSION if waits_for_disk else f"{_SESSION}; SET synchronous_commit = off"
         self.hands_over = hands_over
         self._announce = announce
@@ -406,7 +407,7 @@ class Database:
     @contextlib.contextmanager
     def maintenance(self) -> Iterator[Transaction]:
         """A connection of its own, without limits of time, on which every statement is a transaction of its own."""
-        connection = _Connection(self._url, session="", answer_seconds=0)
+        connection = _Connection(self._url(), session="", answer_seconds=0)
         try:
             yield Transaction(connection)
         finally:
@@ -459,7 +460,7 @@ class Database:
                 connection = self._idle.pop() if self._idle else None
             fresh = connection is None
             if connection is None:
-                connection = _Connection(self._url, self._session)
+                connection = _Connection(self._url(), self._session)
             try:
                 # Begins the transaction, or finds out whether an idle connection is still alive: nothing has been
                 # done on it yet, so another one can take its place.

@@ -38,7 +38,7 @@ def entries(api: Api, predicate: str = "true") -> list[dict[str, Any]]:
     return list(answer.json)
 
 
-def test_every_function_that_changes_something_leaves_an_entry(api: Api, database: Database) -> None:
+def test_every_function_that_changes_something_leaves_an_entry(api: Api, database: Database, database_url: str) -> None:
     used: set[str] = set()
 
     def told(method: str, path: str, body: Any = None) -> Any:
@@ -136,7 +136,7 @@ def test_every_function_that_changes_something_leaves_an_entry(api: Api, databas
     told("DELETE", "/activity-definitions/t")
     told("POST", "/audit/erase", REASON | {"actor": "anonymous"})
     assert used == CHANGING
-    with snapshot(str(database._url)) as evidence:
+    with snapshot(database_url) as evidence:
         assert verify(evidence).findings == []
 
 
