@@ -18,6 +18,7 @@ FAILED, TIMED_OUT, NOT_ALLOWED, NOT_FOUND, CONFLICT, UNREACHABLE = 1, 3, 4, 5, 6
 """Exit codes beside 0 (done) and 2 (usage, click's own)."""
 
 _ELSEWHERE = {
+    "agent": "local.agent.command:agent",
     "apply": "local.applying:apply",
     "audit": "local.audit:audit",
     "demo": "local.demo:demo",

@@ -16,6 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from cfm_core import trace
 from cfm_core.agent.context import ActivityContext, SecretSource
 from cfm_core.agent.execution import attempt
 from cfm_core.agent.heartbeats import Heartbeats
@@ -47,6 +50,8 @@ LONGEST_REASON = 2000
 LONGEST_OVERRIDE = timedelta(minutes=5)
 """So long may a definition let an attempt take, whatever the activity's own timeout is."""
 
+_TRACE_CONTEXT = "trace_context"
+"""The value in which a run keeps its trace from one turn to the next. Source: CFM wire contract, section 9.4."""
 _METHODS = ("deploy", "dispose", "process")
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -60,6 +65,8 @@ class ActivityDeclaration:
     requires: tuple[ServiceType[Any], ...]
     secrets: tuple[str, ...]
     backoff: timedelta
+    inputs: type[BaseModel] | None = None
+    outputs: type[BaseModel] | None = None
 
 
 def activity(
@@ -68,6 +75,8 @@ def activity(
     timeout: timedelta = timedelta(seconds=30),
     requires: Sequence[ServiceType[Any]] = (),
     secrets: Sequence[str] = (),
+    inputs: type[BaseModel] | None = None,
+    outputs: type[BaseModel] | None = None,
     max_attempts: int = 5,
     backoff: timedelta = timedelta(seconds=1),
     backoff_limit: timedelta = timedelta(seconds=60),
@@ -83,6 +92,8 @@ def activity(
         requires: services that the class's constructor is called with, in this order.
         secrets: names of the secrets that ``ctx.secrets`` gives: paths, references (``vault:<mount>/<path>#<field>``), and with
             ``vault:<mount>/*`` all references that begin like this.
+        inputs: the model of the values that ``deploy`` reads, with their names as aliases; for the schemas of its definition.
+        outputs: the model of what ``deploy`` gives, likewise.
         max_attempts: so many failures end the activity.
         backoff: the greatest delay before the first retry; doubled with each further failure, up to ``backoff_limit``.
         batch: the greatest number of activities in one call; small where one takes long.
@@ -97,7 +108,9 @@ def activity(
         module = vars(sys.modules[cls.__module__])
         _check(cls, activity_type, name, module)
         _check_secrets(cls, secrets)
-        declaration = ActivityDeclaration(activity_type, timeout, tuple(requires), tuple(secrets), backoff)
+        declaration = ActivityDeclaration(
+            activity_type, timeout, tuple(requires), tuple(secrets), backoff, inputs, outputs
+        )
         host = _Host(cls, declaration)
 
         def handle(events: Sequence[CloudEvent[ActivityDispatch]], *services: Any) -> Reply:
@@ -192,7 +205,7 @@ class _Host:
         ]
         jobs = [
             Job(
-                partial(self._attempt, ctx, services, one.data),
+                partial(self._attempt, ctx, services, one),
                 partial(self._limit, one.data),
                 partial(self._too_late, ctx),
             )
@@ -212,7 +225,15 @@ class _Host:
                     reply.events.append(_outcome(one, nothing, Fatal(f"its outcome cannot be sent: {error}")))
         return reply
 
-    def _attempt(self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch) -> ActivityResult:
+    def _attempt(
+        self, ctx: ActivityContext, services: tuple[Any, ...], dispatched: CloudEvent[ActivityDispatch]
+    ) -> ActivityResult:
+        with trace.within(trace.of({"traceparent": ctx.values.get(_TRACE_CONTEXT)}) or dispatched.trace):
+            return self._attempt_traced(ctx, services, dispatched.data)
+
+    def _attempt_traced(
+        self, ctx: ActivityContext, services: tuple[Any, ...], dispatch: ActivityDispatch
+    ) -> ActivityResult:
         if dispatch.timeout_seconds is not None and not self._heartbeats.send(dispatch.heartbeat, None):
             # The engine has waited for this sign of life, and has sent the activity again meanwhile.
             return _NotBegun(after=self._declaration.backoff)

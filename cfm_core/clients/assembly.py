@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
-from cfm_core.assembly.http_client import HTTP_CLIENT
+from cfm_core.assembly.http_client import HTTP_CLIENT as HTTP_CLIENT  # for agents, which call services of their own
 from cfm_core.assembly.service_type import ServiceType
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from cfm_core import trace
 from cfm_core.errors import FatalError, RecoverableError
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
@@ -147,14 +148,14 @@ class HttpClient:
         bearer: str = "",
         expect: Collection[int] = (),
     ) -> Answer:
-        """Send a request and give the answer: any 2xx, or a status of ``expect``.
+        """Send a request and give the answer: any 2xx, or a status of ``expect``. The trace context goes with it.
 
         Raises:
             RecoverableError: no connection, no answer in time, or a status that passes; with the server's ``Retry-After``.
             FatalError: any other status; with the server's message.
         """
         call = f"{method} {_shown(url)}"
-        headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        headers = {**trace.headers(), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
         try:
             with self._client() as client:
                 response = client.request(method, url, json=json, data=form, params=query, headers=headers)

@@ -206,15 +206,12 @@ class IdentityHub:
 
     def request_credentials(
         self, context: str, issuer_did: str, holder_pid: str, credentials: Sequence[CredentialSpec]
-    ) -> str:
+    ) -> None:
         """Ask an issuer for credentials, under an id of the caller's; asking again with the same id changes nothing.
 
-        Returns:
-            Where the request can be seen.
-
-        Source: section 6.3.
+        Where the request can be seen, ``request_path`` says. Source: section 6.3.
         """
-        answer = self._api.send(
+        self._api.send(
             "POST",
             self._path(context) + _REQUEST,
             context=context,
@@ -226,7 +223,6 @@ class IdentityHub:
             },
             expect=(409,),
         )
-        return answer.headers.get("location") or self.request_path(context, holder_pid)
 
     def request_state(self, context: str, holder_pid: str) -> RequestState | None:
         """How far a request is; None where it is not known. Source: section 6.4.

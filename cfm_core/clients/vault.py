@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from cfm_core.clients.http import LONGEST_MESSAGE, Answer
-from cfm_core.clients.vault_login import AppRoleLogin, JwtLogin, Login, TokenLogin
+from cfm_core.clients.vault_login import AppRoleLogin, JwtLogin, JwtRole, Login, TokenLogin
 from cfm_core.contracts.secrets import checked_path
 from cfm_core.errors import FatalError, RecoverableError
 
@@ -32,16 +32,6 @@ _LATER = frozenset({408, 412, 425, 429, 472, 473, 500, 502, 503, 504})
 _FRESH = 0.8
 """A token is renewed after this part of its life."""
 _CONNECTIONS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class JwtRole:
-    """Whoever shows a JWT of ``subject`` for one of ``audiences`` is given a token with ``policies``."""
-
-    subject: str
-    audiences: Sequence[str]
-    policies: Sequence[str]
-    lifetime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +206,8 @@ class Vault:
             if answer.status not in _NOT_ALLOWED:
                 if 200 <= answer.status < 300:
                     return answer
-                raise FatalError(f"the vault refuses {what} (status {answer.status}{_said(answer) if tells else ''})")
+                said = _said(answer, str(lease.client.token)) if tells else ""
+                raise FatalError(f"the vault refuses {what} (status {answer.status}{said})")
         raise FatalError(f"the vault does not allow this token {what} (status {answer.status})")
 
     def _ask(self, what: str, action: Callable[[hvac.Client], Any], client: hvac.Client) -> Answer:
@@ -297,10 +288,8 @@ class Vault:
                     self._stranger,
                 )
         if not 200 <= answer.status < 300:
-            said = _said(answer)
-            raise FatalError(
-                f"{what}: the vault does not let this agent in (status {answer.status}{'' if credential in said else said})"
-            )
+            said = _said(answer, credential)
+            raise FatalError(f"{what}: the vault does not let this agent in (status {answer.status}{said})")
         token, lifetime, renewable = _authentication(answer)
         if not lifetime:
             return _Lease(self._client(token), math.inf, False, math.inf, math.inf)
@@ -343,14 +332,11 @@ def _there(answer: Answer | None, what: str) -> None:
         )
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: Answer, shown: str) -> str:
+    """What the server says about a refusal; nothing where it quotes the secret that it was shown."""
     try:
         errors = answer.object().get("errors")
     except FatalError:
         return ""
-    text = " ".join("; ".join(errors).split()) if isinstance(errors, list) and all(map(_is_text, errors)) else ""
-    return f": {text[:LONGEST_MESSAGE]}" if text else ""
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    text = "; ".join(map(str, errors)) if isinstance(errors, list) else ""
+    return f": {' '.join(text.split())[:LONGEST_MESSAGE]}" if text and shown not in text else ""

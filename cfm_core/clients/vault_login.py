@@ -1,11 +1,13 @@
-"""As whom a process logs in to the vault.
+"""As whom a process logs in to the vault, and whom a role there lets in; without hvac, which takes its time to import.
 
-Source: dataspace service contracts, section 10.2.
+Source: dataspace service contracts, sections 10.2 and 10.4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from cfm_core.errors import FatalError
@@ -41,6 +43,16 @@ class AppRoleLogin:
 
 
 Login = TokenLogin | JwtLogin | AppRoleLogin
+
+
+@dataclass(frozen=True, slots=True)
+class JwtRole:
+    """Whoever shows a JWT of ``subject`` for one of ``audiences`` is given a token with ``policies``."""
+
+    subject: str
+    audiences: Sequence[str]
+    policies: Sequence[str]
+    lifetime: timedelta
 
 
 def login_of(settings: Settings) -> Login:

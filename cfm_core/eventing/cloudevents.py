@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
@@ -40,6 +40,8 @@ class CloudEvent(Generic[T]):
     data: T
     time: datetime | None = None
     """When it happened, as far as its sender says; aware."""
+    trace: Mapping[str, str] = field(default_factory=dict)
+    """The W3C trace context that it belongs to; empty where there is none."""
 
 
 def time_of(event: Mapping[str, Any]) -> datetime | None:

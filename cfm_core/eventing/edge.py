@@ -14,7 +14,7 @@ import math
 import flask
 import pydantic
 
-from cfm_core import deployment
+from cfm_core import deployment, trace
 from cfm_core.assembly.events import EVENT_TOKEN
 from cfm_core.contracts.reply import Failure, Reply
 from cfm_core.declaration import EventFunction
@@ -55,6 +55,7 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
         log.error("%s cannot start: %s", function.name, error, exc_info=error)
         return _status(Failure(UNAVAILABLE, str(error)))
 
+    of_request = trace.of({name.lower(): value for name, value in request.headers.items()})
     reply = Reply()
     accepted: list[CloudEvent[object]] = []
     for event in events:
@@ -64,8 +65,9 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
             reply.failures[event["id"]] = Failure(NOT_PROCESSABLE, f"data: {problems}")
         else:
-            subject = event.get("subject", "")
-            accepted.append(CloudEvent(event["id"], event["source"], event["type"], subject, data, time=time_of(event)))
+            about = (event["id"], event["source"], event["type"], event.get("subject", ""))
+            belongs_to = trace.of(event) or of_request
+            accepted.append(CloudEvent(*about, data, time=time_of(event), trace=belongs_to))
     if accepted:
         try:
             handled: Reply = function.handler(accepted, *services)

@@ -105,6 +105,11 @@ class StandIns:
         if self._thread is not None:
             self._thread.join()
 
+    def state(self) -> dict[str, Any]:
+        """All that the stand-ins hold, as JSON; no secrets."""
+        with self._state:
+            return {service.name: service.state() for service in self._services}
+
     def answer(self, path: str, request: Request) -> Answer | None:
         """Answer a request for the whole path; None where there shall be no answer."""
         if path == "/health":
@@ -154,8 +159,7 @@ class StandIns:
             return Answer(401, {"error": "the control surface takes its own token only"})
         match request.method, path:
             case "GET", "/state":
-                with self._state:
-                    return Answer(200, {service.name: service.state() for service in self._services})
+                return Answer(200, self.state())
             case "GET", "/secrets":
                 with self._state:
                     return Answer(200, sorted({one for service in self._services for one in service.secrets()}))

@@ -23,8 +23,8 @@ path "secret/data/*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/*" { capabilities = ["delete"] }
 
 # A participant's space: who may enter it, and what is in it when it is cleared.
-path "sys/policies/acl/participant-*" { capabilities = ["read", "update", "delete"] }
-path "auth/jwt/role/participant-*" { capabilities = ["create", "read", "update", "delete"] }
+path "sys/policies/acl/participant-*" { capabilities = ["update", "delete"] }
+path "auth/jwt/role/participant-*" { capabilities = ["create", "update", "delete"] }
 path "participants/metadata/*" { capabilities = ["list", "delete"] }
 """
 

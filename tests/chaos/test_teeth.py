@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from local.chaos.alterations import alter
 from local.chaos.ground import Ground
 from local.chaos.plan import Fault, Plan
 from local.chaos.run import run
+from local.chaos.workload import prepare
 
 SECONDS = 3.0
 RATE = 8.0
@@ -79,6 +81,18 @@ def without_lock(database_url: str) -> Iterator[None]:
 
 
 Change = Callable[[str], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    """A ground of its own: what a run without its safeguard has left under way would come into the next one."""
+    with Ground(tmp_path, print) as ground:
+        yield ground
+
+
+@pytest.fixture
+def fabric(ground: Ground) -> Fabric:
+    return prepare(ground.url)
 
 
 @dataclass(frozen=True)

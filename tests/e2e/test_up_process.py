@@ -281,6 +281,6 @@ def test_the_demonstration_fabric_is_applied_once(tmp_path: Path) -> None:
             for path in ("cells", "dataspace-profiles", "activity-definitions", "orchestration-definitions")
         }
         (profile,) = json.loads(health.get(f"{stack.url}/api/v1alpha1/dataspace-profiles")[1])
-    assert (counts["cells"], counts["dataspace-profiles"], counts["activity-definitions"]) == (1, 1, 5)
+    assert (counts["cells"], counts["dataspace-profiles"], counts["activity-definitions"]) == (1, 1, 6)
     assert counts["orchestration-definitions"] > 0
     assert len(profile["deployments"]) == 1

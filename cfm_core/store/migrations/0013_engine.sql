@@ -713,7 +713,8 @@ BEGIN
                    'place', h.pos - 1, 'schema', h.output_schema, 'ending', h.ending, 'known', (
                      SELECT coalesce(jsonb_object_agg(k.key, coalesce(d.values, d.input)->k.key), '{}')
                        FROM jsonb_array_elements_text(h.output_schema->'required') k (key)
-                      WHERE coalesce(d.values, d.input) ? k.key)))
+                      WHERE coalesce(d.values, d.input) ? k.key))
+                   ORDER BY h.pos)
             FROM heard h
             JOIN provision_manager.orchestration_data d ON d.orch_id = h.orch_id
            WHERE h.held),

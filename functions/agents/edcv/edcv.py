@@ -28,7 +28,13 @@ class Participant(BaseModel):
     context: str = Field(alias=CONTEXT_ID, min_length=1)
 
 
-@activity("edcv-activity", requires=[CONTROL_PLANE, DATASPACE_SETTINGS], timeout=timedelta(seconds=45), batch=16)
+@activity(
+    "edcv-activity",
+    inputs=Participant,
+    requires=[CONTROL_PLANE, DATASPACE_SETTINGS],
+    timeout=timedelta(seconds=45),
+    batch=16,
+)
 class EdcvActivity:
     """Makes a participant context at the control plane and configures it; disposes of both."""
 

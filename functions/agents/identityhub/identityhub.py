@@ -32,7 +32,13 @@ class Inputs(BaseModel):
     data_service: str = Field(alias="cfm.participant.dataservice", default="")
 
 
-@activity("identityhub-activity", requires=[IDENTITY_HUB, DATASPACE_SETTINGS], timeout=timedelta(seconds=45), batch=16)
+@activity(
+    "identityhub-activity",
+    inputs=Inputs,
+    requires=[IDENTITY_HUB, DATASPACE_SETTINGS],
+    timeout=timedelta(seconds=45),
+    batch=16,
+)
 class IdentityhubActivity:
     """Makes a participant with a DID document and a key at the IdentityHub; disposes of it."""
 

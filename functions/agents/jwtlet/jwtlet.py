@@ -37,6 +37,7 @@ class Participant(BaseModel):
 
 @activity(
     "jwtlet-activity",
+    inputs=Participant,
     requires=[RESOURCE_MAPPINGS, TOKEN_EXCHANGE, DATASPACE_SETTINGS],
     timeout=timedelta(seconds=45),
     batch=16,

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import secrets
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, activity
 from cfm_core.clients.assembly import DATASPACE_SETTINGS, KEYCLOAK, VAULT
 from cfm_core.clients.keycloak import ClientRegistry, Keycloak, ServiceClient
 from cfm_core.clients.settings import DataspaceSettings
-from cfm_core.clients.vault import Vault
 from cfm_core.contracts.participant import CONTEXT_ID, context_id
 from cfm_core.contracts.secrets import CONTENT, SecretReference
 from cfm_core.errors import FatalError, RecoverableError
+
+if TYPE_CHECKING:
+    from cfm_core.clients.vault import Vault
 
 ADMIN = "keycloak/admin"
 """The secret that is the administrator's password."""

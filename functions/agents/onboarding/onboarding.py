@@ -45,7 +45,13 @@ class Inputs(BaseModel):
     credentials: list[Credential] = Field(alias=VPA_CREDENTIALS, min_length=1)
 
 
-@activity("onboarding-activity", requires=[IDENTITY_HUB, ISSUER_SERVICE], timeout=timedelta(seconds=45), batch=16)
+@activity(
+    "onboarding-activity",
+    inputs=Inputs,
+    requires=[IDENTITY_HUB, ISSUER_SERVICE],
+    timeout=timedelta(seconds=45),
+    batch=16,
+)
 class OnboardingActivity:
     """Requests the participant's credentials and looks until they are issued; disposes by revoking them."""
 
@@ -60,6 +66,14 @@ class OnboardingActivity:
         for one in inputs.credentials:
             by_issuer[one.issuer].append(CredentialSpec(one.id, one.type, one.format))
 
+        first_pid = _holder_pid(ctx, inputs.credentials[0].issuer)
+        # Recorded before it is used, and its address built and not taken from an answer, since an answer may be lost.
+        recorded_request = {
+            HOLDER_PID: first_pid,
+            CREDENTIAL_REQUEST: self._identity_hub.request_path(inputs.context, first_pid),
+        }
+        for key, value in recorded_request.items():
+            ctx.set_value(key, value)
         pending = []
         for issuer_did, credentials in by_issuer.items():
             holder_pid = _holder_pid(ctx, issuer_did)
@@ -67,10 +81,7 @@ class OnboardingActivity:
             state = self._identity_hub.request_state(inputs.context, holder_pid)
             if state is None:
                 # Never asked, or forgotten: the id is the same, so that asking twice cannot issue twice.
-                location = self._identity_hub.request_credentials(inputs.context, issuer_did, holder_pid, credentials)
-                if issuer_did == inputs.credentials[0].issuer:
-                    ctx.set_value(HOLDER_PID, holder_pid)
-                    ctx.set_value(CREDENTIAL_REQUEST, location)
+                self._identity_hub.request_credentials(inputs.context, issuer_did, holder_pid, credentials)
                 pending.append(issuer_did)
                 continue
             match state:
@@ -83,12 +94,8 @@ class OnboardingActivity:
         if pending:
             return look_again(ctx, f"the credentials of {', '.join(pending)}")
         done_looking(ctx)
-        first_pid = _holder_pid(ctx, inputs.credentials[0].issuer)
-        location = recorded(ctx.values, CREDENTIAL_REQUEST) or self._identity_hub.request_path(
-            inputs.context, first_pid
-        )
-        ctx.set_output(HOLDER_PID, first_pid)
-        ctx.set_output(CREDENTIAL_REQUEST, location)
+        for key, value in recorded_request.items():
+            ctx.set_output(key, value)
         ctx.set_output(CONTEXT_ID, inputs.context)
         return Complete()
 

@@ -29,7 +29,9 @@ class Disposal(BaseModel):
     did: str = Field(alias=PARTICIPANT_ID, min_length=1)
 
 
-@activity("registration-activity", requires=[ISSUER_SERVICE], timeout=timedelta(seconds=45), batch=16)
+@activity(
+    "registration-activity", inputs=Participant, requires=[ISSUER_SERVICE], timeout=timedelta(seconds=45), batch=16
+)
 class RegistrationActivity:
     """Registers the participant as a holder of credentials; disposes of the holder."""
 

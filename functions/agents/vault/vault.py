@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, activity
 from cfm_core.clients.assembly import DATASPACE_SETTINGS, VAULT
 from cfm_core.clients.settings import DataspaceSettings
-from cfm_core.clients.vault import JwtRole, Vault
+from cfm_core.clients.vault_login import JwtRole
 from cfm_core.contracts.participant import CONTEXT_ID, recorded
 from cfm_core.errors import FatalError
+
+if TYPE_CHECKING:
+    from cfm_core.clients.vault import Vault
 
 PATH = "vault.path"
 ROLE = "vault.role"

@@ -255,6 +255,13 @@ def test_one_batch_may_hold_outcomes_with_and_without_schemas(world: World, driv
     assert sorted(world.history("bad")) == ["complete", "invalid output"]
 
 
+def test_of_two_outcomes_with_a_schema_the_last_word_on_a_key_counts(world: World, driver: Driver) -> None:
+    define(world, *(Activity(id_, "s") for id_ in "abc"), output_schema=TEXT)
+    driver.start(manifest("o", "x"))
+    driver.record(*(driver.outcome("o", id_, values={"k": id_}) for id_ in "bca"))
+    assert world.orchestrations.get("o").processing_data == {"k": "a"}
+
+
 def test_somebody_outside_is_told_what_does_not_fit_and_may_try_again(world: World, driver: Driver) -> None:
     define(world, Activity("a", "s"), output_schema=TEXT)
     driver.start(manifest("o", "x"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cfm_core.clients.vault import JwtRole, Vault
-from cfm_core.clients.vault_login import JwtLogin, TokenLogin
+from cfm_core.clients.vault import Vault
+from cfm_core.clients.vault_login import JwtLogin, JwtRole, TokenLogin
 from cfm_core.errors import FatalError, RecoverableError
 from local.standins import AGENTS, service_account_token
 from local.standins.vault_bootstrap import AGENTS_ROLE

@@ -262,6 +262,15 @@ def test_a_token_that_has_expired_is_replaced_once(world: World, agent: Keycloak
     assert "answered 401" in result.reason
 
 
+def test_a_token_that_holds_no_longer_is_not_shown_again(world: World) -> None:
+    settings = DataspaceSettings.from_environ()
+    with contextlib.closing(HttpClient()) as http:
+        clients = Keycloak(http, settings.keycloak_url, settings.keycloak_realm, "admin").administered(PASSWORD)
+        assert clients.find(CONTEXT) is None
+        world.now += 61
+        assert clients.find(CONTEXT) is None
+
+
 @pytest.mark.parametrize("service", ["keycloak", "vault"])
 def test_a_service_that_is_unwell_costs_an_attempt(world: World, agent: KeycloakActivity, service: str) -> None:
     env = participant()

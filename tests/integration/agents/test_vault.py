@@ -133,7 +133,14 @@ def test_deploying_twice_is_deploying_once(platform: Platform, context: str) -> 
 def test_two_at_the_same_time_make_one(platform: Platform, context: str) -> None:
     envs = [platform.participant(context) for _ in range(4)]
     results: list[Any] = []
-    threads = [threading.Thread(target=lambda env=env: results.append(env.run(platform.agent))) for env in envs]
+
+    def deploy(env: ActivityEnvironment) -> None:
+        # A vault may refuse the second of two that write the same at a time: that attempt is made again.
+        while isinstance(result := env.run(platform.agent), Retry) and "is not able to answer now" in result.reason:
+            pass
+        results.append(result)
+
+    threads = [threading.Thread(target=deploy, args=[env]) for env in envs]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -147,6 +147,7 @@ def test_an_internal_server_tells_what_it_serves_and_where(source: Path) -> None
         "slots": 2,
         "timeout": "PT30S",
         "activity": None,
+        "ofAgent": False,
     }
     assert client.get("/elsewhere").status_code == 404
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 import cfm_core.clients.http  # noqa: F401 - not while an attempt is timed
+from cfm_core import trace
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Retry, Schedule, Wait, activity
 from cfm_core.agent.declaration import LONGEST_REASON
 from cfm_core.assembly.secrets import SECRETS
@@ -122,6 +124,35 @@ def outcomes(reply: Reply) -> list[dict[str, Any]]:
 def obey(*events: CloudEvent[ActivityDispatch]) -> Reply:
     reply: Reply = function("obedient").handler(list(events))
     return reply
+
+
+@activity("unit.traced")
+class Traced:
+    """Says to which trace it belongs."""
+
+    def deploy(self, ctx: ActivityContext) -> ActivityResult:
+        ctx.set_output("trace", dict(trace.headers()))
+        return Complete()
+
+
+FIRST, SECOND = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+
+
+@pytest.mark.parametrize(
+    ("of_event", "values", "found"),
+    [
+        ({}, {}, {}),
+        ({"traceparent": FIRST, "tracestate": "v=1"}, {}, {"traceparent": FIRST, "tracestate": "v=1"}),
+        ({"traceparent": FIRST}, {"trace_context": SECOND}, {"traceparent": SECOND}),
+        ({"traceparent": FIRST}, {"trace_context": 5}, {"traceparent": FIRST}),
+    ],
+)
+def test_an_attempt_belongs_to_the_trace_of_its_run_or_else_of_its_dispatch(
+    of_event: dict[str, str], values: dict[str, Any], found: dict[str, str]
+) -> None:
+    traced_event = dataclasses.replace(event(**values), trace=of_event)
+    reply: Reply = function("traced").handler([traced_event])
+    assert reply.events[0]["data"]["outputs"]["trace"] == found
 
 
 def test_the_declaration_holds_what_the_decorator_was_told() -> None:

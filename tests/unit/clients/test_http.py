@@ -12,6 +12,7 @@ from email.utils import format_datetime
 import httpx2
 import pytest
 
+from cfm_core import trace
 from cfm_core.clients.http import LONGEST_MESSAGE, MOST_IDLE, Answer, HttpClient, segment
 from cfm_core.errors import FatalError, RecoverableError
 
@@ -120,6 +121,20 @@ def test_a_body_of_another_form_is_fatal(read: str, body: bytes) -> None:
 
 def test_a_segment_is_encoded_but_for_colons() -> None:
     assert segment("a:b/c%3A d") == "a:b%2Fc%253A%20d"
+
+
+def test_a_call_belongs_to_the_trace_of_what_it_is_made_for() -> None:
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    seen = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append((request.headers.get("traceparent"), request.headers["authorization"]))
+        return httpx2.Response(200)
+
+    with trace.within({"traceparent": parent}):
+        client(handler).send("GET", "http://hub/", bearer="t")
+    client(handler).send("GET", "http://hub/", bearer="t")
+    assert seen == [(parent, "Bearer t"), (None, "Bearer t")]
 
 
 class Server:

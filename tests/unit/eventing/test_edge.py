@@ -39,6 +39,8 @@ def take_some_things(events):
                 reply.failures[event.id] = failure_of(RecoverableError("the shelf is away", retry_after=7))
             case "unknown":
                 reply.failures[event.id] = failure_of(NotFoundError("thing", "unknown"))
+            case "traced":
+                reply.outbox.append(OutboxRow(2, "event.traced", [dict(event.trace)]))
             case name:
                 reply.outbox.append(OutboxRow(1, "event.taken", [{"id": name}]))
     return reply
@@ -98,6 +100,14 @@ def test_an_event_whose_data_is_unfit_does_not_hold_the_others(client: Client) -
     assert answer.json["failures"][0]["status"] == 422
     assert "name" in answer.json["failures"][0]["reason"]
     assert answer.json["outbox"] == [ROW]
+
+
+def test_an_event_belongs_to_its_own_trace_or_else_to_that_of_the_request(client: Client) -> None:
+    own, of_request = f"00-{'1' * 32}-{'1' * 16}-01", f"00-{'2' * 32}-{'2' * 16}-01"
+    events = [{**an_event("traced"), "traceparent": own}, {**an_event("traced"), "id": "other"}]
+    answer = post(client, events, traceparent=of_request)
+    assert answer.json is not None
+    assert [row["events"][0] for row in answer.json["outbox"]] == [{"traceparent": own}, {"traceparent": of_request}]
 
 
 def test_a_single_event_is_answered_by_its_status_alone(client: Client) -> None:

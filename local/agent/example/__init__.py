@@ -1,0 +1,1 @@
+"""A complete agent with its test: what ``cfm agent new`` writes, under another name."""

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from cfm_core import trace
+
+PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ({}, {}),
+        ({"traceparent": PARENT}, {"traceparent": PARENT}),
+        ({"traceparent": PARENT, "tracestate": "v=1", "id": "e"}, {"traceparent": PARENT, "tracestate": "v=1"}),
+        ({"traceparent": PARENT, "tracestate": "v=1\r\nx: y"}, {"traceparent": PARENT}),
+        ({"traceparent": "00-zz-1-01", "tracestate": "v=1"}, {}),
+        ({"traceparent": f"{PARENT}\r\nx: y"}, {}),
+        ({"traceparent": 5}, {}),
+    ],
+)
+def test_a_context_is_taken_where_it_holds(source: dict[str, object], found: dict[str, str]) -> None:
+    assert dict(trace.of(source)) == found
+
+
+def test_a_context_counts_in_its_block_and_its_thread() -> None:
+    seen = []
+    with trace.within({"traceparent": PARENT}):
+        seen.append(dict(trace.headers()))
+        thread = threading.Thread(target=lambda: seen.append(dict(trace.headers())))
+        thread.start()
+        thread.join()
+    assert [*seen, dict(trace.headers())] == [{"traceparent": PARENT}, {}, {}]
