@@ -57,10 +57,18 @@ class Settings:
     event_token: str = _secret()
     """What the trigger shows to event functions as a bearer token; both are given it."""
     auth: str = "jwt"
-    """``jwt``, or ``off`` for a laptop (every check passes)."""
+    """``jwt``, or ``off`` for a laptop: every check passes, which is refused to a process that other machines can reach."""
     auth_issuer: str = ""
+    """Whose tokens are accepted: what their claim ``iss`` is."""
     auth_audience: str = ""
+    """Whom a token has to be for."""
+    auth_audience_claim: str = "aud"
+    """The claim that says so: ``aud`` has to contain the audience, another one (``azp``) has to be equal to it."""
     auth_jwks_url: str = ""
+    """Where the issuer's key set is, ``https:`` or a mounted ``file:``; empty: where its OpenID configuration says
+    (``<issuer>/.well-known/openid-configuration``)."""
+    auth_issuers: str = ""
+    """More issuers, as a JSON array of ``{"issuer", "audience", "audienceClaim", "jwksUrl"}``; the last two may be left out."""
     trusted_proxies: int = 0
     """How many proxies stand in front of the API, each of which adds to ``X-Forwarded-For`` where it was asked from. What comes
     before their entries anybody may have written."""

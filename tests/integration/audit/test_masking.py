@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from cfm_core.audit.model import Kind, Subject
+from cfm_core.audit.store import note
 from cfm_core.masking import is_secret, masked
 from cfm_core.store.database import Database
 
@@ -63,3 +65,12 @@ def test_what_is_too_deep_to_look_into_is_masked_as_a_whole(database: Database) 
     with database.transaction() as tx:
         tx.simple("SET LOCAL max_stack_depth = '100kB'")
         assert tx.value("SELECT audit.masked(:document::jsonb)::text", document=deep) == '"***"'
+
+
+def test_what_is_stored_is_masked_already(database: Database) -> None:
+    documents = ({"password": "canary"}, {"a": [{"token": "canary"}]})
+    subject = Subject(Kind.SCHEDULES, "s")
+    note(database, subject, "change", "", "", actor="ann", reason="", request_id="r", documents=documents)
+    stored = database.value("SELECT p::text FROM audit.payload p")
+    assert "password" in stored
+    assert "canary" not in stored

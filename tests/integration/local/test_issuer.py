@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cfm_core.assembly.auth import trusted_issuers
 from cfm_core.errors import UnauthorizedError
-from cfm_core.web.auth import ALL_SCOPES, TM_READ, JwtAuthenticator, Principal
+from cfm_core.settings import Settings
+from cfm_core.web.auth import ALL_SCOPES, TM_READ, Principal
+from cfm_core.web.tokens import JwtAuthenticator
 from local.issuer import ISSUER, Issuer
 
 
@@ -19,8 +22,7 @@ def prepared(folder: Path) -> Issuer:
 
 
 def manager_of(issuer: Issuer) -> JwtAuthenticator:
-    settings = issuer.environ
-    return JwtAuthenticator(settings["CFM_AUTH_ISSUER"], settings["CFM_AUTH_AUDIENCE"], settings["CFM_AUTH_JWKS_URL"])
+    return JwtAuthenticator(trusted_issuers(Settings.from_environ(issuer.environ)))
 
 
 def test_a_token_has_all_scopes_unless_some_are_named(tmp_path: Path) -> None:
