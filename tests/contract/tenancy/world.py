@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from cfm_core.audit.memory import MemoryAudit
+from cfm_core.audit.service import Audit
+from cfm_core.audit.store import PostgresAudit
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationResponse
 from cfm_core.query import Page
 from cfm_core.store.database import Database
@@ -63,6 +66,7 @@ class World:
     roles: Roles
     users: Users
     feed: Feed
+    audit: Audit
     settle: Callable[[], None]
     """Waits until readers of the feed get all that has happened."""
     sent: Callable[[], list[dict[str, Any]]]
@@ -195,8 +199,8 @@ def _response(
     )
 
 
-def in_memory() -> World:
-    fabric = Fabric()
+def in_memory(trail: MemoryAudit | None = None) -> World:
+    fabric = Fabric(audit=trail or MemoryAudit())
     store = MemoryParticipantProfiles(fabric)
     return World(
         Tenants(MemoryTenants(fabric)),
@@ -208,6 +212,7 @@ def in_memory() -> World:
         Roles(MemoryRoles(fabric)),
         Users(MemoryUsers(fabric)),
         Feed(fabric.feed),
+        Audit(fabric.audit),
         lambda: None,
         lambda: [event for row in fabric.outbox for event in row.events],
     )
@@ -229,6 +234,7 @@ def in_postgres(database: Database) -> World:
         Roles(PostgresRoles(database)),
         Users(PostgresUsers(database)),
         Feed(PostgresFeed(database)),
+        Audit(PostgresAudit(database)),
         lambda: settle(database),
         sent,
     )
