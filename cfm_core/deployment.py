@@ -28,9 +28,11 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.events import DoorkeeperAssembly
     from cfm_core.assembly.http_client import HttpClientAssembly
     from cfm_core.assembly.idempotency import idempotency_assemblies
+    from cfm_core.assembly.proxies import ProxiesAssembly
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
+    from cfm_core.audit.assembly import audit_assemblies
     from cfm_core.clients.assembly import dataspace_assemblies
     from cfm_core.keys.assembly import SigningKeysAssembly
     from cfm_core.provisioning.assembly import provisioning_assemblies
@@ -42,8 +44,10 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
         *access_assemblies(settings),
         DoorkeeperAssembly(),
         RouterAssembly(),
+        ProxiesAssembly(),
         *database_assemblies(settings),
         *idempotency_assemblies(settings),
+        *audit_assemblies(settings),
         HttpClientAssembly(),
         secrets_assembly(settings),
         TelemetryAssembly(),

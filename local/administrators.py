@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from local.cli import CONFLICT, UNREACHABLE, data_option, database_of, fail
+from local.cli import CONFLICT, UNREACHABLE, data_option, database_url_of, fail
 
 
 @click.command()
@@ -26,7 +26,7 @@ def administrator(subject: str, issuer: str, data: Path) -> None:
 
     if not subject or "\0" in subject + issuer:
         raise click.BadParameter("it must not be empty, nor contain a NUL character", param_hint="SUBJECT")
-    url = os.environ.get("CFM_DATABASE_URL") or database_of(data)
+    url = os.environ.get("CFM_DATABASE_URL") or database_url_of(data)
     with contextlib.closing(Database(url, size=1)) as database:
         try:
             user_id = PostgresRights(database).make_first_administrator(issuer, subject)

@@ -21,6 +21,7 @@ _ELSEWHERE = {
     "administrator": "local.administrators:administrator",
     "agent": "local.agent.command:agent",
     "apply": "local.applying:apply",
+    "audit": "local.audit:audit",
     "demo": "local.demo:demo",
     "bench": "local.bench:bench",
     "chaos": "local.chaos:chaos",
@@ -30,6 +31,7 @@ _ELSEWHERE = {
     "nats-users": "local.identities:nats_users",
     "event-tokens": "local.identities:event_tokens",
     "reconcile": "local.reconciling:reconcile",
+    "settings": "local.settings:settings",
 }
 
 
@@ -226,8 +228,8 @@ def api_of(data: Path) -> tuple[str, str]:
     return found.url, _token(data) if found.auth else ""
 
 
-def database_of(data: Path) -> str:
-    """The URL of the stack's database; ends the command if nothing runs."""
+def database_url_of(data: Path) -> str:
+    """How to connect to the stack's database, password included; ends the command if nothing runs."""
     return _ready(data).database_url
 
 

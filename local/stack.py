@@ -425,6 +425,9 @@ class Stack:
         suffix = name.removeprefix(GATEWAYS[0])
         database = self._database_environ(suffix if suffix in self._handovers else "", *_MANAGERS)
         key = {"CFM_COMPLETION_KEY": self._secrets["completion"]}
+        if self._isolated:
+            # The gateway asks on behalf of its clients.
+            key["CFM_TRUSTED_PROXIES"] = "1"
         return self._environ() | database | key | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
 
     def _events_environ(self, suffix: str, name: str) -> dict[str, str]:

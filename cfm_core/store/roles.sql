@@ -2,9 +2,9 @@
 -- <<tenant_manager>> and the like are the roles of this database.
 
 -- Nobody has anything that is not given below.
-REVOKE ALL ON SCHEMA eventing, tenant_manager, provision_manager, query, http, access
+REVOKE ALL ON SCHEMA eventing, tenant_manager, provision_manager, query, http, access, audit
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
-REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http, cfm
+REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http, audit, cfm
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
 
 -- Each manager: its own schema, and what both share.
@@ -16,7 +16,7 @@ GRANT USAGE ON SCHEMA provision_manager, eventing, query, http TO <<provision_ma
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA provision_manager TO <<provision_manager>>;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA provision_manager TO <<provision_manager>>;
 -- Only ever added to; of history, reasons are erased with the person that they tell of.
-REVOKE UPDATE, DELETE ON provision_manager.operation, provision_manager.history, provision_manager.history_of_other_days
+REVOKE UPDATE, DELETE ON provision_manager.history, provision_manager.history_of_other_days
   FROM <<provision_manager>>;
 GRANT UPDATE (reason) ON provision_manager.history TO <<provision_manager>>;
 
@@ -47,3 +47,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON http.idempotent_answers TO <<tenant_mana
 ALTER TABLE http.idempotent_answers ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON http.idempotent_answers;
 CREATE POLICY own ON http.idempotent_answers TO <<tenant_manager>>, <<provision_manager>> USING (owner = current_user);
+
+-- The audit trail: what writes it runs with the rights of its owner. Both managers note what they do; one tells all of it over the
+-- API, and erases what is told of persons there; who maintains the database seals it.
+GRANT USAGE ON SCHEMA audit TO <<tenant_manager>>, <<provision_manager>>;
+GRANT SELECT ON audit.trail TO <<provision_manager>>;
+REVOKE ALL ON FUNCTION audit.erase, audit.seal_waiting FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION audit.erase TO <<provision_manager>>;

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cfm_core.access.assembly import ACCESSES
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
 from cfm_core.assembly.database import MAINTENANCE_DATABASE, TENANT_MANAGER_DATABASE
+from cfm_core.audit.assembly import MEMORY_AUDIT
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
@@ -92,6 +93,7 @@ class MemoryTenancyAssembly(ServiceAssembly):
 
     name = "tenancy-memory"
     provides = (*_KEYS, ACCESSES, QUERY_INDEX_BUILDS)
+    requires = (MEMORY_AUDIT,)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.access.service import Accesses
@@ -113,7 +115,7 @@ class MemoryTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.users.memory_rights import MemoryRights
         from cfm_core.tenancy.users.service import Users
 
-        fabric = Fabric()
+        fabric = Fabric(audit=context.registry.resolve(MEMORY_AUDIT))
         context.registry.register(TENANTS, Tenants(MemoryTenants(fabric)))
         context.registry.register(CELLS, Cells(MemoryCells(fabric)))
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import re
 import uuid
@@ -15,9 +16,12 @@ from cfm_core.access.assembly import ACCESSES
 from cfm_core.access.model import EVERYTHING
 from cfm_core.access.service import Accesses, Bounded
 from cfm_core.assembly.auth import AUTHENTICATOR
+from cfm_core.assembly.proxies import TRUSTED_PROXIES
 from cfm_core.assembly.telemetry import logged
+from cfm_core.caller import Caller, acting
 from cfm_core.declaration import HttpFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ForbiddenError, ValidationError
+from cfm_core.masking import masked_text
 from cfm_core.web import answers, body, idempotency, paging
 from cfm_core.web.auth import Principal
 from cfm_core.web.problem import problem
@@ -29,6 +33,11 @@ API = "/api/v1alpha1"
 _PRINCIPAL = "cfm.principal"
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
+
+_REASON = "HTTP_X_REASON"
+"""Where the WSGI environment has why something is to be changed."""
+LONGEST_REASON = 1000
+"""Characters."""
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -141,9 +150,47 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     def call() -> flask.Response:
         return _call(function, request, raw, services, variables)
 
-    if principal is None or function.scope is None or function.method != "POST" or function.lists is not None:
+    if principal is None or function.scope is None or function.method == "GET" or function.lists is not None:
         return call()
-    return idempotency.answer(request, function.scope, principal, raw, call, request_id)
+    with acting(_caller(request, principal, request_id)):
+        if function.method != "POST":
+            return call()
+        return idempotency.answer(request, function.scope, principal, raw, call, request_id)
+
+
+def _caller(request: flask.Request, principal: Principal, request_id: str) -> Caller:
+    """Who asks for a change, and why.
+
+    Raises:
+        ValidationError: the reason is too long, or no text.
+    """
+    environ = request.environ
+    try:
+        # WSGI gives the bytes of a header as if they were Latin-1.
+        reason = environ.get(_REASON, "").encode("latin-1").decode()
+    except UnicodeError:
+        raise ValidationError("Invalid X-Reason: it is not UTF-8") from None
+    if len(reason) > LONGEST_REASON:
+        raise ValidationError(f"Invalid X-Reason: it has more than {LONGEST_REASON} characters")
+    return Caller(
+        actor=principal.subject,
+        issuer=principal.issuer,
+        request_id=request_id,
+        address=_address_of(request),
+        reason=masked_text(reason) if reason else "",
+    )
+
+
+def _address_of(request: flask.Request) -> str:
+    """From which address the request came, as far as trusted proxies tell; empty where nobody knows."""
+    (proxies,) = deployment.services((TRUSTED_PROXIES,))
+    told = request.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    for address in (*(told[-proxies:][:1] if len(told) >= proxies > 0 else ()), request.environ.get("REMOTE_ADDR", "")):
+        try:
+            return str(ipaddress.ip_address(address.strip()))
+        except ValueError:
+            continue
+    return ""
 
 
 def _within(function: HttpFunction, services: Sequence[Any], principal: Principal, accesses: Accesses) -> Sequence[Any]:

@@ -18,7 +18,6 @@ from cfm_core.provisioning.operations.v1alpha1 import (
     CompensateDocument,
     ErasedDocument,
     EraseDocument,
-    OperationDocument,
     OrderDocument,
     RerunDocument,
     ResolveDocument,
@@ -28,28 +27,12 @@ from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.provisioning.orchestrations.v1alpha1 import OrchestrationDocument, to_entity
 from cfm_core.versions import Expected
 from cfm_core.web import answers
-from cfm_core.web.auth import PM_READ, PM_WRITE
+from cfm_core.web.auth import PM_WRITE
 from cfm_core.web.conditional import expected
 from cfm_core.web.edge import request_id_of, subject_of
-from cfm_core.web.paging import Asked
 
-AUDIT = "/api/v1alpha1/audit"
 ORCHESTRATION = "/api/v1alpha1/orchestrations/{orchestration_id}"
 ACTIVITY = ORCHESTRATION + "/activities/{activity_id}"
-
-
-@http_function("GET", AUDIT, scope=PM_READ, rights=["read audit"], requires=[OPERATIONS], lists=OperationDocument)
-def list_operations(request: Request, operations: Operations, asked: Asked) -> Response:
-    """A page of what operators have done to orchestrations, or of what a predicate holds for; the oldest first."""
-    return answers.page(request, asked, operations.select(asked.predicate, asked.page))
-
-
-@http_function(
-    "POST", AUDIT + "/query", scope=PM_READ, rights=["read audit"], requires=[OPERATIONS], lists=OperationDocument
-)
-def query_operations(request: Request, operations: Operations, asked: Asked) -> Response:
-    """A page of what operators have done that a predicate holds for; the oldest first."""
-    return answers.page(request, asked, operations.select(asked.predicate, asked.page))
 
 
 def _action(

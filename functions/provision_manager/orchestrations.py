@@ -10,6 +10,7 @@ from urllib.parse import quote
 from flask import Request, Response
 
 from cfm_core.clock import system_clock
+from cfm_core.contracts.instants import instant
 from cfm_core.entities import json_of
 from cfm_core.errors import ClientError
 from cfm_core.function import http_function
@@ -130,7 +131,7 @@ def keep_activity(
 ) -> Response:
     """Take a sign of life from the agent that has an activity: the token of its dispatch stands for a scope. Safe to repeat."""
     until = orchestrations.heartbeat(orchestration_id, activity_id, document.to_heartbeat())
-    return answers.json_value({"dueAt": v1alpha1.instant(until)})
+    return answers.json_value({"dueAt": instant(until)})
 
 
 class _NotAllowed(ClientError):

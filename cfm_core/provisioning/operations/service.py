@@ -11,7 +11,6 @@ from cfm_core.access.model import Action as RightTo
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import ConflictError, NotFoundError
 from cfm_core.provisioning.engine.model import ActivityState, check_id
-from cfm_core.provisioning.masking import masked_page
 from cfm_core.provisioning.operations.model import (
     WHOLE,
     Order,
@@ -24,7 +23,6 @@ from cfm_core.provisioning.operations.model import (
 )
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.model import Orchestration
-from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.versions import ANY, Expected
 
 
@@ -81,8 +79,6 @@ class OperationStore(Protocol):
     def start(self, manifest: OrchestrationManifest) -> Orchestration: ...
 
     def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None: ...
-
-    def select(self, predicate: Predicate, page: Page) -> JsonPage: ...
 
 
 class Operations:
@@ -213,14 +209,6 @@ class Operations:
             if erased:
                 self._store.note(f"of {correlation_id}", WHOLE, Action.ERASE, order, "kept", "erased")
             return erased
-
-    def select(self, predicate: str, page: Page) -> JsonPage:
-        """One page of what operators have done, in the order in which they did it.
-
-        Raises:
-            ValidationError: the predicate cannot be read, or names a field that operations lack.
-        """
-        return masked_page(self._store.select(parse(predicate), page))
 
     def _do(
         self,

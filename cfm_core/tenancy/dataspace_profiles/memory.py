@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from cfm_core.access.model import ALL, Bound, Bounds
+from cfm_core.audit.model import Kind as AuditKind
+from cfm_core.audit.model import Subject
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.constraints import in_use
@@ -58,6 +60,8 @@ class MemoryDataspaceProfiles:
             if users := self._fabric.users_of(None, profile_id):
                 raise in_use(f"dataspace profile {profile_id}", users)
             del self._fabric.dataspace_profiles[profile_id]
+            for deployment in profile.deployments:
+                self._note_undeployment(profile_id, deployment)
             return True
 
     def options(self, profile_id: DataspaceProfileId, bounds: Bounds = ALL) -> Sequence[CellOption] | None:
@@ -81,6 +85,8 @@ class MemoryDataspaceProfiles:
                 for cell_id, deployment_id in wanted.items()
                 if cell_id not in there
             )
+            for deployment in new:
+                self._note_deployment(profile_id, deployment)
             if new:
                 self._redeploy(profile, (*profile.deployments, *new))
             return True
@@ -119,12 +125,23 @@ class MemoryDataspaceProfiles:
                 return False
             if users := self._fabric.users_of(gone.cell_id, profile_id):
                 raise in_use(f"dataspace profile {profile_id} on cell {gone.cell_id}", users)
+            self._note_undeployment(profile_id, gone)
             self._redeploy(profile, left)
             return True
 
     def _within(self, profile_id: DataspaceProfileId, bounds: Bounds) -> DataspaceProfile | None:
         profile = self._fabric.dataspace_profiles.get(profile_id)
         return profile if profile is not None and _belongs(profile, bounds) else None
+
+    def _note_deployment(self, profile_id: DataspaceProfileId, new: DataspaceDeployment) -> None:
+        subject = Subject(AuditKind.DATASPACE_PROFILES, profile_id, new.id)
+        document = shown_deployment(new, self._external_id)
+        self._fabric.audit.note_asked(subject, "deploy", "absent", DeploymentState.ACTIVE, document_after=document)
+
+    def _note_undeployment(self, profile_id: DataspaceProfileId, gone: DataspaceDeployment) -> None:
+        subject = Subject(AuditKind.DATASPACE_PROFILES, profile_id, gone.id)
+        document = shown_deployment(gone, self._external_id)
+        self._fabric.audit.note_asked(subject, "undeploy", DeploymentState.ACTIVE, "deleted", document_before=document)
 
     def _redeploy(self, profile: DataspaceProfile, deployments: tuple[DataspaceDeployment, ...]) -> None:
         self._keep(replace(profile, version=profile.version + 1, deployments=deployments))

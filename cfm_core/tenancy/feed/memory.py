@@ -10,6 +10,9 @@ from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from cfm_core.access.model import EVERYTHING, Access, Action, Bound, bounds_of
+from cfm_core.audit.memory import MemoryAudit
+from cfm_core.audit.model import Kind as AuditKind
+from cfm_core.audit.model import Subject as AuditSubject
 from cfm_core.clock import Clock
 from cfm_core.entities import JsonText, array_of
 from cfm_core.tenancy.cells.model import Cell
@@ -99,12 +102,20 @@ class MemoryFeed:
 
 
 class Recorded(UserDict[Key, Entity]):
-    """Entities of one kind by their ids; whatever is written to it is recorded, but for a version that is there already."""
+    """Entities of one kind by their ids; whatever is written to it is recorded, but for a version that is there already.
 
-    def __init__(self, kind: Kind, feed: MemoryFeed) -> None:
+    Args:
+        shown: gives an entity as the audit trail tells it.
+    """
+
+    def __init__(
+        self, kind: Kind, feed: MemoryFeed, audit: MemoryAudit, shown: Callable[[Entity], Mapping[str, Any]]
+    ) -> None:
         super().__init__()
         self._kind = kind
         self._feed = feed
+        self._audit = audit
+        self._shown = shown
 
     def __setitem__(self, key: Key, entity: Entity) -> None:
         before = self.data.get(key)
@@ -113,9 +124,18 @@ class Recorded(UserDict[Key, Entity]):
             self._feed.record(self._kind, Happening.CREATED, entity)
         elif before.version != entity.version:
             self._feed.record(self._kind, Happening.CHANGED, entity)
+        self._note(before, entity)
 
     def __delitem__(self, key: Key) -> None:
-        self._feed.record(self._kind, Happening.DELETED, self.data.pop(key))
+        gone = self.data.pop(key)
+        self._feed.record(self._kind, Happening.DELETED, gone)
+        self._note(gone, None)
+
+    def _note(self, before: Entity | None, after: Entity | None) -> None:
+        there = after or before
+        if there is not None and (before is None or after is None or before.version != after.version):
+            subject = AuditSubject(AuditKind(self._kind.value), there.id)
+            self._audit.note_change(subject, before, after, self._shown)
 
 
 def _fits(wanted: Subject | None, subject: Subject) -> bool:

@@ -11,6 +11,9 @@ from typing import Any
 from cfm_core.access.model import Access, Right
 from cfm_core.access.service import RightStore
 from cfm_core.access.store import PostgresRights
+from cfm_core.audit.memory import MemoryAudit
+from cfm_core.audit.service import Audit
+from cfm_core.audit.store import PostgresAudit
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationResponse
 from cfm_core.query import Page
 from cfm_core.store.database import Database
@@ -68,6 +71,7 @@ class World:
     users: Users
     feed: Feed
     rights: RightStore
+    audit: Audit
     settle: Callable[[], None]
     """Waits until readers of the feed get all that has happened."""
     sent: Callable[[], list[dict[str, Any]]]
@@ -214,8 +218,8 @@ def _response(
     )
 
 
-def in_memory() -> World:
-    fabric = Fabric()
+def in_memory(trail: MemoryAudit | None = None) -> World:
+    fabric = Fabric(audit=trail or MemoryAudit())
     store = MemoryParticipantProfiles(fabric)
     return World(
         Tenants(MemoryTenants(fabric)),
@@ -228,6 +232,7 @@ def in_memory() -> World:
         Users(MemoryUsers(fabric)),
         Feed(fabric.feed),
         MemoryRights(fabric),
+        Audit(fabric.audit),
         lambda: None,
         lambda: [event for row in fabric.outbox for event in row.events],
     )
@@ -250,6 +255,7 @@ def in_postgres(database: Database) -> World:
         Users(PostgresUsers(database)),
         Feed(PostgresFeed(database)),
         PostgresRights(database),
+        Audit(PostgresAudit(database)),
         lambda: settle(database),
         sent,
     )

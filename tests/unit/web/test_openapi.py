@@ -68,13 +68,13 @@ def test_the_rights_that_users_need_are_told() -> None:
     [
         ("GET", "/things", {"lists": Thing}, ["q", "offset", "limit", "after", "prefer"]),
         ("POST", "/things/query", {"lists": Thing}, ["prefer", "fieldValidation"]),
-        ("POST", "/things", {"body": NewThing}, ["fieldValidation", "idempotencyKey"]),
+        ("POST", "/things", {"body": NewThing}, ["fieldValidation", "idempotencyKey", "reason"]),
         ("POST", "/things", {"body": NewThing, "scope": None}, ["fieldValidation"]),
         ("GET", "/things/{id}", {"gives": {200: Thing}}, ["id", "ifNoneMatch"]),
         ("GET", "/things/{id}", {}, ["id"]),
-        ("PUT", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "ifMatch", "ifNoneMatch"]),
-        ("PATCH", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "ifMatch"]),
-        ("DELETE", "/things/{id}", {"query": {"purge": bool}}, ["id", "purge", "ifMatch"]),
+        ("PUT", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "reason", "ifMatch", "ifNoneMatch"]),
+        ("PATCH", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "reason", "ifMatch"]),
+        ("DELETE", "/things/{id}", {"query": {"purge": bool}}, ["id", "purge", "reason", "ifMatch"]),
     ],
 )
 def test_parameters_follow_from_what_is_declared(

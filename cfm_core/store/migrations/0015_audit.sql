@@ -1,0 +1,499 @@
+-- What has been changed over the API of both managers: who has done what, when, why, from where, and what it was before and after.
+-- Whoever writes here waits for nobody; a function seals now and then what has been committed.
+CREATE SCHEMA audit;
+
+CREATE SEQUENCE audit.entry_id;
+
+-- Only ever added to. It names nobody, and holds nothing that callers have written freely.
+CREATE TABLE audit.entry (
+  id         bigint PRIMARY KEY,
+  at         timestamptz NOT NULL DEFAULT now(),
+  manager    text COLLATE "C" NOT NULL CONSTRAINT entry_manager CHECK (manager IN ('tenant-manager', 'provision-manager')),
+  action     text NOT NULL,
+  kind       text COLLATE "C" NOT NULL,           -- of what it was done to, as in the path of the API
+  entity_id  text COLLATE "C" NOT NULL,
+  part       text NOT NULL DEFAULT '',            -- of it, such as an activity of an orchestration; '': the whole
+  before     text NOT NULL,                       -- its state, or its version
+  after      text NOT NULL,
+  request_id text NOT NULL
+);
+
+CREATE INDEX entry_of ON audit.entry (entity_id, kind);
+CREATE INDEX entry_of_orchestration ON audit.entry ((CASE kind WHEN 'orchestrations' THEN entity_id ELSE '' END), id);
+
+-- What an entry tells of persons. It can be emptied, in two halves; the salts go with it, so that nobody can guess from the
+-- digests what has been there.
+CREATE TABLE audit.payload (
+  entry_id        bigint PRIMARY KEY,
+  who_salt        uuid DEFAULT gen_random_uuid(),
+  actor           text,                           -- the subject of the token
+  issuer          text,                           -- of the token; two of them may name two people alike
+  address         text,                           -- from which the request came; '' where it is not known
+  who_erased_by   bigint,                         -- the entry that tells of it
+  what_salt       uuid DEFAULT gen_random_uuid(),
+  reason          text,                           -- '': nobody is asked for one, or none was given
+  document_before jsonb,                          -- as the API shows it, secrets masked; null: there was none, or states say it all
+  document_after  jsonb,
+  what_erased_by  bigint,
+  CONSTRAINT payload_who CHECK ((who_salt IS NULL) = (who_erased_by IS NOT NULL)
+                                AND (who_erased_by IS NULL OR actor IS NULL AND issuer IS NULL AND address IS NULL)),
+  CONSTRAINT payload_what CHECK ((what_salt IS NULL) = (what_erased_by IS NOT NULL)
+                                 AND (what_erased_by IS NULL
+                                      OR reason IS NULL AND document_before IS NULL AND document_after IS NULL))
+);
+
+CREATE INDEX payload_actor ON audit.payload (actor);
+
+-- What has not been sealed yet. It is short, and read as a whole.
+CREATE TABLE audit.waiting (entry_id bigint NOT NULL) WITH (autovacuum_vacuum_scale_factor = 0.05);
+
+-- A batch of entries: its digest covers theirs, in the order of their ids, and the digest of the seal before.
+CREATE TABLE audit.seal (
+  number   bigint PRIMARY KEY,
+  at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+  entries  integer NOT NULL,
+  previous bytea NOT NULL,                        -- empty for the first
+  digest   bytea NOT NULL
+);
+
+CREATE TABLE audit.sealed (
+  entry_id bigint PRIMARY KEY,
+  seal     bigint NOT NULL,
+  who      bytea NOT NULL,                        -- digests of the halves of its payload
+  what     bytea NOT NULL,
+  digest   bytea NOT NULL                         -- of the entry and of both
+);
+
+CREATE INDEX sealed_by ON audit.sealed (seal, entry_id);
+
+CREATE FUNCTION audit.refuse() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  RAISE EXCEPTION '%.% is only ever added to', TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE TRIGGER entry_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.entry
+FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
+CREATE TRIGGER seal_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.seal
+FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
+CREATE TRIGGER sealed_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.sealed
+FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
+CREATE TRIGGER payload_is_kept BEFORE DELETE OR TRUNCATE ON audit.payload
+FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
+-- Constraints see to it that a half with a name for its end is empty.
+CREATE TRIGGER payload_is_only_emptied BEFORE UPDATE ON audit.payload
+FOR EACH ROW WHEN (
+  NEW.entry_id <> OLD.entry_id
+  OR (NEW.who_erased_by IS NULL OR OLD.who_erased_by IS NOT NULL)
+     AND (NEW.who_salt, NEW.actor, NEW.issuer, NEW.address, NEW.who_erased_by)
+         IS DISTINCT FROM (OLD.who_salt, OLD.actor, OLD.issuer, OLD.address, OLD.who_erased_by)
+  OR (NEW.what_erased_by IS NULL OR OLD.what_erased_by IS NOT NULL)
+     AND (NEW.what_salt, NEW.reason, NEW.document_before, NEW.document_after, NEW.what_erased_by)
+         IS DISTINCT FROM (OLD.what_salt, OLD.reason, OLD.document_before, OLD.document_after, OLD.what_erased_by))
+EXECUTE FUNCTION audit.refuse();
+
+-- Secrets --------------------------------------------------------------------------------------------------------------
+
+-- Whether a key is that of a secret, as cfm_core.masking has it.
+CREATE FUNCTION audit.is_secret(key text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN lower(regexp_replace(regexp_replace(key, '([a-z])([A-Z])', '\1 \2', 'g'), '([A-Z])([A-Z][a-z])', '\1 \2', 'g'))
+       ~ ('(^|[^[:alpha:]])(password|passphrase|pwd|secret|token'
+          || '|(api|access|private)s?[^[:alpha:]]+key|apikey|accesskey|privatekey)s?($|[^[:alpha:]])');
+
+CREATE FUNCTION audit.masked_value(value jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+  RETURN CASE jsonb_typeof(value)
+    WHEN 'object' THEN (
+      SELECT coalesce(jsonb_object_agg(m.key, CASE
+               WHEN m.value NOT IN ('null', 'true', 'false', '""', '[]', '{}') AND (m.value #>> '{}') NOT LIKE 'vault:%'
+                    AND audit.is_secret(m.key) THEN '"***"'
+               ELSE audit.masked_value(m.value) END), '{}')
+        FROM jsonb_each(value) m)
+    WHEN 'array' THEN (
+      SELECT coalesce(jsonb_agg(audit.masked_value(e.value) ORDER BY e.n), '[]')
+        FROM jsonb_array_elements(value) WITH ORDINALITY AS e (value, n))
+    ELSE value END;
+END
+$$;
+
+-- A document without its secrets: here they could never be removed.
+CREATE FUNCTION audit.masked(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+AS $$
+BEGIN
+  -- Most have none, and are not taken apart.
+  IF document IS NULL OR document::text !~* 'password|passphrase|pwd|secret|token|key' THEN
+    RETURN document;
+  END IF;
+  BEGIN
+    RETURN audit.masked_value(document);
+  EXCEPTION WHEN statement_too_complex THEN
+    -- Nobody has looked into it.
+    RETURN '"***"';
+  END;
+END
+$$;
+
+-- Writing --------------------------------------------------------------------------------------------------------------
+
+-- Who calls is told by the setting ``cfm.caller``, for the length of a transaction. Functions that write here do it with the rights
+-- of their owner: nobody else needs any.
+
+CREATE FUNCTION audit.has_caller() RETURNS boolean
+LANGUAGE sql STABLE
+RETURN coalesce(current_setting('cfm.caller', true), '') <> '';
+
+-- Notes what was done, by whoever is named, or else by the caller.
+CREATE FUNCTION audit.note(
+  manager text, action text, kind text, entity_id text, part text, before text, after text,
+  document_before jsonb, document_after jsonb, actor text, reason text, request_id text)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  caller jsonb := nullif(current_setting('cfm.caller', true), '');
+  number bigint := nextval('audit.entry_id');
+BEGIN
+  INSERT INTO audit.entry (id, manager, action, kind, entity_id, part, before, after, request_id)
+  VALUES (number, manager, action, kind, entity_id, part, before, after, coalesce(request_id, caller->>'requestId', ''));
+  INSERT INTO audit.payload (entry_id, actor, issuer, address, reason, document_before, document_after)
+  VALUES (number, coalesce(actor, caller->>'actor', ''), coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''),
+          coalesce(reason, caller->>'reason', ''), audit.masked(document_before), audit.masked(document_after));
+  INSERT INTO audit.waiting VALUES (number);
+END
+$$;
+
+-- Notes that an entity was created, changed or deleted; a version that is null is that of none.
+CREATE FUNCTION audit.note_change(
+  manager text, kind text, entity_id text, version_before bigint, version_after bigint, document_before text, document_after text)
+RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note(
+    manager,
+    CASE WHEN version_before IS NULL THEN 'create' WHEN version_after IS NULL THEN 'delete' ELSE 'change' END,
+    kind, entity_id, '',
+    coalesce('version ' || version_before, 'absent'), coalesce('version ' || version_after, 'deleted'),
+    document_before::jsonb, document_after::jsonb, NULL, NULL, NULL);
+END
+$$;
+
+-- Empties what entries so far tell: of what was done to an entity, why and what it held; or of who somebody is. Gives how many had
+-- something to empty.
+CREATE FUNCTION audit.erase(
+  manager text, wanted_kind text, wanted_id text, wanted_actor text, actor text, reason text, request_id text)
+RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  caller jsonb := nullif(current_setting('cfm.caller', true), '');
+  number bigint := nextval('audit.entry_id');
+  erased integer;
+BEGIN
+  IF wanted_actor IS NULL THEN
+    UPDATE audit.payload p
+       SET what_salt = NULL, reason = NULL, document_before = NULL, document_after = NULL, what_erased_by = number
+      FROM audit.entry e
+     WHERE e.kind = wanted_kind AND e.entity_id = wanted_id AND e.action <> 'erase'
+       AND p.entry_id = e.id AND p.entry_id < number AND p.what_erased_by IS NULL;
+  ELSE
+    UPDATE audit.payload p
+       SET who_salt = NULL, actor = NULL, issuer = NULL, address = NULL, who_erased_by = number
+     WHERE p.actor = wanted_actor AND p.entry_id < number;
+  END IF;
+  GET DIAGNOSTICS erased = ROW_COUNT;
+  IF erased > 0 THEN
+    INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id)
+    VALUES (number, manager, 'erase', coalesce(wanted_kind, 'actors'), coalesce(wanted_id, ''),
+            'kept', 'erased ' || erased, request_id);
+    INSERT INTO audit.payload (entry_id, actor, issuer, address, reason)
+    VALUES (number, actor, coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''), reason);
+    INSERT INTO audit.waiting VALUES (number);
+  END IF;
+  RETURN erased;
+END
+$$;
+
+-- Sealing --------------------------------------------------------------------------------------------------------------
+
+-- SHA-256 over texts, as a JSON array without spaces, in UTF-8.
+CREATE FUNCTION audit.digest(VARIADIC texts text[]) RETURNS bytea
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN sha256(convert_to(array_to_json(texts)::text, 'UTF8'));
+
+-- Entries and payloads as the texts that digests cover.
+CREATE VIEW audit.evidence AS
+SELECT e.id,
+       ARRAY[e.id::text, to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), e.manager, e.action, e.kind, e.entity_id,
+             e.part, e.before, e.after, e.request_id] AS entry,
+       CASE WHEN p.entry_id IS NOT NULL THEN ARRAY[p.who_salt::text, p.actor, p.issuer, p.address] END AS who,
+       p.who_erased_by,
+       CASE WHEN p.entry_id IS NOT NULL THEN
+         ARRAY[p.what_salt::text, p.reason, p.document_before::text, p.document_after::text] END AS what,
+       p.what_erased_by
+  FROM audit.entry e
+  LEFT JOIN audit.payload p ON p.entry_id = e.id;
+
+-- Seals some of what waits. Gives the seal's number, how many entries it has, and its digest; no row where nothing waits, or
+-- somebody else is at it.
+CREATE FUNCTION audit.seal_waiting(most integer) RETURNS SETOF audit.seal
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  ids  bigint[];
+  last audit.seal;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('audit.seal', 0)) THEN
+    RETURN;
+  END IF;
+  WITH taken AS (
+    DELETE FROM audit.waiting
+     WHERE ctid = ANY (ARRAY(SELECT w.ctid FROM audit.waiting w ORDER BY w.entry_id LIMIT most))
+    RETURNING entry_id)
+  SELECT array_agg(entry_id) INTO ids FROM taken;
+  IF ids IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT * INTO last FROM audit.seal ORDER BY number DESC LIMIT 1;
+  last.number := coalesce(last.number, 0) + 1;
+  last.digest := coalesce(last.digest, '');
+  RETURN QUERY
+  WITH halves AS (
+    -- What should be there and is not has a digest nevertheless, and is missing from then on.
+    SELECT w.id, coalesce(v.entry, '{}') AS entry,
+           audit.digest(VARIADIC coalesce(v.who, '{}')) AS who, audit.digest(VARIADIC coalesce(v.what, '{}')) AS what
+      FROM unnest(ids) AS w (id)
+      LEFT JOIN audit.evidence v ON v.id = w.id
+  ), sealed AS (
+    INSERT INTO audit.sealed (entry_id, seal, who, what, digest)
+    SELECT h.id, last.number, h.who, h.what,
+           audit.digest(VARIADIC h.entry || ARRAY[encode(h.who, 'hex'), encode(h.what, 'hex')])
+      FROM halves h
+    RETURNING entry_id, digest
+  )
+  INSERT INTO audit.seal (number, entries, previous, digest)
+  SELECT last.number, count(*), last.digest,
+         audit.digest(VARIADIC ARRAY[last.number::text, encode(last.digest, 'hex')]
+                               || array_agg(encode(s.digest, 'hex') ORDER BY s.entry_id))
+    FROM sealed s
+  RETURNING *;
+END
+$$;
+
+-- Reading --------------------------------------------------------------------------------------------------------------
+
+CREATE VIEW audit.trail AS
+SELECT e.*, p.actor, p.issuer, p.address, p.reason, p.document_before, p.document_after, p.who_erased_by, p.what_erased_by,
+       CASE e.kind WHEN 'orchestrations' THEN e.entity_id ELSE '' END AS orchestration_id,
+       s.seal
+  FROM audit.entry e
+  LEFT JOIN audit.payload p ON p.entry_id = e.id
+  LEFT JOIN audit.sealed s ON s.entry_id = e.id;
+
+CREATE FUNCTION audit.member(name text, value text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE WHEN coalesce(value, '') = '' THEN '' ELSE ',"' || name || '":' || to_json(value)::text END;
+
+CREATE FUNCTION audit.entry_json(t audit.trail) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN '{"id":' || t.id || ',"at":"' || tenant_manager.instant(t.at) || '"' || audit.member('manager', t.manager)
+    || audit.member('actor', t.actor) || audit.member('issuer', t.issuer) || audit.member('address', t.address) || audit.member('action', t.action)
+    || audit.member('kind', t.kind) || audit.member('entityId', t.entity_id) || audit.member('part', t.part)
+    || audit.member('orchestrationId', t.orchestration_id)
+    || CASE t.kind
+         WHEN 'orchestrations' THEN audit.member('activityId', t.part)
+         WHEN 'activity-types' THEN audit.member('activityType', t.entity_id)
+         WHEN 'schedules' THEN audit.member('scheduleId', t.entity_id)
+         WHEN 'dead-letters' THEN audit.member('deadLetterId', t.entity_id)
+         ELSE ''
+       END
+    || audit.member('reason', t.reason)
+    || ',"before":' || to_json(t.before)::text || ',"after":' || to_json(t.after)::text
+    || coalesce(',"documentBefore":' || t.document_before::text, '')
+    || coalesce(',"documentAfter":' || t.document_after::text, '')
+    || audit.member('requestId', t.request_id)
+    || coalesce(',"actorErasedBy":' || t.who_erased_by, '') || coalesce(',"contentErasedBy":' || t.what_erased_by, '')
+    || coalesce(',"seal":' || t.seal, '') || '}';
+
+-- What is noted by itself ----------------------------------------------------------------------------------------------
+
+-- These triggers are for changes that somebody has asked for over the API. What functions do on behalf of events has no caller.
+
+CREATE FUNCTION tenant_manager.audit_tenants() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'tenants', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            tenant_manager.tenant_json(OLD), tenant_manager.tenant_json(NEW));
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.audit_cells() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'cells', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            tenant_manager.cell_json(OLD), tenant_manager.cell_json(NEW));
+  RETURN NULL;
+END
+$$;
+
+-- Its deployments have entries of their own.
+CREATE FUNCTION tenant_manager.audit_dataspace_profiles() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'dataspace-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            (tenant_manager.dataspace_profile_json(OLD)::jsonb - 'deployments')::text,
+                            (tenant_manager.dataspace_profile_json(NEW)::jsonb - 'deployments')::text);
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.audit_dataspace_deployments() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note('tenant-manager', CASE TG_OP WHEN 'INSERT' THEN 'deploy' ELSE 'undeploy' END, 'dataspace-profiles',
+                     coalesce(NEW.dataspace_profile_id, OLD.dataspace_profile_id)::text, coalesce(NEW.id, OLD.id)::text,
+                     coalesce(OLD.state, 'absent'), coalesce(NEW.state, 'deleted'),
+                     tenant_manager.dataspace_deployment_json(OLD)::jsonb, tenant_manager.dataspace_deployment_json(NEW)::jsonb,
+                     NULL, NULL, NULL);
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.audit_participant_profiles() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'participant-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            tenant_manager.participant_profile_json(OLD), tenant_manager.participant_profile_json(NEW));
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.audit_roles() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'roles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            tenant_manager.role_json(OLD), tenant_manager.role_json(NEW));
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.audit_users() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'users', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            tenant_manager.user_json(OLD), tenant_manager.user_json(NEW));
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION tenant_manager.audit_query_indexes() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('tenant-manager', 'query-indexes', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+                            tenant_manager.query_index_json(OLD), tenant_manager.query_index_json(NEW));
+  RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION provision_manager.audit_activity_definitions() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note_change('provision-manager', 'activity-definitions', coalesce(NEW.type, OLD.type), OLD.version, NEW.version,
+                            OLD.document::text, NEW.document::text);
+  RETURN NULL;
+END
+$$;
+
+-- A version of a definition never changes; it is put in force, may rest for a while, and goes out of force.
+CREATE FUNCTION provision_manager.audit_definitions() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note('provision-manager',
+                     CASE WHEN TG_OP = 'INSERT' THEN 'create' WHEN NOT NEW.is_current THEN 'retire'
+                          WHEN NEW.is_active THEN 'resume' ELSE 'pause' END,
+                     'orchestration-definitions', NEW.type, NEW.template_ref || '/' || NEW.version,
+                     CASE WHEN TG_OP = 'INSERT' THEN 'absent' WHEN OLD.is_active THEN 'active' ELSE 'inactive' END,
+                     CASE WHEN NOT NEW.is_current THEN 'retired' WHEN NEW.is_active THEN 'active' ELSE 'inactive' END,
+                     provision_manager.definition_json(OLD)::jsonb, provision_manager.definition_json(NEW)::jsonb,
+                     NULL, NULL, NULL);
+  RETURN NULL;
+END
+$$;
+
+-- What it was started with is kept, and forgotten, with the orchestration.
+CREATE FUNCTION provision_manager.audit_starts() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM audit.note('provision-manager', 'start', 'orchestrations', NEW.id, '', 'absent', lower(NEW.state),
+                     NULL, NULL, NULL, NULL, NULL);
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.tenants
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_tenants();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.cells
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_cells();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.dataspace_profiles
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_dataspace_profiles();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON tenant_manager.dataspace_deployments
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_dataspace_deployments();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.participant_profiles
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_participant_profiles();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.roles
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_roles();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.users
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_users();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.query_indexes
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION tenant_manager.audit_query_indexes();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON provision_manager.activity_definition
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION provision_manager.audit_activity_definitions();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF is_active, is_current ON provision_manager.definition
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION provision_manager.audit_definitions();
+
+-- Not for those that come back from the archive, and not for what undoes others: they are part of something that is noted.
+CREATE TRIGGER audit AFTER INSERT ON provision_manager.orchestration
+FOR EACH ROW WHEN (audit.has_caller() AND NEW.created_at >= now() AND provision_manager.compensated_by(NEW.id) IS NULL)
+EXECUTE FUNCTION provision_manager.audit_starts();
+
+CREATE TRIGGER audit AFTER INSERT ON provision_manager.delayed_start
+FOR EACH ROW WHEN (audit.has_caller())
+EXECUTE FUNCTION provision_manager.audit_starts();
