@@ -111,8 +111,8 @@ class Right:
         return f"{self.action} {self.resource}" + (f" of {', '.join(ids)}" if ids else "")
 
 
-_WITHIN_A_TENANT = {Resource.TENANT, Resource.PARTICIPANT_PROFILE, Resource.VPA, Resource.ORCHESTRATION}
-_WITHIN_A_PROFILE = {Resource.PARTICIPANT_PROFILE, Resource.VPA, Resource.ORCHESTRATION}
+_WITHIN_A_PROFILE = {Resource.PARTICIPANT_PROFILE, Resource.VPA, Resource.ORCHESTRATION, Resource.AUDIT}
+_WITHIN_A_TENANT = {Resource.TENANT, *_WITHIN_A_PROFILE}
 _WITHIN_A_CELL = {Resource.CELL, Resource.DATASPACE_PROFILE, Resource.PARTICIPANT_PROFILE, Resource.VPA}
 
 

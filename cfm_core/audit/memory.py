@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from cfm_core import caller
+from cfm_core.access.model import ALL, UNBOUNDED, Bounds
 from cfm_core.audit.fields import FIELDS
 from cfm_core.audit.model import Entry, Kind, Manager, Subject
 from cfm_core.audit.service import Erasure, Seal
@@ -98,10 +99,13 @@ class MemoryAudit:
                 document_after=None if after is None else shown(after),
             )
 
-    def select(self, predicate: Predicate, page: Page, managers: Collection[Manager]) -> JsonPage:
+    def select(self, predicate: Predicate, page: Page, managers: Collection[Manager], bounds: Bounds = ALL) -> JsonPage:
+        def is_told(one: Entry) -> bool:
+            return one.subject.kind.manager in managers and bounds.allow(one.subject.belongs_to)
+
         with self.lock:
             # Compared as texts, the places are to have the order of numbers.
-            found = {f"{one.id:020}": one for one in self.entries if one.subject.kind.manager in managers}
+            found = {f"{one.id:020}": one for one in self.entries if is_told(one)}
         place = replace(page, after=page.after and page.after.zfill(20))
         shown = page_of(found, predicate, FIELDS, place, _fields_of, entry_to_json)
         return replace(shown, last=shown.last.lstrip("0"))
@@ -114,13 +118,16 @@ class MemoryAudit:
         def emptied(one: Entry, by: int) -> Entry:
             return replace(one, reason=None, document_before=None, document_after=None, content_erased_by=by)
 
-        return self._erase(Subject(subject.kind, subject.entity_id), erasure, is_meant, emptied)
+        return self._erase(subject, erasure, is_meant, emptied)
 
-    def erase_actor(self, actor: str, erasure: Erasure) -> int:
+    def erase_actor(self, actor: str, issuer: str, erasure: Erasure) -> int:
+        def is_meant(one: Entry) -> bool:
+            return one.actor == actor and issuer in ("", one.issuer)
+
         def emptied(one: Entry, by: int) -> Entry:
             return replace(one, actor=None, issuer=None, address=None, actor_erased_by=by)
 
-        return self._erase(Subject(Kind.ACTORS, ""), erasure, lambda one: one.actor == actor, emptied)
+        return self._erase(Subject(Kind.ACTORS, ""), erasure, is_meant, emptied)
 
     def seal(self, most: int) -> Seal | None:
         return None
@@ -138,8 +145,9 @@ class MemoryAudit:
             for place in meant:
                 self.entries[place] = emptied(self.entries[place], by)
         if meant:
+            whose = self.entries[meant[0]].subject.belongs_to if subject.kind is not Kind.ACTORS else UNBOUNDED
             self.note(
-                *(subject, "erase", "kept", f"erased {len(meant)}"),
+                *(Subject(subject.kind, subject.entity_id, belongs_to=whose), "erase", "kept", f"erased {len(meant)}"),
                 actor=erasure.actor,
                 reason=erasure.reason,
                 request_id=erasure.request_id,

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cfm_core.access.model import UNBOUNDED, Bound
 from cfm_core.errors import FieldError, ValidationError
 from cfm_core.query.page import Page
 
@@ -60,6 +61,8 @@ class Subject:
     kind: Kind
     entity_id: str
     part: str = ""
+    belongs_to: Bound = UNBOUNDED
+    """The tenant and the participant profile that it belongs to, those of them that there are."""
 
 
 def subject_of(text: str) -> Subject:

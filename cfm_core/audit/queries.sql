@@ -1,11 +1,12 @@
 -- name: note
 -- Notes what was done, and by whom.
 SELECT audit.note(:manager, :action, :kind, :entity_id, :part, :before, :after,
-                  :document_before::jsonb, :document_after::jsonb, :actor, :reason, :request_id);
+                  :document_before::jsonb, :document_after::jsonb, :actor, :reason, :request_id,
+                  :tenant_id, :participant_profile_id);
 
 -- name: erase
 -- Empties what is told of an entity, or of an actor, so far. Gives how many entries had something to empty.
-SELECT audit.erase(:manager, :kind, :entity_id, :erased_actor, :actor, :reason, :request_id);
+SELECT audit.erase(:manager, :kind, :entity_id, :erased_actor, :erased_issuer, :actor, :reason, :request_id);
 
 -- name: seal
 -- Seals some of what waits: the seal's number, how many entries it has, and its digest, 0 or 1 row.

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bounds, Resource
 from cfm_core.audit.model import EVERYBODY, Manager, Subject, check_place
 from cfm_core.entities import array_of
 from cfm_core.masking import masked
@@ -41,15 +42,19 @@ class Erasure:
 class AuditStore(Protocol):
     """Keeps the trail."""
 
-    def select(self, predicate: Predicate, page: Page, managers: Collection[Manager]) -> JsonPage:
-        """Raises ValidationError: entries have no field that the predicate names."""
+    def select(self, predicate: Predicate, page: Page, managers: Collection[Manager], bounds: Bounds = ALL) -> JsonPage:
+        """One page of what was done within ``bounds`` to entities of ``managers``.
+
+        Raises:
+            ValidationError: entries have no field that the predicate names.
+        """
         ...
 
     def erase_content(self, subject: Subject, erasure: Erasure) -> int:
         """Empty reasons and documents of all entries about an entity so far, and note it; gives how many that were."""
         ...
 
-    def erase_actor(self, actor: str, erasure: Erasure) -> int:
+    def erase_actor(self, actor: str, issuer: str, erasure: Erasure) -> int:
         """Empty who somebody is in all entries so far, and note it; gives how many that were."""
         ...
 
@@ -59,10 +64,21 @@ class AuditStore(Protocol):
 
 
 class Audit:
-    """The use cases of the audit trail."""
+    """The use cases of the audit trail, for somebody with ``access``.
 
-    def __init__(self, store: AuditStore) -> None:
+    A right with bounds shows the entries of what belongs to them; only who may delete all of the trail erases something of it.
+
+    Raises:
+        ForbiddenError: there is no right for it.
+    """
+
+    def __init__(self, store: AuditStore, access: Access = EVERYTHING) -> None:
         self._store = store
+        self._access = access
+
+    def within(self, access: Access) -> Audit:
+        """See ``Bounded``."""
+        return Audit(self._store, access)
 
     def select(self, predicate: str, page: Page, managers: Collection[Manager] = EVERYBODY) -> JsonPage:
         """One page of what was done to entities of ``managers``, in the order in which entries were begun.
@@ -70,8 +86,9 @@ class Audit:
         Raises:
             ValidationError: the predicate cannot be read, or names a field that entries lack.
         """
+        bounds = self._access.require(Action.READ, Resource.AUDIT)
         check_place(page)
-        found = self._store.select(parse(predicate), page, managers)
+        found = self._store.select(parse(predicate), page, managers, bounds)
         return replace(found, json=array_of(masked(json.loads(found.json))).encode())
 
     def erase_content(self, subject: Subject, erasure: Erasure) -> int:
@@ -79,11 +96,16 @@ class Audit:
 
         Gives how many entries there were; asked again, none.
         """
+        self._access.require_all(Action.DELETE, Resource.AUDIT)
         return self._store.erase_content(subject, erasure)
 
-    def erase_actor(self, actor: str, erasure: Erasure) -> int:
-        """Forget who has done something, and from where. What was done stays; gives how many entries there were."""
-        return self._store.erase_actor(actor, erasure)
+    def erase_actor(self, actor: str, erasure: Erasure, issuer: str = "") -> int:
+        """Forget who has done something, and from where: whom the tokens of ``issuer`` call so, or of any if that is empty.
+
+        What was done stays; gives how many entries there were.
+        """
+        self._access.require_all(Action.DELETE, Resource.AUDIT)
+        return self._store.erase_actor(actor, issuer, erasure)
 
     def seal(self) -> None:
         """Seal what has been committed; where that is very much, a part of it. Each seal is told in the log as well, out of the

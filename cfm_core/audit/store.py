@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from cfm_core.access.conditions import within
+from cfm_core.access.model import ALL, Bounds
 from cfm_core.audit.fields import FIELDS
 from cfm_core.audit.model import EVERYBODY, Kind, Manager, Subject
 from cfm_core.audit.service import Erasure, Seal
 from cfm_core.entities import json_of
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
+from cfm_core.store.conditions import both
 from cfm_core.store.database import Database, Transaction
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
@@ -49,6 +52,8 @@ def note(
         kind=subject.kind,
         entity_id=subject.entity_id,
         part=subject.part,
+        tenant_id=subject.belongs_to.tenant_id,
+        participant_profile_id=subject.belongs_to.participant_profile_id,
         before=before,
         after=after,
         actor=actor,
@@ -65,8 +70,9 @@ class PostgresAudit:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def select(self, predicate: Predicate, page: Page, managers: Collection[Manager]) -> JsonPage:
-        condition, params = to_sql(predicate, FIELDS)
+    def select(self, predicate: Predicate, page: Page, managers: Collection[Manager], bounds: Bounds = ALL) -> JsonPage:
+        of_them = within(bounds, "t.tenant_id", "t.participant_profile_id")
+        condition, params = both(of_them, to_sql(predicate, FIELDS))
         if set(managers) != EVERYBODY:
             condition = f"t.manager = ANY (:managers::text[]) AND ({condition})"
             params = params | {"managers": sorted(managers)}
@@ -75,15 +81,15 @@ class PostgresAudit:
     def erase_content(self, subject: Subject, erasure: Erasure) -> int:
         return self._erase(subject.kind.manager, erasure, kind=subject.kind, entity_id=subject.entity_id)
 
-    def erase_actor(self, actor: str, erasure: Erasure) -> int:
-        return self._erase(Kind.ACTORS.manager, erasure, erased_actor=actor)
+    def erase_actor(self, actor: str, issuer: str, erasure: Erasure) -> int:
+        return self._erase(Kind.ACTORS.manager, erasure, erased_actor=actor, erased_issuer=issuer)
 
     def seal(self, most: int) -> Seal | None:
         row = self._database.row(SQL["seal"], most=most)
         return Seal(*row) if row else None
 
     def _erase(self, manager: Manager, erasure: Erasure, **what: Any) -> int:
-        names: dict[str, Any] = {"kind": None, "entity_id": None, "erased_actor": None}
+        names: dict[str, Any] = {"kind": None, "entity_id": None, "erased_actor": None, "erased_issuer": ""}
         count: int = self._database.value(
             SQL["erase"],
             manager=manager,

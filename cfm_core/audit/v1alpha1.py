@@ -58,12 +58,16 @@ class AuditErasureDocument(Document):
 
     subject: str = ""
     actor: str = ""
+    issuer: str = ""
+    """Whose tokens call the actor so; any issuer's if not given."""
     reason: str = Field(min_length=1, max_length=LONGEST_REASON)
 
     @model_validator(mode="after")
     def _names_one(self) -> AuditErasureDocument:
         if bool(self.subject) == bool(self.actor):
             raise ValueError("name either a subject or an actor")
+        if self.issuer and not self.actor:
+            raise ValueError("name an issuer only with an actor")
         return self
 
 

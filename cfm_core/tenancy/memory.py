@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from cfm_core.access.model import Bound
 from cfm_core.audit.memory import MemoryAudit
 from cfm_core.clock import Clock, system_clock
 from cfm_core.contracts.orchestration import OrchestrationManifest
@@ -66,11 +67,12 @@ class Fabric:
 
     def __post_init__(self) -> None:
         self.feed = MemoryFeed(self.clock, lambda key: self.participant_profiles.get(ParticipantProfileId(key)))
-        self.tenants = Recorded(Kind.TENANTS, self.feed, self.audit, tenants.shown)
+        self.tenants = Recorded(Kind.TENANTS, self.feed, self.audit, tenants.shown, lambda one: Bound(one.id))
         self.cells = Recorded(Kind.CELLS, self.feed, self.audit, cells.shown)
         self.dataspace_profiles = Recorded(Kind.DATASPACE_PROFILES, self.feed, self.audit, _without_deployments)
         self.participant_profiles = Recorded(
-            Kind.PARTICIPANT_PROFILES, self.feed, self.audit, participant_profiles.shown
+            *(Kind.PARTICIPANT_PROFILES, self.feed, self.audit, participant_profiles.shown),
+            lambda one: Bound(one.tenant_id, one.id),
         )
         self.roles = Recorded(Kind.ROLES, self.feed, self.audit, roles.shown)
         self.users = Recorded(Kind.USERS, self.feed, self.audit, users.shown)

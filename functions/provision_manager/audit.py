@@ -51,7 +51,7 @@ def erase_audit(request: Request, audit: Audit, document: AuditErasureDocument) 
     if document.actor:
         # Somebody may have done things in both managers.
         principal.require(TM_WRITE)
-        return answers.json_value({"erased": audit.erase_actor(document.actor, erasure)})
+        return answers.json_value({"erased": audit.erase_actor(document.actor, erasure, document.issuer)})
     subject = subject_of(document.subject)
     if subject.kind.manager is Manager.TENANT_MANAGER:
         principal.require(TM_WRITE)

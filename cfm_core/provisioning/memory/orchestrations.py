@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bounds, Resource
+from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bound, Bounds, Resource
 from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
@@ -66,7 +66,8 @@ class MemoryOrchestrations:
                 else:
                     now = self._runs.clock()
                     self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now)
-                subject = Subject(Kind.ORCHESTRATIONS, manifest.id)
+                owner = Bound(manifest.tenant_id, manifest.correlation_id)
+                subject = Subject(Kind.ORCHESTRATIONS, manifest.id, belongs_to=owner)
                 self._runs.audit.note_asked(subject, "start", "absent", "running" if start_at is None else "scheduled")
             return self._get(manifest.id)
 

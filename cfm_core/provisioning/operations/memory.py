@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from cfm_core.access.model import Bounds
-from cfm_core.audit.model import Kind, Subject
+from cfm_core.audit.model import Subject
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
@@ -80,5 +80,5 @@ class MemoryOperations:
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
         return self._orchestrations.start(manifest)
 
-    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
-        self._runs.note(Subject(Kind.ORCHESTRATIONS, id_, activity_id), action, order, before, after)
+    def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None:
+        self._runs.note(subject, action, order, before, after)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from cfm_core.access.model import EVERYTHING, Access, Bound, Bounds, Resource, refused
 from cfm_core.access.model import Action as RightTo
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import ConflictError, NotFoundError
 from cfm_core.provisioning.engine.model import ActivityState, check_id
@@ -22,6 +23,7 @@ from cfm_core.provisioning.operations.model import (
     word_of,
 )
 from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.provisioning.orchestrations.bounds import owner_of
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.versions import ANY, Expected
 
@@ -78,7 +80,7 @@ class OperationStore(Protocol):
 
     def start(self, manifest: OrchestrationManifest) -> Orchestration: ...
 
-    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None: ...
+    def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None: ...
 
 
 class Operations:
@@ -207,7 +209,8 @@ class Operations:
             if going:
                 raise ConflictError(f"orchestrations of {correlation_id} have not ended", {"usedBy": going})
             if erased:
-                self._store.note(f"of {correlation_id}", WHOLE, Action.ERASE, order, "kept", "erased")
+                subject = Subject(Kind.ORCHESTRATIONS, f"of {correlation_id}", belongs_to=Bound("", correlation_id))
+                self._store.note(subject, Action.ERASE, order, "kept", "erased")
             return erased
 
     def _do(
@@ -228,7 +231,7 @@ class Operations:
                 return before
             act(before)
             after = self._store.get(id_)
-            self._store.note(id_, WHOLE, action, order, word_of(before), word_of(after))
+            self._store.note(_subject(before), action, order, word_of(before), word_of(after))
             return after
 
     def _do_to_activity(
@@ -250,7 +253,7 @@ class Operations:
             act(before)
             after = self._store.get(id_)
             now = status_of_activity(after, activity_id).state
-            self._store.note(id_, activity_id, action, order, was.lower(), now.lower())
+            self._store.note(_subject(before, activity_id), action, order, was.lower(), now.lower())
             return after
 
     def _admit(self, id_: str, action: RightTo) -> None:
@@ -261,3 +264,7 @@ class Operations:
             raise self._access.why_not(
                 action, Resource.ORCHESTRATION, unknown, lambda reading: self._store.find(id_, reading) is not None
             )
+
+
+def _subject(run: Orchestration, activity_id: str = WHOLE) -> Subject:
+    return Subject(Kind.ORCHESTRATIONS, run.id, activity_id, owner_of(run))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cfm_core.access.model import Bounds
-from cfm_core.audit.model import Kind, Subject
+from cfm_core.audit.model import Subject
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
@@ -100,8 +100,8 @@ class PostgresOperations:
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
         return self._orchestrations.start(manifest)
 
-    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
-        note(self._database, Subject(Kind.ORCHESTRATIONS, id_, activity_id), action, order, before, after)
+    def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None:
+        note(self._database, subject, action, order, before, after)
 
     def _step(self, name: str, **params: Any) -> None:
         if self._database.rows(SQL[name], **params):

@@ -15,11 +15,15 @@ CREATE TABLE audit.entry (
   part       text NOT NULL DEFAULT '',            -- of it, such as an activity of an orchestration; '': the whole
   before     text NOT NULL,                       -- its state, or its version
   after      text NOT NULL,
-  request_id text NOT NULL
+  request_id text NOT NULL,
+  tenant_id  text COLLATE "C",                    -- whom it belongs to; null: no tenant
+  participant_profile_id text COLLATE "C"         -- likewise
 );
 
 CREATE INDEX entry_of ON audit.entry (entity_id, kind);
 CREATE INDEX entry_of_orchestration ON audit.entry ((CASE kind WHEN 'orchestrations' THEN entity_id ELSE '' END), id);
+CREATE INDEX entry_of_tenant ON audit.entry (tenant_id, id) WHERE tenant_id IS NOT NULL;
+CREATE INDEX entry_of_participant_profile ON audit.entry (participant_profile_id, id) WHERE participant_profile_id IS NOT NULL;
 
 -- What an entry tells of persons. It can be emptied, in two halves; the salts go with it, so that nobody can guess from the
 -- digests what has been there.
@@ -151,7 +155,8 @@ RETURN coalesce(current_setting('cfm.caller', true), '') <> '';
 -- Notes what was done, by whoever is named, or else by the caller.
 CREATE FUNCTION audit.note(
   manager text, action text, kind text, entity_id text, part text, before text, after text,
-  document_before jsonb, document_after jsonb, actor text, reason text, request_id text)
+  document_before jsonb, document_after jsonb, actor text, reason text, request_id text,
+  tenant_id text DEFAULT NULL, participant_profile_id text DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -159,8 +164,9 @@ DECLARE
   caller jsonb := nullif(current_setting('cfm.caller', true), '');
   number bigint := nextval('audit.entry_id');
 BEGIN
-  INSERT INTO audit.entry (id, manager, action, kind, entity_id, part, before, after, request_id)
-  VALUES (number, manager, action, kind, entity_id, part, before, after, coalesce(request_id, caller->>'requestId', ''));
+  INSERT INTO audit.entry (id, manager, action, kind, entity_id, part, before, after, request_id, tenant_id, participant_profile_id)
+  VALUES (number, manager, action, kind, entity_id, part, before, after, coalesce(request_id, caller->>'requestId', ''),
+          nullif(tenant_id, ''), nullif(participant_profile_id, ''));
   INSERT INTO audit.payload (entry_id, actor, issuer, address, reason, document_before, document_after)
   VALUES (number, coalesce(actor, caller->>'actor', ''), coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''),
           coalesce(reason, caller->>'reason', ''), audit.masked(document_before), audit.masked(document_after));
@@ -170,7 +176,8 @@ $$;
 
 -- Notes that an entity was created, changed or deleted; a version that is null is that of none.
 CREATE FUNCTION audit.note_change(
-  manager text, kind text, entity_id text, version_before bigint, version_after bigint, document_before text, document_after text)
+  manager text, kind text, entity_id text, version_before bigint, version_after bigint, document_before text, document_after text,
+  tenant_id text DEFAULT NULL, participant_profile_id text DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -180,14 +187,14 @@ BEGIN
     CASE WHEN version_before IS NULL THEN 'create' WHEN version_after IS NULL THEN 'delete' ELSE 'change' END,
     kind, entity_id, '',
     coalesce('version ' || version_before, 'absent'), coalesce('version ' || version_after, 'deleted'),
-    document_before::jsonb, document_after::jsonb, NULL, NULL, NULL);
+    document_before::jsonb, document_after::jsonb, NULL, NULL, NULL, tenant_id, participant_profile_id);
 END
 $$;
 
 -- Empties what entries so far tell: of what was done to an entity, why and what it held; or of who somebody is. Gives how many had
--- something to empty.
+-- something to empty. An actor is whom the tokens of ``wanted_issuer`` call so; those of any, if that is empty.
 CREATE FUNCTION audit.erase(
-  manager text, wanted_kind text, wanted_id text, wanted_actor text, actor text, reason text, request_id text)
+  manager text, wanted_kind text, wanted_id text, wanted_actor text, wanted_issuer text, actor text, reason text, request_id text)
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -195,23 +202,28 @@ DECLARE
   caller jsonb := nullif(current_setting('cfm.caller', true), '');
   number bigint := nextval('audit.entry_id');
   erased integer;
+  tenant text;
+  profile text;
 BEGIN
   IF wanted_actor IS NULL THEN
-    UPDATE audit.payload p
-       SET what_salt = NULL, reason = NULL, document_before = NULL, document_after = NULL, what_erased_by = number
-      FROM audit.entry e
-     WHERE e.kind = wanted_kind AND e.entity_id = wanted_id AND e.action <> 'erase'
-       AND p.entry_id = e.id AND p.entry_id < number AND p.what_erased_by IS NULL;
+    WITH emptied AS (
+      UPDATE audit.payload p
+         SET what_salt = NULL, reason = NULL, document_before = NULL, document_after = NULL, what_erased_by = number
+        FROM audit.entry e
+       WHERE e.kind = wanted_kind AND e.entity_id = wanted_id AND e.action <> 'erase'
+         AND p.entry_id = e.id AND p.entry_id < number AND p.what_erased_by IS NULL
+      RETURNING e.tenant_id, e.participant_profile_id)
+    SELECT count(*), max(tenant_id), max(participant_profile_id) INTO erased, tenant, profile FROM emptied;
   ELSE
     UPDATE audit.payload p
        SET who_salt = NULL, actor = NULL, issuer = NULL, address = NULL, who_erased_by = number
-     WHERE p.actor = wanted_actor AND p.entry_id < number;
+     WHERE p.actor = wanted_actor AND (wanted_issuer = '' OR p.issuer = wanted_issuer) AND p.entry_id < number;
+    GET DIAGNOSTICS erased = ROW_COUNT;
   END IF;
-  GET DIAGNOSTICS erased = ROW_COUNT;
   IF erased > 0 THEN
-    INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id)
+    INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id, tenant_id, participant_profile_id)
     VALUES (number, manager, 'erase', coalesce(wanted_kind, 'actors'), coalesce(wanted_id, ''),
-            'kept', 'erased ' || erased, request_id);
+            'kept', 'erased ' || erased, request_id, tenant, profile);
     INSERT INTO audit.payload (entry_id, actor, issuer, address, reason)
     VALUES (number, actor, coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''), reason);
     INSERT INTO audit.waiting VALUES (number);
@@ -231,7 +243,7 @@ RETURN sha256(convert_to(array_to_json(texts)::text, 'UTF8'));
 CREATE VIEW audit.evidence AS
 SELECT e.id,
        ARRAY[e.id::text, to_char(e.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), e.manager, e.action, e.kind, e.entity_id,
-             e.part, e.before, e.after, e.request_id] AS entry,
+             e.part, e.before, e.after, e.request_id, e.tenant_id, e.participant_profile_id] AS entry,
        CASE WHEN p.entry_id IS NOT NULL THEN ARRAY[p.who_salt::text, p.actor, p.issuer, p.address] END AS who,
        p.who_erased_by,
        CASE WHEN p.entry_id IS NOT NULL THEN
@@ -331,7 +343,8 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
   PERFORM audit.note_change('tenant-manager', 'tenants', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
-                            tenant_manager.tenant_json(OLD), tenant_manager.tenant_json(NEW));
+                            tenant_manager.tenant_json(OLD), tenant_manager.tenant_json(NEW),
+                            coalesce(NEW.id, OLD.id)::text);
   RETURN NULL;
 END
 $$;
@@ -376,7 +389,8 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
   PERFORM audit.note_change('tenant-manager', 'participant-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
-                            tenant_manager.participant_profile_json(OLD), tenant_manager.participant_profile_json(NEW));
+                            tenant_manager.participant_profile_json(OLD), tenant_manager.participant_profile_json(NEW),
+                            coalesce(NEW.tenant_id, OLD.tenant_id)::text, coalesce(NEW.id, OLD.id)::text);
   RETURN NULL;
 END
 $$;
@@ -444,7 +458,7 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
   PERFORM audit.note('provision-manager', 'start', 'orchestrations', NEW.id, '', 'absent', lower(NEW.state),
-                     NULL, NULL, NULL, NULL, NULL);
+                     NULL, NULL, NULL, NULL, NULL, NEW.tenant_id, NEW.correlation_id);
   RETURN NULL;
 END
 $$;

@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
-from cfm_core.access.model import EVERYTHING, Access, Action, Bound, bounds_of
+from cfm_core.access.model import EVERYTHING, UNBOUNDED, Access, Action, Bound, bounds_of
 from cfm_core.audit.memory import MemoryAudit
 from cfm_core.audit.model import Kind as AuditKind
 from cfm_core.audit.model import Subject as AuditSubject
@@ -106,16 +106,23 @@ class Recorded(UserDict[Key, Entity]):
 
     Args:
         shown: gives an entity as the audit trail tells it.
+        belongs_to: gives whom an entity belongs to.
     """
 
     def __init__(
-        self, kind: Kind, feed: MemoryFeed, audit: MemoryAudit, shown: Callable[[Entity], Mapping[str, Any]]
+        self,
+        kind: Kind,
+        feed: MemoryFeed,
+        audit: MemoryAudit,
+        shown: Callable[[Entity], Mapping[str, Any]],
+        belongs_to: Callable[[Entity], Bound] = lambda _: UNBOUNDED,
     ) -> None:
         super().__init__()
         self._kind = kind
         self._feed = feed
         self._audit = audit
         self._shown = shown
+        self._belongs_to = belongs_to
 
     def __setitem__(self, key: Key, entity: Entity) -> None:
         before = self.data.get(key)
@@ -134,7 +141,7 @@ class Recorded(UserDict[Key, Entity]):
     def _note(self, before: Entity | None, after: Entity | None) -> None:
         there = after or before
         if there is not None and (before is None or after is None or before.version != after.version):
-            subject = AuditSubject(AuditKind(self._kind.value), there.id)
+            subject = AuditSubject(AuditKind(self._kind.value), there.id, belongs_to=self._belongs_to(there))
             self._audit.note_change(subject, before, after, self._shown)
 
 

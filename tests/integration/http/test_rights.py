@@ -23,7 +23,7 @@ from tests.support.tokens import Issuer
 GUARDED = [one for one in FUNCTIONS if one.scope is not None]
 BOUNDED = {
     *(Resource.TENANT, Resource.PARTICIPANT_PROFILE, Resource.CELL, Resource.DATASPACE_PROFILE),
-    *(Resource.ORCHESTRATION, Resource.ANY),
+    *(Resource.ORCHESTRATION, Resource.AUDIT, Resource.ANY),
 }
 """What belongs to tenants, or to cells."""
 SUITS_ALL = {

@@ -136,6 +136,7 @@ def test_only_bounds_to_which_something_of_the_kind_belongs_mean_anything(resour
         Resource.PARTICIPANT_PROFILE: ("vpaId",),
         Resource.VPA: (),
         Resource.ORCHESTRATION: ("vpaId", "cellId"),
+        Resource.AUDIT: ("vpaId", "cellId"),
         Resource.CELL: ("tenantId", "participantProfileId", "vpaId"),
         Resource.DATASPACE_PROFILE: ("tenantId", "participantProfileId", "vpaId"),
     }
