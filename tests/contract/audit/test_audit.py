@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from cfm_core.access.model import Access, Action, Resource, Right
 from cfm_core.audit.memory import MemoryAudit
 from cfm_core.audit.model import Kind, Manager, Subject, subject_of
 from cfm_core.audit.service import Audit, Erasure
 from cfm_core.caller import Caller, acting
-from cfm_core.errors import PreconditionFailedError, ValidationError
+from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.errors import ForbiddenError, PreconditionFailedError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
@@ -314,6 +316,92 @@ def test_whoever_may_read_one_manager_is_told_nothing_of_the_other(world: World)
     assert world.audit.select("true", Page(), set()).total == 0
 
 
+def told_within(world: World, *rights: Right) -> list[str]:
+    page = world.audit.within(Access(rights)).select("true", Page())
+    found = [f"{one['kind']} {one['action']}" for one in json.loads(page.json)]
+    assert page.total == len(found)
+    return found
+
+
+@pytest.mark.usefixtures("ann")
+def test_whoever_has_a_right_with_bounds_is_told_what_belongs_to_them(world: World) -> None:
+    of, definitions = world.tenancy, world.provisioning.definitions
+    of.dataspace(of.cell())
+    tenant, other = of.tenant(), of.tenant()
+    profile = of.deploy(tenant)["id"]
+    of.deploy(other, "did:web:other")
+    definitions.put_activity_definition(ActivityDefinition(type="t"))
+    provisioning.define(world.provisioning, one=[Activity("a", "t")])
+    for id_, owner, correlation in (("o", tenant, profile), ("p", tenant, "else"), ("q", other, "x")):
+        manifest = OrchestrationManifest(
+            id=id_, correlation_id=correlation, orchestration_type="one", payload={"cfm.tenant.id": owner}
+        )
+        world.provisioning.orchestrations.start(manifest)
+        later = manifest.model_copy(update={"id": f"{id_}-later"})
+        world.provisioning.orchestrations.start(later, datetime.now(UTC) + timedelta(hours=1))
+    world.provisioning.operations.cancel("o", ORDER)
+    world.provisioning.operations.retry("o", ORDER)
+    assert world.audit.erase_content(Subject(Kind.PARTICIPANT_PROFILES, profile), ERASURE) == 1
+    assert world.audit.erase_actor("nobody", ERASURE) == 0
+    of.tenants.change(other, TenantPropertiesDiff(properties={"size": 3}))
+
+    def reads(**bounds: str) -> Right:
+        return Right(Action.READ, Resource.AUDIT, **bounds)
+
+    of_profile = ["participant-profiles create", *["orchestrations start"] * 2, "orchestrations cancel"]
+    of_profile += ["orchestrations retry", "participant-profiles erase"]
+    of_tenant = ["tenants create", *of_profile[:1], *["orchestrations start"] * 4, *of_profile[3:]]
+    of_other = ["tenants create", "participant-profiles create", *["orchestrations start"] * 2, "tenants change"]
+    assert told_within(world, reads(tenant_id=tenant)) == of_tenant
+    assert told_within(world, reads(participant_profile_id=profile)) == of_profile
+    assert told_within(world, reads(tenant_id=tenant, participant_profile_id=profile)) == of_profile
+    assert told_within(world, reads(tenant_id=other, participant_profile_id=profile)) == []
+    assert told_within(world, reads(tenant_id=other)) == of_other
+    both = told_within(world, reads(tenant_id=other), reads(participant_profile_id=profile))
+    assert sorted(both) == sorted([*of_other, *of_profile])
+    assert told_within(world, reads()) == [f"{one['kind']} {one['action']}" for one in world.told()]
+    assert told_within(world, Right(Action.ANY, Resource.ANY, tenant_id=tenant)) == of_tenant
+
+
+@pytest.mark.usefixtures("ann")
+def test_pages_within_bounds_know_nothing_of_the_rest(world: World) -> None:
+    tenant, other = world.tenancy.tenant(), world.tenancy.tenant()
+    for number in range(3):
+        for one in (other, tenant):
+            world.tenancy.tenants.change(one, TenantPropertiesDiff(properties={"n": number}))
+    mine = world.audit.within(Access([Right(Action.READ, Resource.AUDIT, tenant_id=tenant)]))
+    seen, after = [], ""
+    while True:
+        page = mine.select("true", Page(limit=1, after=after))
+        seen += [(one["entityId"], one["action"]) for one in json.loads(page.json)]
+        assert page.total == 4
+        if not page.more:
+            break
+        after = page.last
+    assert seen == [(tenant, "create"), *[(tenant, "change")] * 3]
+    assert mine.select(f"entityId = '{other}' or true", Page()).total == 4
+
+
+@pytest.mark.usefixtures("ann")
+def test_only_who_may_delete_all_of_the_trail_erases_something_of_it(world: World) -> None:
+    tenant = world.tenancy.tenant()
+    subject = Subject(Kind.TENANTS, tenant)
+    for rights in (
+        [Right(Action.READ, Resource.AUDIT)],
+        [Right(Action.ANY, Resource.AUDIT, tenant_id=tenant), Right(Action.DELETE, Resource.TENANT)],
+    ):
+        audit = world.audit.within(Access(rights))
+        with pytest.raises(ForbiddenError, match="delete audit"):
+            audit.erase_content(subject, ERASURE)
+        with pytest.raises(ForbiddenError, match="delete audit"):
+            audit.erase_actor("ann", ERASURE)
+    eraser = world.audit.within(Access([Right(Action.DELETE, Resource.AUDIT)]))
+    with pytest.raises(ForbiddenError, match="read audit"):
+        eraser.select("true", Page())
+    assert [one["action"] for one in world.told()] == ["create"]
+    assert eraser.erase_content(subject, ERASURE) == 1
+
+
 @pytest.mark.usefixtures("ann")
 def test_what_an_entity_held_can_be_forgotten(world: World) -> None:
     tenant = world.tenancy.tenant(name="Jane Doe")
@@ -356,6 +444,16 @@ def test_who_somebody_is_can_be_forgotten(world: World) -> None:
     assert "actorErasedBy" not in second
     assert (erased["kind"], erased["after"]) == ("actors", "erased 2")
     assert world.told("actor = 'ann'") == []
+
+
+def test_of_two_whom_different_issuers_call_alike_one_can_be_forgotten(world: World) -> None:
+    for issuer in ("urn:i", "urn:j", ""):
+        with acting(Caller(actor="ann", issuer=issuer, request_id="r")):
+            world.tenancy.tenant()
+    assert world.audit.erase_actor("ann", ERASURE, "urn:k") == 0
+    assert world.audit.erase_actor("ann", ERASURE, "urn:j") == 1
+    assert [one.get("issuer") for one in world.told("actor = 'ann'")] == ["urn:i", None]
+    assert world.audit.erase_actor("ann", ERASURE) == 2
 
 
 @pytest.mark.parametrize("bad", ["", "tenants", "tenants/", "/x", "nobody/x", "actors/x"])

@@ -18,6 +18,7 @@ from cfm_core.settings import Settings
 from cfm_core.store.database import Database
 from local.servers.postgres import EmbeddedPostgres
 from tests.integration.http.api import ABSENT, BASE, FUNCTIONS, Answer, Api, Fabric, contents, fabric
+from tests.support.roles import with_roles
 from tests.support.tokens import Issuer
 
 GUARDED = [one for one in FUNCTIONS if one.scope is not None]
@@ -44,6 +45,7 @@ SUITS_ALL = {
 }
 """A body for most functions: what one does not know, it ignores."""
 EVERYTHING = [{"action": "*", "resource": "*"}]
+AUDITOR = [{"action": "read", "resource": "audit"}]
 
 
 def name_of(function: HttpFunction) -> str:
@@ -116,7 +118,7 @@ def place(
 ) -> Iterator[Place]:
     issuer = Issuer(tmp_path_factory.mktemp("issuer"))
     url = postgres.url(shared_database.value("SELECT current_database()"))
-    settings = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": url, "CFM_AUTH_ROLES_CLAIM": "roles"})
+    settings = with_roles(Settings.from_environ({**issuer.environ, "CFM_AUTH_ROLES_CLAIM": "roles"}), url)
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(assembler)
     platform = Api({"Authorization": f"Bearer {issuer.token()}"})
@@ -254,6 +256,26 @@ def test_a_tenants_administrator_works_with_what_is_theirs(place: Place) -> None
     assert me.post(mine.profiles, {"identifier": "did:web:another"}).status == 202
     assert me.post("/tenants", {}).status == 403
     assert me.get("/users").status == 403
+
+
+def test_the_audit_trail_is_told_to_a_tenants_administrator_as_far_as_it_is_theirs(place: Place) -> None:
+    mine, theirs = place.mine, place.theirs
+    me = place.user("of-a-tenant", [{"action": "*", "resource": "*", "tenantId": mine.ids["tenants"]}])
+    names = ("tenants", "participant-profiles", "orchestrations")
+    told = me.get("/audit?limit=1000").json
+    assert {(one["kind"], one["entityId"]) for one in told if one["action"] in {"create", "start"}} >= {
+        (name, mine.ids[name]) for name in names
+    }
+    assert {one["kind"] for one in told} == set(names)
+    for name in names:
+        asked = {"predicate": f"entityId = '{theirs.ids[name]}'"}
+        assert place.platform.post("/audit/query", asked).json
+        answer = me.post("/audit/query", asked)
+        assert (answer.status, answer.json, answer.headers["X-Total-Count"]) == (200, [], "0")
+        subject = f"{name}/{mine.ids[name]}"
+        assert me.post("/audit/erase", {"reason": "because", "subject": subject}).status == 403
+    assert me.post("/audit/erase", {"reason": "because", "actor": "of-a-tenant"}).status == 403
+    assert {one["kind"] for one in place.user("auditor", AUDITOR).get("/audit?limit=1000").json} > set(names)
 
 
 def test_rights_that_are_taken_count_at_once_in_this_process(place: Place) -> None:

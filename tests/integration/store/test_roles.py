@@ -9,6 +9,9 @@ from datetime import timedelta
 import pytest
 from pg8000.exceptions import DatabaseError
 
+from cfm_core.access.model import Action, Resource, Right
+from cfm_core.access.service import Who
+from cfm_core.access.store import PostgresRights
 from cfm_core.contracts import subjects
 from cfm_core.errors import FatalError, RecoverableError
 from cfm_core.provisioning.orchestrations.store import PostgresHistory
@@ -27,6 +30,7 @@ TRIGGERS = (Role.TRIGGER, Role.TENANT_MANAGER_TRIGGER, Role.PROVISION_MANAGER_TR
 OPERATORS = (*MANAGERS, *TRIGGERS)
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 OTHER_VERBS = ("TRUNCATE", "REFERENCES", "TRIGGER")
+EVERYTHING = Right(Action.ANY, Resource.ANY)
 
 
 def rights(database_url: str, role: Role) -> dict[str, set[str]]:
@@ -117,14 +121,31 @@ def test_a_manager_reads_nothing_of_the_other(database_url: str, role: Role, sch
             assert refused(connection, f"DELETE FROM {table}")  # noqa: S608
 
 
-def test_what_runs_with_the_rights_of_its_owner_is_the_writing_of_the_audit_trail(database_url: str) -> None:
+def test_few_functions_run_with_the_rights_of_their_owner(database_url: str) -> None:
     with contextlib.closing(connect(database_url)) as admin:
         found = admin.run(
             "SELECT oid::regproc::text, proconfig FROM pg_proc WHERE prosecdef AND pronamespace >= 16384 ORDER BY 1"
         )
     # Nobody who calls them decides what the names in them mean.
     pinned = ["search_path=pg_catalog, pg_temp"]
-    assert found == [["audit.erase", pinned], ["audit.note", pinned], ["audit.seal_waiting", pinned]]
+    names = ["access.of_caller", "audit.erase", "audit.note", "audit.seal_waiting"]
+    assert found == [[name, pinned] for name in names]
+
+
+@pytest.mark.parametrize("role", MANAGERS)
+def test_managers_ask_what_somebody_may_do(database_url: str, role: Role) -> None:
+    with contextlib.closing(Database(database_url, size=1)) as admin:
+        PostgresRights(admin).make_first_administrator("", "ann")
+    with contextlib.closing(Database(as_role(role, database_url), size=1)) as database:
+        store = PostgresRights(database)
+        assert store.find("urn:i", "ann", []).rights == (EVERYTHING,)
+        assert store.find("urn:i", "bob", []).who is Who.NOBODY
+
+
+@pytest.mark.parametrize("role", TRIGGERS)
+def test_triggers_do_not_ask_what_somebody_may_do(database_url: str, role: Role) -> None:
+    with session(database_url, role) as connection:
+        assert refused(connection, "SELECT * FROM access.of_caller('', 'ann', ARRAY[]::text[])")
 
 
 @pytest.mark.parametrize("role", OPERATORS)
