@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from local.cli import CONFLICT, UNREACHABLE, data_option, database_url_of, fail
+from local.cli import CONFLICT, FAILED, UNREACHABLE, data_option, database_url_of, fail
 
 
 @click.command()
@@ -21,7 +21,7 @@ def administrator(subject: str, issuer: str, data: Path) -> None:
     The database is that of CFM_DATABASE_URL, or else of the running stack.
     """
     from cfm_core.access.store import PostgresRights
-    from cfm_core.errors import ConflictError, RecoverableError
+    from cfm_core.errors import CfmError, ConflictError, RecoverableError
     from cfm_core.store.database import Database
 
     if not subject or "\0" in subject + issuer:
@@ -34,4 +34,6 @@ def administrator(subject: str, issuer: str, data: Path) -> None:
             fail(str(error), CONFLICT)
         except RecoverableError as error:
             fail(str(error), UNREACHABLE)
+        except CfmError as error:
+            fail(str(error), FAILED)
     click.echo(f"{subject} may do everything (user {user_id}); it counts within two seconds", err=True)

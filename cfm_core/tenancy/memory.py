@@ -71,7 +71,10 @@ class Fabric:
         self.cells = Recorded(Kind.CELLS, self.feed, self.audit, cells.shown)
         self.dataspace_profiles = Recorded(Kind.DATASPACE_PROFILES, self.feed, self.audit, _without_deployments)
         self.participant_profiles = Recorded(
-            *(Kind.PARTICIPANT_PROFILES, self.feed, self.audit, participant_profiles.shown),
+            Kind.PARTICIPANT_PROFILES,
+            self.feed,
+            self.audit,
+            participant_profiles.shown,
             lambda one: Bound(one.tenant_id, one.id),
         )
         self.roles = Recorded(Kind.ROLES, self.feed, self.audit, roles.shown)

@@ -149,7 +149,7 @@ def test_nothing_is_done_to_what_is_not_theirs(runs: World, action: str) -> None
         told.add(str(refused.value).replace(id_, "<id>"))
     assert len(told) == 1
     assert (runs.orchestrations.get(OTHER), runs.orchestrations.get(f"{OTHER}-later")) == before
-    assert json.loads(runs.operations.select("true", Page()).json) == []
+    assert json.loads(runs.audit.select("true", Page()).json) == []
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -10,8 +10,10 @@ from click.testing import CliRunner, Result
 from cfm_core.access.model import Action, Resource, Right
 from cfm_core.access.store import PostgresRights
 from cfm_core.store.database import Database
+from cfm_core.store.roles import Role
 from local.administrators import administrator
-from local.cli import CONFLICT, UNREACHABLE
+from local.cli import CONFLICT, FAILED, UNREACHABLE
+from tests.support.roles import as_role
 
 
 def run(url: str, *arguments: str) -> Result:
@@ -32,6 +34,13 @@ def test_the_first_administrator_may_do_everything_and_there_is_no_second(
         assert refused.exit_code == CONFLICT
         assert "there is a user already who may do everything" in refused.output
     assert rights.find("", "bob", ()).rights == ()
+
+
+@pytest.mark.parametrize(
+    ("role", "code"), [(Role.MAINTENANCE, 0), (Role.TENANT_MANAGER, 0), (Role.PROVISION_MANAGER, FAILED)]
+)
+def test_whoever_may_write_users_makes_the_first_administrator(database_url: str, role: Role, code: int) -> None:
+    assert run(as_role(role, database_url), "alice").exit_code == code
 
 
 @pytest.mark.parametrize("subject", ["", "a\0b"])
