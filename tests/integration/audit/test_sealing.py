@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +12,19 @@ import pytest
 
 from cfm_core.audit.evidence import snapshot
 from cfm_core.audit.model import Kind, Subject
-from cfm_core.audit.service import SEALED_AT_ONCE, Audit
+from cfm_core.audit.service import SEALED_AT_ONCE, Audit, Erasure
 from cfm_core.audit.store import PostgresAudit, note
 from cfm_core.audit.verification import verify
 from cfm_core.errors import CfmError
+from cfm_core.query import Page
 from cfm_core.store.database import Database, Transaction
+from cfm_core.store.roles import Role
 from tests.support.audit import TABLES
+from tests.support.roles import as_role
 
 SUBJECT = Subject(Kind.SCHEDULES, "s")
 WRITERS = 4
+MANAGERS = (Role.TENANT_MANAGER, Role.PROVISION_MANAGER)
 
 
 @pytest.fixture
@@ -183,34 +189,64 @@ def test_what_is_empty_stays_empty(database: Database) -> None:
             database.rows(f"UPDATE audit.payload SET {change}")  # noqa: S608
 
 
-def test_whoever_may_only_read_and_call_can_note_and_seal_and_do_nothing_else(
-    database: Database, database_url: str
-) -> None:
-    # As a manager's role would: what writes the trail does it with the rights of its owner.
-    role = f"auditor_{threading.get_ident()}"
-    with database.transaction() as tx:
-        tx.simple(
-            f"CREATE ROLE {role}; GRANT USAGE ON SCHEMA audit TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA audit TO {role}"
-        )
-    try:
-        with database.transaction() as tx:
-            tx.simple(f"SET LOCAL ROLE {role}")
-            write(tx)
-            assert tx.rows("SELECT entries FROM audit.seal_waiting(10)") == [[1]]
+def session(role: Role, database_url: str) -> contextlib.closing[Database]:
+    return contextlib.closing(Database(as_role(role, database_url)))
+
+
+def refused(database: Database, statement: str) -> bool:
+    with pytest.raises(CfmError) as error:
+        database.rows(statement)
+    return "42501" in str(error.value.__cause__)
+
+
+@pytest.mark.parametrize("role", MANAGERS)
+def test_managers_note_what_they_do_and_change_nothing_of_it(database_url: str, role: Role) -> None:
+    with session(role, database_url) as manager, session(Role.MAINTENANCE, database_url) as maintenance:
+        write(manager)
+        Audit(PostgresAudit(maintenance)).seal()
+        write(manager)
+        for table in TABLES:
+            assert refused(manager, f"DELETE FROM {table}")  # noqa: S608
+            assert refused(manager, f"TRUNCATE {table}")
         for statement in (
             "INSERT INTO audit.waiting VALUES (1)",
             "INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id)"
             " VALUES (9, 'tenant-manager', '', '', '', '', '', '')",
-            "DELETE FROM audit.waiting",
+            "UPDATE audit.entry SET action = 'delete'",
             "UPDATE audit.payload SET actor = 'bob'",
+            "SELECT setval('audit.entry_id', 1)",
             "ALTER TABLE audit.entry DISABLE TRIGGER entry_is_kept",
+            "SELECT audit.seal_waiting(10)",
         ):
-            with pytest.raises(CfmError) as refused, database.transaction() as tx:
-                tx.simple(f"SET LOCAL ROLE {role}")
-                tx.rows(statement)
-            assert "42501" in str(refused.value.__cause__)
-    finally:
-        with database.transaction() as tx:
-            tx.simple(f"DROP OWNED BY {role}; DROP ROLE {role}")
+            assert refused(manager, statement), statement
     with snapshot(database_url) as evidence:
-        assert verify(evidence).findings == []
+        done = verify(evidence)
+    assert (done.findings, done.entries, done.waiting) == ([], 1, 1)
+
+
+def test_the_provision_manager_alone_tells_and_erases(database_url: str) -> None:
+    erasure = Erasure(actor="eve", reason="asked for", request_id="r")
+    with session(Role.TENANT_MANAGER, database_url) as other, session(Role.PROVISION_MANAGER, database_url) as one:
+        note(
+            *(other, Subject(Kind.CELLS, "c"), "create", "absent", "version 0"),
+            actor="ann",
+            reason="",
+            request_id="r",
+            documents=(None, {"id": "c"}),
+        )
+        for table in (*TABLES, "audit.trail", "audit.evidence"):
+            assert refused(other, f"SELECT count(*) FROM {table}"), table  # noqa: S608
+        with pytest.raises(CfmError):
+            PostgresAudit(other).erase_actor("ann", erasure)
+        audit = Audit(PostgresAudit(one))
+        (entry,) = json.loads(audit.select("actor = 'ann'", Page()).json)
+        assert (entry["kind"], entry["documentAfter"]) == ("cells", {"id": "c"})
+        assert audit.erase_actor("ann", erasure) == 1
+        assert [entry.get("actor") for entry in json.loads(audit.select("", Page()).json)] == [None, "eve"]
+
+
+@pytest.mark.parametrize("role", [Role.TRIGGER, Role.TENANT_MANAGER_TRIGGER, Role.PROVISION_MANAGER_TRIGGER])
+def test_triggers_have_nothing_to_do_with_the_trail(database_url: str, role: Role) -> None:
+    with session(role, database_url) as trigger:
+        for statement in ("SELECT count(*) FROM audit.trail", "SELECT audit.has_caller()"):
+            assert refused(trigger, statement), statement

@@ -24,7 +24,7 @@ from local.servers.postgres import EmbeddedPostgres
 from tests.support.roles import PASSWORDS, as_role
 
 NOT_ALLOWED = "42501"
-SCHEMAS = ("tenant_manager", "provision_manager", "eventing", "http", "cfm")
+SCHEMAS = ("tenant_manager", "provision_manager", "eventing", "http", "audit", "cfm")
 MANAGERS = (Role.TENANT_MANAGER, Role.PROVISION_MANAGER)
 TRIGGERS = (Role.TRIGGER, Role.TENANT_MANAGER_TRIGGER, Role.PROVISION_MANAGER_TRIGGER)
 OPERATORS = (*MANAGERS, *TRIGGERS)
