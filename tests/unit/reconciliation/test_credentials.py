@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -87,7 +86,7 @@ def test_a_credential_that_ends_before_it_begins_has_a_renewal_all_the_same() ->
 
 def test_attempts_become_seldom_and_go_on_after_the_end() -> None:
     of_week = renewal(96)
-    times = {}
+    times: dict[int, float] = {}
     for hours in range(-24, 32 * 24 + 64 * 24, 1):
         times.setdefault(of_week.attempt(of_week.begins_at + timedelta(hours=hours)), hours / 24)
     assert times == {-1: -1, 0: 0, 1: 1, 2: 3, 3: 7, 4: 15, 5: 31, 6: 47, 7: 63, 8: 79, 9: 95}
@@ -100,13 +99,21 @@ def test_it_is_late_when_half_of_the_time_has_passed() -> None:
 
 
 def test_a_request_has_the_same_id_whoever_makes_it_and_another_for_each_attempt_credential_and_deployment() -> None:
-    one = renewal()
-    assert one.request_id(RECORD, 0) == renewal().request_id(replace(RECORD, roles={}), 0)
-    others = [
-        one.request_id(RECORD, 1),
-        replace(one, credential=held("d")).request_id(RECORD, 0),
-        one.request_id(replace(RECORD, left=RECORD.left | {"holderPid": "again"}), 0),  # type: ignore[operator]
-        one.request_id(replace(RECORD, left={"participantContextId": "pc"}), 0),
-        one.request_id(replace(RECORD, left={"participantContextId": "pc2"}), 0),
+    one, left = renewal(), {"participantContextId": "pc", "holderPid": "first"}
+    assert one.request_id(left, 0) == renewal().request_id(left | {"more": "x"}, 0)
+    ids = [
+        one.request_id(left, 0),
+        one.request_id(left, 1),
+        replace(one, credential=held("d")).request_id(left, 0),
+        one.request_id(left | {"holderPid": "again"}, 0),
+        one.request_id({"participantContextId": "pc"}, 0),
+        one.request_id({"participantContextId": "pc2"}, 0),
     ]
-    assert all(a != b for a, b in itertools.combinations([one.request_id(RECORD, 0), *others], 2))
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_requests_of_the_last_attempts_are_awaited() -> None:
+    of_week = renewal(96)
+    assert list(of_week.awaited(of_week.begins_at - DAY)) == []
+    assert list(of_week.awaited(of_week.begins_at + 3 * DAY)) == [2, 1, 0]
+    assert list(of_week.awaited(of_week.begins_at + 31 * DAY)) == [5, 4, 3, 2]
