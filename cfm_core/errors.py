@@ -51,10 +51,18 @@ class UnauthorizedError(ClientError):
     status = 401
 
 
+class InvalidTokenError(UnauthorizedError):
+    """There is a token, and it is not accepted; the text says why, and repeats nothing of it."""
+
+
 class ForbiddenError(ClientError):
-    """The token is good and does not allow this."""
+    """The token is good and does not allow this. ``scope`` names the scope that it lacks, if it is that."""
 
     status = 403
+
+    def __init__(self, message: str, scope: str = "") -> None:
+        super().__init__(message)
+        self.scope = scope
 
 
 class NotFoundError(ClientError):

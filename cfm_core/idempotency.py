@@ -17,13 +17,14 @@ KEPT = timedelta(hours=24)
 class RequestKey:
     """What makes two requests the same one: who sends it, where to, and the key that they gave it."""
 
+    issuer: str
     subject: str
     method: str
     path: str
     key: str
 
     def __str__(self) -> str:
-        return json.dumps([self.subject, self.method, self.path, self.key])
+        return json.dumps([self.issuer, self.subject, self.method, self.path, self.key])
 
 
 @dataclass(frozen=True, slots=True)

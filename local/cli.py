@@ -65,7 +65,7 @@ def main() -> None:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Its port; 0: a free one.")
 @data_option
 @click.option("--detach", is_flag=True, help="Return when it is ready, and leave it running.")
-@click.option("--no-auth", is_flag=True, help="Let everybody in, without a token.")
+@click.option("--no-auth", is_flag=True, help="Let everybody in, without a token; on loopback only.")
 @click.option("--seed", is_flag=True, help="Apply the demonstration fabric: definitions, a cell, a dataspace profile.")
 @click.option("--database-url", default="", help="A PostgreSQL of your own, 15 or newer.")
 @click.option("--nats-url", default="", help="A NATS server of your own, 2.10 or newer, with JetStream.")
@@ -86,23 +86,27 @@ def up(
     isolated: bool,
 ) -> None:
     """Start the whole system: both managers, agents, stand-ins, trigger, Postgres, NATS. Ctrl-C stops it."""
+    from local.servers.process import StartError
     from local.stack import Stack, quietly
     from local.up import detached, foreground
 
-    if no_auth and host not in {"127.0.0.1", "localhost", "::1"}:
-        click.echo(f"cfm: warning: without tokens, whoever reaches {host} may do everything", err=True)
+    if no_auth:
+        click.echo("cfm: warning: without tokens, whoever reaches this API may do everything", err=True)
 
-    stack = Stack(
-        data,
-        host=host,
-        port=port,
-        auth=not no_auth,
-        agents=agents,
-        database_url=database_url,
-        nats_url=nats_url,
-        isolated=isolated,
-        say=quietly if detach else lambda text: click.echo(f"cfm: {text}", err=True),
-    )
+    try:
+        stack = Stack(
+            data,
+            host=host,
+            port=port,
+            auth=not no_auth,
+            agents=agents,
+            database_url=database_url,
+            nats_url=nats_url,
+            isolated=isolated,
+            say=quietly if detach else lambda text: click.echo(f"cfm: {text}", err=True),
+        )
+    except StartError as error:
+        fail(str(error), FAILED)
     sys.exit(detached(stack, seed) if detach else foreground(stack, seed))
 
 

@@ -351,7 +351,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         everything = (*managers(), *agents()) if options.source is None else functions_of(options.source)
         print(description(everything, lambda _: "http://127.0.0.1:0"))
     else:
+        _check_host(options)
         serve(options)
+
+
+def _check_host(options: Options) -> None:
+    """End the process that asks for no tokens where other machines would reach it."""
+    from cfm_core.assembly.listeners import is_loopback
+    from cfm_core.settings import Settings
+
+    if Settings.from_environ().auth == "off" and not is_loopback(options.host):
+        sys.exit(f"CFM_AUTH=off is for loopback, and others reach {options.host}: set CFM_AUTH=jwt")
 
 
 if __name__ == "__main__":

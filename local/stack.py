@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from cfm_core.assembly.listeners import is_loopback
 from cfm_core.assembly.secrets import FileSecretStore
 from cfm_core.store.migrations import migrate
 from local import health, state
@@ -51,6 +52,10 @@ class PortError(StartError):
     """The port is taken; the text says how to name another."""
 
 
+class OpenError(StartError):
+    """Other machines would reach an API that asks for no tokens."""
+
+
 def quietly(_: str) -> None:
     """Takes a line of progress and drops it."""
 
@@ -61,7 +66,7 @@ class Stack:
     Args:
         data: the directory; made when absent, keeps everything between runs.
         port: where both managers answer; 0 picks a free one.
-        auth: whether the API asks for tokens.
+        auth: whether the API asks for tokens; only on loopback it need not.
         agents: files that declare activity types of one's own; each is served by a process of its own.
         database_url: a PostgreSQL of one's own, 15 or newer; empty: an embedded one.
         nats_url: a NATS server of one's own, 2.10 or newer with JetStream; empty: an embedded one.
@@ -225,6 +230,8 @@ class Stack:
         self._tell(text)
 
     def _start(self) -> None:
+        if not self.auth and not is_loopback(self._host):
+            raise OpenError(f"--no-auth is for loopback, and others reach {self._host}; leave out one of both")
         owned = ExitStack()
         owned.enter_context(state.lock(self.data))
         self._owned = owned

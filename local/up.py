@@ -17,7 +17,7 @@ from cfm_core.errors import CfmError
 from local import reports, state
 from local.directory import default_directory
 from local.servers.process import StartError
-from local.stack import PortError, Stack
+from local.stack import OpenError, PortError, Stack
 from local.state import DirectoryError, RunningError
 
 _FAILED, _NOT_ALLOWED, _CONFLICT = 1, 4, 6
@@ -116,7 +116,7 @@ def _code(error: Exception) -> int:
     match error:
         case PortError() | RunningError():
             return _CONFLICT
-        case DirectoryError():
+        case DirectoryError() | OpenError():
             return _NOT_ALLOWED
         case _:
             return _FAILED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from typing import TYPE_CHECKING
 
+from cfm_core.assembly import listeners
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
 from cfm_core.assembly.service_type import ServiceType
 from cfm_core.errors import FatalError
@@ -11,38 +14,35 @@ from cfm_core.settings import Settings
 
 if TYPE_CHECKING:
     from cfm_core.web.auth import Authenticator
+    from cfm_core.web.tokens import TrustedIssuer
+
+log = logging.getLogger(__name__)
 
 AUTHENTICATOR: ServiceType[Authenticator] = ServiceType("authenticator")
 
 
 class JwtAssembly(ServiceAssembly):
-    """Bearer tokens, signed by the issuer whose key set is configured."""
+    """Bearer tokens of the issuers that are configured."""
 
     name = "auth-jwt"
     provides = (AUTHENTICATOR,)
 
     def init(self, context: InitContext) -> None:
-        from cfm_core.web.auth import JwtAuthenticator
+        from cfm_core.web.tokens import JwtAuthenticator
 
-        settings = context.settings
-        missing = [
-            name
-            for name, value in (
-                ("CFM_AUTH_ISSUER", settings.auth_issuer),
-                ("CFM_AUTH_AUDIENCE", settings.auth_audience),
-                ("CFM_AUTH_JWKS_URL", settings.auth_jwks_url),
-            )
-            if not value
-        ]
-        if missing:
-            raise FatalError(f"{', '.join(missing)} must be set (or CFM_AUTH=off on a laptop)")
-        context.registry.register(
-            AUTHENTICATOR, JwtAuthenticator(settings.auth_issuer, settings.auth_audience, settings.auth_jwks_url)
-        )
+        try:
+            authenticator = JwtAuthenticator(trusted_issuers(context.settings))
+        except ValueError as error:
+            raise FatalError(f"the issuers of CFM_AUTH_ISSUER and CFM_AUTH_ISSUERS cannot be used: {error}") from error
+        context.registry.register(AUTHENTICATOR, authenticator)
 
 
 class NoAuthAssembly(ServiceAssembly):
-    """Everybody may do everything; for a laptop."""
+    """Everybody may do everything; for a laptop.
+
+    Raises:
+        FatalError: the process can be reached from elsewhere, as far as it knows.
+    """
 
     name = "auth-off"
     provides = (AUTHENTICATOR,)
@@ -50,7 +50,51 @@ class NoAuthAssembly(ServiceAssembly):
     def init(self, context: InitContext) -> None:
         from cfm_core.web.auth import Anybody
 
+        refuse_others()
+        log.warning("CFM_AUTH=off: whoever reaches this process may do everything, without a token")
         context.registry.register(AUTHENTICATOR, Anybody())
+
+
+def refuse_others() -> None:
+    """Raises FatalError where this process takes connections of other machines: for one that asks for no tokens."""
+    if where := listeners.beyond_loopback():
+        raise FatalError(
+            f"CFM_AUTH=off, and this process listens at {', '.join(where)}, where others reach it: "
+            "set CFM_AUTH=jwt, or listen at 127.0.0.1"
+        )
+
+
+def trusted_issuers(settings: Settings) -> list[TrustedIssuer]:
+    """The issuers that are configured.
+
+    Raises:
+        FatalError: there is none, or what is said of one is not complete.
+    """
+    import pydantic
+
+    from cfm_core.web.tokens import TrustedIssuer
+
+    try:
+        described = json.loads(settings.auth_issuers or "[]")
+        found = pydantic.TypeAdapter(list[TrustedIssuer]).validate_python(described)
+    except pydantic.ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise FatalError(f"CFM_AUTH_ISSUERS is not an array of issuers: {problems}") from None
+    except ValueError as error:
+        raise FatalError(f"CFM_AUTH_ISSUERS is not JSON: {error}") from None
+    if settings.auth_issuer and settings.auth_audience:
+        first = TrustedIssuer(
+            issuer=settings.auth_issuer,
+            audience=settings.auth_audience,
+            audience_claim=settings.auth_audience_claim,
+            jwks_url=settings.auth_jwks_url,
+        )
+        found.insert(0, first)
+    elif settings.auth_issuer or settings.auth_audience or settings.auth_jwks_url or not found:
+        raise FatalError(
+            "CFM_AUTH_ISSUER and CFM_AUTH_AUDIENCE must both be set, or CFM_AUTH_ISSUERS (or CFM_AUTH=off on a laptop)"
+        )
+    return found
 
 
 def auth_assembly(settings: Settings) -> ServiceAssembly:

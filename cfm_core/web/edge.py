@@ -16,13 +16,14 @@ from cfm_core.assembly.telemetry import logged
 from cfm_core.declaration import HttpFunction
 from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ValidationError
 from cfm_core.web import answers, body, idempotency, paging
+from cfm_core.web.auth import Principal
 from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)
 
 API = "/api/v1alpha1"
 
-_SUBJECT = "cfm.subject"
+_PRINCIPAL = "cfm.principal"
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
 
@@ -37,10 +38,15 @@ def request_id_of(request: flask.Request) -> str:
     return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def subject_of(request: flask.Request) -> str:
+def principal_of(request: flask.Request) -> Principal:
     """Whose token the request has; only for a function with a scope."""
-    subject: str = request.environ[_SUBJECT]
-    return subject
+    principal: Principal = request.environ[_PRINCIPAL]
+    return principal
+
+
+def subject_of(request: flask.Request) -> str:
+    """The subject of ``principal_of``."""
+    return principal_of(request).subject
 
 
 def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
@@ -122,7 +128,7 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
             return answers.not_allowed(function.methods)
     if principal is not None and function.scope is not None:
         principal.require(function.scope)
-        request.environ[_SUBJECT] = principal.subject
+        request.environ[_PRINCIPAL] = principal
     # A handler without a declared body reads it itself, if at all.
     takes_body = function.body is not None or (function.method == "POST" and function.lists is not None)
     raw = body.content(request) if takes_body or idempotency.KEY in request.environ else b""
@@ -132,7 +138,7 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
 
     if principal is None or function.method != "POST" or function.lists is not None:
         return call()
-    return idempotency.answer(request, principal.subject, raw, call, request_id)
+    return idempotency.answer(request, principal, raw, call, request_id)
 
 
 def _call(

@@ -12,6 +12,7 @@ from cfm_core import deployment
 from cfm_core.assembly.idempotency import IDEMPOTENT_ANSWERS
 from cfm_core.errors import ValidationError
 from cfm_core.idempotency import KeptAnswer, RequestKey
+from cfm_core.web.auth import Principal
 from cfm_core.web.problem import problem
 
 KEY = "HTTP_IDEMPOTENCY_KEY"
@@ -23,7 +24,7 @@ PATTERN = r"^[!-~]{1,255}$"
 
 
 def answer(
-    request: flask.Request, subject: str, raw: bytes, call: Callable[[], flask.Response], request_id: str
+    request: flask.Request, principal: Principal, raw: bytes, call: Callable[[], flask.Response], request_id: str
 ) -> flask.Response:
     """Answer by ``call``, or as the first time where the request's key is known.
 
@@ -40,7 +41,7 @@ def answer(
     (answers,) = deployment.services((IDEMPOTENT_ANSWERS,))
     fingerprint = hashlib.sha256(request.query_string + b"\n" + raw).hexdigest()
     kept, replayed = answers.once(
-        RequestKey(subject, request.method, request.path.rstrip("/"), key),
+        RequestKey(principal.issuer, principal.subject, request.method, request.path.rstrip("/"), key),
         fingerprint,
         lambda: _kept(call()),
         lambda error: _kept(problem(error, request, request_id)),

@@ -85,7 +85,7 @@ _HEADERS: dict[str, Json] = {
         "description": "Names what is doubtful in the body, such as fields that nobody knows.",
     },
     "Idempotency-Replayed": {"schema": _TEXT, "description": "true: this is the answer to the first of the requests."},
-    "WWW-Authenticate": {"schema": _TEXT, "description": "How to authenticate."},
+    "WWW-Authenticate": {"schema": _TEXT, "description": "How to authenticate, and what was wrong."},
 }
 
 _VARIABLE_SCHEMA: Json = {"type": "string", "pattern": r"^[^/\n]+$"}
@@ -273,7 +273,7 @@ def _has_version(shape: Any) -> bool:
 
 def _problem(status: int, description: str) -> Json:
     names = ["X-Request-Id"]
-    names += ["WWW-Authenticate"] if status == 401 else []
+    names += ["WWW-Authenticate"] if status in {401, 403} else []
     names += ["Retry-After"] if status in {409, 503} else []
     content = {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
     return {

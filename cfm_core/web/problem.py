@@ -16,9 +16,12 @@ from cfm_core.errors import (
     CfmError,
     ConflictError,
     FatalError,
+    ForbiddenError,
+    InvalidTokenError,
     NotFoundError,
     RecoverableError,
     RefusedError,
+    UnauthorizedError,
     ValidationError,
 )
 from cfm_core.web import urls
@@ -82,12 +85,32 @@ def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.R
         error.status,
         content_type=MEDIA if wants_problem else "application/json",
     )
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UnauthorizedError | ForbiddenError):
+        response.headers["WWW-Authenticate"] = _challenge(error)
     if document["retryable"]:
         seconds = error.retry_after if isinstance(error, RecoverableError) else None
         response.headers["Retry-After"] = str(math.ceil(seconds or 1))
     return response
+
+
+def _challenge(error: UnauthorizedError | ForbiddenError) -> str:
+    """What a client has to show, and what was wrong with what it has shown.
+
+    Source: RFC 6750, section 3.
+    """
+    told = {"realm": "cfm"}
+    match error:
+        case InvalidTokenError():
+            told |= {"error": "invalid_token", "error_description": str(error)}
+        case ForbiddenError():
+            told |= {"error": "insufficient_scope", "error_description": str(error)}
+            told |= {"scope": error.scope} if error.scope else {}
+    return "Bearer " + ", ".join(f'{name}="{_quotable(value)}"' for name, value in told.items())
+
+
+def _quotable(text: str) -> str:
+    """``text`` without what a parameter of a challenge cannot hold: anything but visible ASCII, quotes, backslashes."""
+    return "".join(letter for letter in text if " " <= letter <= "~" and letter not in '"\\')
 
 
 def _shortened(text: str) -> str:

@@ -22,7 +22,8 @@ def bench(
 ) -> None:
     """Measure a private stack, and print the figures as one JSON object.
 
-    Everything runs on this machine, the load generator included. Rates are taken without authentication and with it.
+    Everything runs on this machine, the load generator included. Rates are taken without authentication and with it;
+    the ratio of both for reading a tenant is that of two stacks in turns.
     "query" and "engine" take some minutes and gigabytes, and are measured only when they are named, as "agents" is; "engine"
     takes its sustained rate fifteen times as long as others.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from statistics import median
 
 from cfm_core.contracts.orchestration import DEPLOY
@@ -12,6 +13,7 @@ from local.bench.load import Connection, run_for, run_times
 
 BASE = "/api/v1alpha1"
 _LOOK_SECONDS = 0.003
+_TURNS = 16
 DIAMOND = [
     {"id": "a", "type": "bench-noop"},
     {"id": "b", "type": "bench-noop", "dependsOn": ["a"]},
@@ -70,6 +72,11 @@ class Fabric:
         )
         assert status == 202, (status, body)
         return str(json.loads(body)["id"])
+
+    def read_tenant(self, connection: Connection) -> None:
+        """Read the tenant."""
+        status, _, _ = connection.request("GET", f"{BASE}/tenants/{self.tenant_id}")
+        assert status == 200, status
 
     def active(self, connection: Connection) -> int:
         """How many participant profiles are active."""
@@ -134,12 +141,7 @@ def deployment_rate(fabric: Fabric, deployments: int, clients: int) -> dict[str,
 def tenants(fabric: Fabric, seconds: float, clients: int) -> dict[str, dict[str, float]]:
     """How many tenants can be read, and created, in a second."""
     connections = [fabric.connect() for _ in range(clients)]
-    path = f"{BASE}/tenants/{fabric.tenant_id}"
     body = json.dumps({"properties": {"name": "Acme", "group": "suppliers", "region": "eu"}}).encode()
-
-    def read(connection: Connection) -> None:
-        status, _, _ = connection.request("GET", path)
-        assert status == 200, status
 
     def create(connection: Connection) -> None:
         status, _, _ = connection.request("POST", f"{BASE}/tenants", body)
@@ -147,9 +149,31 @@ def tenants(fabric: Fabric, seconds: float, clients: int) -> dict[str, dict[str,
 
     try:
         return {
-            "get": run_for(seconds, connections, read).to_json(),
+            "get": run_for(seconds, connections, fabric.read_tenant).to_json(),
             "post": run_for(seconds, connections, create).to_json(),
         }
     finally:
         for connection in connections:
             connection.close()
+
+
+def read_in_turns(fabrics: Sequence[Fabric], seconds: float, clients: int) -> list[list[float]]:
+    """How many tenants can be read of each fabric in a second: one list for each of some turns.
+
+    Args:
+        seconds: how long each fabric is read from, all turns together.
+    """
+    connections = [[fabric.connect() for _ in range(clients)] for fabric in fabrics]
+    try:
+        turns = []
+        for _ in range(_TURNS):
+            rates = [
+                run_for(seconds / _TURNS, theirs, fabric.read_tenant)
+                for fabric, theirs in zip(fabrics, connections, strict=True)
+            ]
+            turns.append([rate.count / rate.seconds for rate in rates])
+        return turns
+    finally:
+        for theirs in connections:
+            for connection in theirs:
+                connection.close()

@@ -94,7 +94,7 @@ def test_agents_use_their_surface_only() -> None:
         ("httpx2", ("cfm_core.clients.http",)),
         ("hvac", ("cfm_core.clients.vault",)),
         ("jsonschema_rs", ("cfm_core.json_schema",)),
-        ("jwt", ("cfm_core.web.auth",)),
+        ("jwt", ("cfm_core.web.tokens", "cfm_core.web.key_sets")),
         ("cronsim", ("cfm_core.provisioning.schedules.cron",)),
         ("structlog", ("cfm_core.assembly.telemetry",)),
         ("opentelemetry", ("cfm_core.assembly.telemetry",)),

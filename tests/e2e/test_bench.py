@@ -15,6 +15,7 @@ def test_every_figure_is_there_as_one_json_object() -> None:
     assert figures["bareFunction"]["perSecond"] > 0
     assert figures["bareCommits"]["perSecond"] > 0
     assert figures["getTenantToBareFunction"] > 0
+    assert figures["getTenantWithToWithoutAuthentication"] > 0
     assert figures["atRest"]["megabytes"] > 0
     for stack in ("withoutAuthentication", "withAuthentication"):
         assert figures[stack]["deploymentLatency"]["medianMs"] > 0

@@ -129,7 +129,7 @@ def test_an_http_function_answers_its_route(conversations: dict[str, Conversatio
     assert talk.right.headers["Content-Type"].startswith(media)
     if declaration.scope is not None:
         assert talk.no_token.status == 401
-        assert talk.no_token.headers["WWW-Authenticate"] == "Bearer"
+        assert talk.no_token.headers["WWW-Authenticate"] == 'Bearer realm="cfm"'
         assert json.loads(talk.no_token.body)["error"] == "Unauthorized"
     assert (talk.other_method.status, talk.other_method.headers["Allow"]) == (405, ", ".join(declaration.methods))
 

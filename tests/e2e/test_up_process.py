@@ -100,15 +100,25 @@ def test_a_killed_supervisor_leaves_no_process_and_the_next_one_finds_the_data(t
         cfm("down", "--data", data)
 
 
-def test_a_stack_without_tokens_for_everybody_is_warned_about(tmp_path: Path) -> None:
+def test_a_stack_without_tokens_is_warned_about(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with cfm_running("up", "--port", "0", "--data", data, "--no-auth", "--host", "0.0.0.0") as up:
+    with cfm_running("up", "--port", "0", "--data", data, "--no-auth", "--host", "localhost") as up:
         lines_until(up, "Ctrl-C stops it.")
         assert up.stderr is not None
-        assert "warning: without tokens, whoever reaches 0.0.0.0 may do everything" in up.stderr.readline()
+        assert up.stderr.readline() == "cfm: warning: without tokens, whoever reaches this API may do everything\n"
         found = state.running(data)
         assert found is not None
         assert health.get(f"{found.url}/api/v1alpha1/tenants")[0] == 200
+
+
+@pytest.mark.parametrize("option", [[], ["--detach"]])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "0"])
+def test_a_stack_without_tokens_is_for_this_machine_only(tmp_path: Path, host: str, option: list[str]) -> None:
+    data = tmp_path / "data"
+    done = cfm("up", "--port", "0", "--data", data, "--no-auth", "--host", host, *option)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "--no-auth is for loopback, and others reach " in done.stderr
+    assert not data.exists()
 
 
 @pytest.mark.parametrize("option", [[], ["--detach"]])
@@ -141,6 +151,12 @@ def test_a_host_that_is_not_of_this_machine_is_refused(tmp_path: Path) -> None:
     done = cfm("up", "--port", "0", "--data", tmp_path / "data", "--host", "192.0.2.1")
     assert done.returncode == 1
     assert "192.0.2.1" in done.stderr
+
+
+def test_a_host_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    done = cfm("up", "--port", "0", "--data", tmp_path / "data", "--host", "nobody.invalid")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("cfm: nobody knows the host 'nobody.invalid'")
 
 
 def test_a_missing_nats_of_ones_own_is_named(tmp_path: Path) -> None:

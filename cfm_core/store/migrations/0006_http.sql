@@ -3,7 +3,7 @@ CREATE SCHEMA http;
 
 -- The answers to requests with an Idempotency-Key, written in the transaction of their effect.
 CREATE TABLE http.idempotent_answers (
-  key         bytea PRIMARY KEY,                  -- SHA-256 of subject, method, path and the key
+  key         bytea PRIMARY KEY,                  -- SHA-256 of issuer, subject, method, path and the key
   fingerprint text NOT NULL,                      -- of what was asked for
   status      integer NOT NULL,
   headers     jsonb NOT NULL,

@@ -54,19 +54,21 @@ def shared_database(request: pytest.FixtureRequest, postgres: EmbeddedPostgres, 
 
 
 @pytest.fixture(scope="module")
+def shared_issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Whose tokens the functions of ``shared_api`` accept."""
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
 def shared_api(
-    request: pytest.FixtureRequest,
-    shared_database: Database,
-    postgres: EmbeddedPostgres,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, shared_database: Database, postgres: EmbeddedPostgres, shared_issuer: Issuer
 ) -> Iterator[Api]:
     """A client with all scopes, of functions that work on ``shared_database`` and ask for tokens."""
-    issuer = Issuer(tmp_path_factory.mktemp("issuer"))
     url = postgres.url(request.module.__name__.rpartition(".")[2])
-    settings = Settings.from_environ({**issuer.environ, "CFM_DATABASE_URL": url, "CFM_COMPLETION_KEY": "k"})
+    settings = Settings.from_environ({**shared_issuer.environ, "CFM_DATABASE_URL": url, "CFM_COMPLETION_KEY": "k"})
     assembler = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(assembler)
-    yield Api({"Authorization": f"Bearer {issuer.token()}"})
+    yield Api({"Authorization": f"Bearer {shared_issuer.token()}"})
     deployment.use(None)
     assembler.stop()
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cfm_core.assembly.auth import trusted_issuers
 from cfm_core.errors import UnauthorizedError
-from cfm_core.web.auth import ALL_SCOPES, TM_READ, JwtAuthenticator, Principal
-from local.issuer import Issuer
+from cfm_core.settings import Settings
+from cfm_core.web.auth import ALL_SCOPES, TM_READ, Principal
+from cfm_core.web.tokens import JwtAuthenticator
+from local.issuer import ISSUER, Issuer
 
 
 def prepared(folder: Path) -> Issuer:
@@ -19,15 +22,16 @@ def prepared(folder: Path) -> Issuer:
 
 
 def manager_of(issuer: Issuer) -> JwtAuthenticator:
-    settings = issuer.environ
-    return JwtAuthenticator(settings["CFM_AUTH_ISSUER"], settings["CFM_AUTH_AUDIENCE"], settings["CFM_AUTH_JWKS_URL"])
+    return JwtAuthenticator(trusted_issuers(Settings.from_environ(issuer.environ)))
 
 
 def test_a_token_has_all_scopes_unless_some_are_named(tmp_path: Path) -> None:
     issuer = prepared(tmp_path / "an issuer")
     manager = manager_of(issuer)
-    assert manager.authenticate(f"Bearer {issuer.token()}") == Principal("cfm", frozenset(ALL_SCOPES))
-    assert manager.authenticate(f"Bearer {issuer.token([TM_READ], 'ann')}") == Principal("ann", frozenset([TM_READ]))
+    assert manager.authenticate(f"Bearer {issuer.token()}") == Principal("cfm", frozenset(ALL_SCOPES), ISSUER)
+    assert manager.authenticate(f"Bearer {issuer.token([TM_READ], 'ann')}") == Principal(
+        "ann", frozenset([TM_READ]), ISSUER
+    )
 
 
 def test_the_key_outlives_a_restart_and_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_head_is_answered_like_get_without_a_body(gateway: Client, issuer: Issue
 )
 def test_below_the_api_a_token_is_asked_for_before_anything_is_told(gateway: Client, method: str, path: str) -> None:
     answer = ask(gateway, method, path)
-    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="cfm"')
     assert answer.json is not None
     assert answer.json["error"] == "Unauthorized"
 

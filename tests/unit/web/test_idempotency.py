@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cfm_core.assembly.idempotency import MemoryIdempotentAnswers
 from cfm_core.errors import ClientError, ConflictError, RecoverableError, RefusedError
 from cfm_core.idempotency import KEPT, KeptAnswer, RequestKey
 
-KEY = RequestKey("somebody", "POST", "/things", "k")
+KEY = RequestKey("issuer", "somebody", "POST", "/things", "k")
 DONE = KeptAnswer(201, {"A": "b"}, "{}")
 
 
@@ -76,6 +78,13 @@ def test_an_answer_is_forgotten_after_a_day() -> None:
 
 
 def test_what_makes_requests_the_same_cannot_be_mixed_up() -> None:
-    assert str(RequestKey("a", "b", "c\nd", "e")) != str(RequestKey("a", "b", "c", "d\ne"))
-    assert str(RequestKey('a", "b', "c", "d", "e")) != str(RequestKey("a", 'b", "c', "d", "e"))
-    assert "\0" not in str(RequestKey("", "POST", "/\0", "k"))
+    assert str(RequestKey("i", "a", "b", "c\nd", "e")) != str(RequestKey("i", "a", "b", "c", "d\ne"))
+    assert str(RequestKey("i", 'a", "b', "c", "d", "e")) != str(RequestKey("i", "a", 'b", "c', "d", "e"))
+    assert "\0" not in str(RequestKey("", "", "POST", "/\0", "k"))
+
+
+def test_whoever_is_named_alike_by_another_issuer_is_somebody_else() -> None:
+    answers = MemoryIdempotentAnswers()
+    answers.once(KEY, "f", lambda: DONE, no_refusal)
+    assert answers.once(replace(KEY, issuer="another"), "f", lambda: DONE, no_refusal) == (DONE, False)
+    assert str(replace(KEY, issuer="another")) != str(KEY)

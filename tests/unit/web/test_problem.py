@@ -9,6 +9,8 @@ from cfm_core.errors import (
     ConflictError,
     FatalError,
     FieldError,
+    ForbiddenError,
+    InvalidTokenError,
     NotFoundError,
     PreconditionFailedError,
     RecoverableError,
@@ -47,7 +49,22 @@ def test_a_problem_has_the_fields_that_are_documented() -> None:
 @pytest.mark.parametrize(
     ("error", "name", "headers"),
     [
-        (UnauthorizedError("x"), "unauthorized", {"WWW-Authenticate": "Bearer"}),
+        (UnauthorizedError("x"), "unauthorized", {"WWW-Authenticate": 'Bearer realm="cfm"'}),
+        (
+            *(InvalidTokenError("x has expired"), "unauthorized"),
+            {"WWW-Authenticate": 'Bearer realm="cfm", error="invalid_token", error_description="x has expired"'},
+        ),
+        (
+            *(ForbiddenError("no 'a:b'", "a:b"), "forbidden"),
+            {
+                "WWW-Authenticate": 'Bearer realm="cfm", error="insufficient_scope", '
+                'error_description="no \'a:b\'", scope="a:b"'
+            },
+        ),
+        (
+            *(ForbiddenError("not yours"), "forbidden"),
+            {"WWW-Authenticate": 'Bearer realm="cfm", error="insufficient_scope", error_description="not yours"'},
+        ),
         (NotFoundError("thing", "x"), "not-found", {}),
         (ConflictError("x"), "conflict", {}),
         (ConflictError("x", {"retryable": True}), "conflict", {"Retry-After": "1"}),
@@ -66,6 +83,15 @@ def test_each_error_has_its_kind_of_problem(error: CfmError, name: str, headers:
     assert document["retryable"] == ("Retry-After" in headers)
     wanted = ("WWW-Authenticate", "Retry-After")
     assert {key: value for key, value in response.headers.items() if key in wanted} == headers
+
+
+def test_a_challenge_holds_nothing_that_ends_it() -> None:
+    challenge = told(
+        InvalidTokenError(
+            'a"b\\c\r\nSet-Cookie: ü',
+        )
+    ).headers["WWW-Authenticate"]
+    assert challenge == 'Bearer realm="cfm", error="invalid_token", error_description="abcSet-Cookie: "'
 
 
 def test_a_conflict_tells_what_it_is_about() -> None:
