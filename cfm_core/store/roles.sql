@@ -4,7 +4,10 @@
 -- Nobody has anything that is not given below.
 REVOKE ALL ON SCHEMA eventing, tenant_manager, provision_manager, query, http, audit
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
-REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http, audit, cfm
+REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http, audit
+  FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
+-- The schema may be that of whoever has made the roles, and have other tables of theirs.
+REVOKE ALL ON cfm.schema_migration
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
 
 -- Each manager: its own schema, and what both share.
