@@ -12,9 +12,8 @@ DOORKEEPER: ServiceType[Doorkeeper] = ServiceType("event-doorkeeper")
 
 
 class DoorkeeperAssembly(ServiceAssembly):
-    """The tokens of ``CFM_EVENT_TOKENS_FILE`` or of ``CFM_EVENT_TOKEN``; both missing only where authentication is off, on one
-    machine.
-    """
+    """The tokens of ``CFM_EVENT_TOKENS_FILE`` or of ``CFM_EVENT_TOKEN``; missing only where authentication is off, on one
+    machine."""
 
     name = "event-doorkeeper"
     provides = (DOORKEEPER,)
@@ -24,8 +23,7 @@ class DoorkeeperAssembly(ServiceAssembly):
         if not (settings.event_tokens_file or settings.event_token):
             if settings.auth != "off":
                 raise FatalError(
-                    "CFM_EVENT_TOKENS_FILE or CFM_EVENT_TOKEN must be set:"
-                    " without it anybody could send events to this function"
+                    "CFM_EVENT_TOKENS_FILE or CFM_EVENT_TOKEN must be set: without it anybody could send events to this function"
                 )
             refuse_others()
         context.registry.register(DOORKEEPER, Doorkeeper(settings.event_tokens_file, settings.event_token))

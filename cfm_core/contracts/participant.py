@@ -12,6 +12,8 @@ from typing import Any
 from cfm_core.contracts.orchestration import VPA_STATE, compensated_id
 
 CONTEXT_ID = "participantContextId"
+HOLDER_PID = "holderPid"
+"""The id of its first request for credentials."""
 
 _NAMESPACE = uuid.UUID("5d9a7f0e-3d5b-5d0b-9a3a-6f6d2b7a5c11")
 

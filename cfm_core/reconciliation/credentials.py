@@ -10,9 +10,14 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from cfm_core.clients.identity_hub import HeldCredential
 from cfm_core.clients.tenant_manager import NeededCredential, ParticipantRecord
+from cfm_core.contracts.participant import CONTEXT_ID, HOLDER_PID
+
+ATTEMPTS_AWAITED = 4
+"""A request that has not come to an end while so many attempts were due is taken to be lost."""
 
 _NAMESPACE = uuid.UUID("8f1d0c52-2a55-5e0b-9c3c-7be1f4d7a906")
 _DOUBLINGS = 5
@@ -79,9 +84,18 @@ class Renewal:
         """Whether half of its time has passed."""
         return now >= self.begins_at + (self.ends_at - self.begins_at) / 2
 
-    def request_id(self, record: ParticipantRecord, attempt: int) -> str:
-        """The id under which this attempt asks, the same whoever makes it and however often."""
-        first = record.left.get("holderPid") or record.context
+    def awaited(self, now: datetime) -> range:
+        """The attempts whose requests may still be on their way, the one of now in front."""
+        last = self.attempt(now)
+        return range(last, max(last - ATTEMPTS_AWAITED, -1), -1)
+
+    def request_id(self, left: Mapping[str, Any], attempt: int) -> str:
+        """The id under which this attempt asks, the same whoever makes it and however often.
+
+        Args:
+            left: what the participant's deployment has left.
+        """
+        first = left.get(HOLDER_PID) or left.get(CONTEXT_ID)
         return str(uuid.uuid5(_NAMESPACE, f"{first}/{self.credential.id}/{attempt}"))
 
 

@@ -133,9 +133,9 @@ class Expectations:
 
     def _why(self, record: ParticipantRecord, context: str, renewal: Renewal) -> str:
         """What the issuer says of the credential itself, or of the last attempts to have it anew."""
-        last = renewal.attempt(self._clock())
-        for attempt in range(last, max(last - 2, -1), -1):
-            if reason := self._issuer.failure_of(context, renewal.request_id(record, attempt)):
-                return f"; request {renewal.request_id(record, attempt)}: {reason}"
+        for attempt in renewal.awaited(self._clock()):
+            request_id = renewal.request_id(record.left, attempt)
+            if reason := self._issuer.failure_of(context, request_id):
+                return f"; request {request_id}: {reason}"
         status = self._issuer.status_of(context, holder_did=record.did, credential_id=renewal.credential.credential_id)
         return f"; its issuer says: {status}" if status else ""

@@ -22,8 +22,6 @@ from cfm_core.reconciliation.credentials import Renewal, held_for, needed, renew
 MOST_REQUESTS = 50
 """A round asks for no more credentials than these: an issuer has others to serve."""
 MOST_UNANSWERED = 3
-ATTEMPTS_AWAITED = 4
-"""A request that has not come to an end while so many attempts were due is taken to be lost."""
 
 _REFUSED = frozenset({RequestState.ERROR, RequestState.REJECTED})
 _TAKEN_BACK = frozenset({"revoked", "suspended"})
@@ -128,11 +126,12 @@ class Renewals:
 
     def _ask(self, record: ParticipantRecord, context: str, need: NeededCredential, renewal: Renewal) -> bool:
         """Ask for a credential's successor, if nobody has asked yet; whether that was done now."""
-        attempt = renewal.attempt(self._clock())
+        now = self._clock()
+        attempt = renewal.attempt(now)
         if attempt < 0:
             return False
-        for earlier in range(attempt, max(attempt - ATTEMPTS_AWAITED, -1), -1):
-            state = self._identity_hub.request_state(context, renewal.request_id(record, earlier))
+        for earlier in renewal.awaited(now):
+            state = self._identity_hub.request_state(context, renewal.request_id(record.left, earlier))
             if state is None:
                 continue
             if state not in _REFUSED or earlier == attempt:
@@ -141,7 +140,7 @@ class Renewals:
             break
         if not self._may_ask(record, context, renewal.credential):
             return False
-        request_id = renewal.request_id(record, attempt)
+        request_id = renewal.request_id(record.left, attempt)
         self._identity_hub.request_credentials(
             context, need.issuer_did, request_id, [CredentialSpec(need.id, need.type, need.format)]
         )

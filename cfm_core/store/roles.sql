@@ -6,9 +6,6 @@ REVOKE ALL ON SCHEMA eventing, tenant_manager, provision_manager, query, http, a
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
 REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http, audit
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
--- The schema may be that of whoever has made the roles, and have other tables of theirs.
-REVOKE ALL ON cfm.schema_migration
-  FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
 
 -- Each manager: its own schema, and what both share.
 GRANT USAGE ON SCHEMA tenant_manager, eventing, query, http TO <<tenant_manager>>;

@@ -10,7 +10,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -157,7 +157,7 @@ class Ground:
         for activity_id, cls in self._before:
             env.activity_id = activity_id
             with Process(cls, self._http) as agent:
-                result = self.to_the_end(env, agent)
+                result = self._run(env, agent, self._let_pass)
             if not isinstance(result, Complete):
                 raise GroundError(f"before it, {declaration_of(cls).activity_type} ended with {result}")
         env.activity_id = _activity_id(declaration_of(self.cls).activity_type)
@@ -200,25 +200,32 @@ class Ground:
         for activity_id, cls in reversed(self._before):
             env.activity_id = _ROLLBACK + activity_id
             with Process(cls, self._http) as agent:
-                result = self.to_the_end(env, agent)
+                result = self._run(env, agent, self._let_pass)
             if not isinstance(result, Complete):
                 raise GroundError(f"after it, {declaration_of(cls).activity_type} ended with {result}")
 
     def to_the_end(self, env: ActivityEnvironment, agent: Any) -> ActivityResult:
-        """Run an activity until nothing more comes of it."""
+        """Run the activity until nothing more comes of it."""
+        return self._run(env, agent, self.pause)
+
+    def pause(self, result: Retry | Schedule) -> None:
+        """Let the time pass that the activity asks for: at once for stand-ins, in truth for services of its author."""
+        after = self._let_pass(result)
+        if self.services:
+            time.sleep(min(after, LONGEST_PAUSE).total_seconds())
+
+    def _let_pass(self, result: Retry | Schedule) -> timedelta:
+        after = result.after if result.after is not None else timedelta(seconds=1)
+        self._clock.now += max(after.total_seconds(), 1.0)
+        return after
+
+    def _run(self, env: ActivityEnvironment, agent: Any, pause: Callable[[Retry | Schedule], object]) -> ActivityResult:
         for _ in range(MOST_ATTEMPTS):
             result = env.run(agent)
             if isinstance(result, Complete | Wait | Fatal):
                 break
-            self.pause(result)
+            pause(result)
         return result
-
-    def pause(self, result: Retry | Schedule) -> None:
-        """Let the time pass that the activity asks for: at once for stand-ins, in truth for other services."""
-        after = result.after if result.after is not None else timedelta(seconds=1)
-        self._clock.now += max(after.total_seconds(), 1.0)
-        if self.services:
-            time.sleep(min(after, LONGEST_PAUSE).total_seconds())
 
     def held(self) -> Any:
         """All that stand-ins hold, and what requests have made of other services; ids and instants of services are blurred."""

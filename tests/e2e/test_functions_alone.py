@@ -137,6 +137,7 @@ def conversations(
         "CFM_SECRETS_FILE": str(folder / "secrets.json"),
         **issuer.environ,
         **agent_environment("http://127.0.0.1:1", "nobody-is-asked", folder / "service-account-token"),
+        "CFM_TENANT_MANAGER_URL": "http://127.0.0.1:1",
     }
     token = issuer.token()
     with ThreadPoolExecutor(3) as pool:

@@ -139,6 +139,7 @@ class Story:
                 self.token,
                 self.stack.standins_token,
                 (data / "completion-key").read_text().strip(),
+                (data / "records-token").read_text(),
                 httpx2.URL(self.stack.nats_url).password,
                 httpx2.URL(self.stack.database_url).password,
             }

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, Field
 
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, Fatal, Schedule, activity
 from cfm_core.agent.polling import done_looking, look_again
-from cfm_core.clients.assembly import IDENTITY_HUB, ISSUER_SERVICE
+from cfm_core.clients.assembly import DATASPACE_SETTINGS, IDENTITY_HUB, ISSUER_SERVICE
 from cfm_core.clients.edc import TornDownError
 from cfm_core.clients.identity_hub import CredentialSpec, IdentityHub, RequestState
 from cfm_core.clients.issuer_service import IssuerService
+from cfm_core.clients.settings import DataspaceSettings
 from cfm_core.contracts.orchestration import PARTICIPANT_ID, VPA_CREDENTIALS
-from cfm_core.contracts.participant import CONTEXT_ID, recorded
+from cfm_core.contracts.participant import CONTEXT_ID, HOLDER_PID, recorded
 from cfm_core.errors import CfmError
+from cfm_core.reconciliation.credentials import renewal_of
 
-HOLDER_PID = "holderPid"
 CREDENTIAL_REQUEST = "credentialRequest"
 REQUESTED = "credentialRequests"
 """The value that holds the ids of all requests; only what undoes a deploy needs it."""
@@ -48,16 +49,17 @@ class Inputs(BaseModel):
 @activity(
     "onboarding-activity",
     inputs=Inputs,
-    requires=[IDENTITY_HUB, ISSUER_SERVICE],
+    requires=[IDENTITY_HUB, ISSUER_SERVICE, DATASPACE_SETTINGS],
     timeout=timedelta(seconds=45),
     batch=16,
 )
 class OnboardingActivity:
     """Requests the participant's credentials and looks until they are issued; disposes by revoking them."""
 
-    def __init__(self, identity_hub: IdentityHub, issuer: IssuerService) -> None:
+    def __init__(self, identity_hub: IdentityHub, issuer: IssuerService, settings: DataspaceSettings) -> None:
         self._identity_hub = identity_hub
         self._issuer = issuer
+        self._renewed_before = settings.renew_before
 
     def deploy(self, ctx: ActivityContext) -> ActivityResult:
         """Request the credentials of each issuer once, then look until all are there. Safe to repeat."""
@@ -125,11 +127,22 @@ class OnboardingActivity:
         return Complete()
 
     def _on_the_way(self, ctx: ActivityContext, context: str) -> list[str]:
-        """The requests of this deploy that may still end in credentials."""
-        requests = _requested(ctx)
-        if not requests or self._identity_hub.find_participant(context) is None:
+        """The requests of this deploy, and those for renewal, that may still end in credentials."""
+        if self._identity_hub.find_participant(context) is None:
             return []
+        requests = [*_requested(ctx), *self._renewals(ctx, context)]
         return [one for one in requests if self._identity_hub.request_state(context, one) in _ON_THE_WAY]
+
+    def _renewals(self, ctx: ActivityContext, context: str) -> list[str]:
+        """The ids under which somebody may just have asked for what the participant holds anew."""
+        now = datetime.now(UTC)
+        left = {HOLDER_PID: recorded(ctx.values, HOLDER_PID), CONTEXT_ID: context}
+        return [
+            renewal.request_id(left, attempt)
+            for held in self._identity_hub.credentials(context)
+            if (renewal := renewal_of(held, self._renewed_before)) is not None
+            for attempt in renewal.awaited(now)
+        ]
 
     def _failed(self, ctx: ActivityContext, context: str, issuer_did: str, holder_pid: str) -> Fatal:
         try:

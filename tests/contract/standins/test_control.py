@@ -30,6 +30,7 @@ def fault(platform: Platform, **described: Any) -> httpx2.Response:
         ("POST", "/faults"),
         ("DELETE", "/faults"),
         ("POST", "/keys"),
+        ("POST", "/calendar"),
     ],
 )
 def test_the_control_surface_takes_its_own_token_only(platform: Platform, method: str, path: str) -> None:
@@ -68,6 +69,11 @@ def test_the_path_of_a_fault_is_an_expression(platform: Platform) -> None:
     fault(platform, status=500, path="/mappings$")
     assert platform.call("POST", "/jwtlet/api/v1/mappings").status_code == 500
     assert platform.call("DELETE", "/jwtlet/api/v1/mappings/client").status_code == 401
+
+
+@pytest.mark.parametrize("wrong", [{}, [], {"aheadSeconds": "soon"}, {"aheadSeconds": 1e300}, None], ids=str)
+def test_a_calendar_that_makes_no_sense_is_refused(platform: Platform, wrong: Any) -> None:
+    assert platform.call("POST", "/_control/calendar", wrong, bearer=SECRET).status_code == 400
 
 
 def test_the_calls_of_each_service_are_counted_whatever_comes_of_them(platform: Platform) -> None:

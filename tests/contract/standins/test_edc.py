@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -214,6 +215,37 @@ def test_credentials_are_issued_after_a_while_and_can_be_revoked_more_than_once(
     own_id = issued["credential"]["id"]
     assert platform.call("POST", f"{ISSUED}/{own_id}/revoke", bearer=admin).status_code == 404
     assert platform.call("POST", f"{ISSUED}/{issued['id']}/suspend", bearer=admin).status_code == 501
+
+
+def test_a_credential_ends_a_week_after_the_issuers_calendar(platform: Platform) -> None:
+    write, read = prepared(platform)
+    for number, ahead in enumerate((timedelta(days=-5), timedelta(0), timedelta(days=30))):
+        document = {"aheadSeconds": ahead.total_seconds()}
+        assert platform.call("POST", "/_control/calendar", document, bearer="control-token").status_code == 204
+        platform.call("POST", f"{HUB}/pc/credentials/request", REQUEST | {"holderPid": f"p{number}"}, bearer=write)
+        platform.now += 5
+        stored = platform.call("GET", f"{HUB}/pc/credentials", bearer=read).json()[-1]
+        credential = stored["verifiableCredential"]["credential"]
+        issued, ends = (datetime.fromisoformat(credential[name]) for name in ("issuanceDate", "expirationDate"))
+        assert ends - issued == timedelta(days=7)
+        assert abs(issued - datetime.now(UTC) - ahead) < timedelta(minutes=1)
+
+
+def test_of_many_credentials_the_first_fifty_are_shown_and_filtered_after_that(platform: Platform) -> None:
+    write, read = prepared(platform)
+    kinds = [{"format": "VC1_0_JWT", "type": kind, "id": "def"} for kind in ["Early"] * 49 + ["Late"] * 2]
+    platform.call("POST", f"{HUB}/pc/credentials/request", REQUEST | {"credentials": kinds}, bearer=write)
+    platform.now = 5
+
+    def shown(query: str = "") -> int:
+        return len(platform.call("GET", f"{HUB}/pc/credentials{query}", bearer=read).json())
+
+    assert (shown(), shown("?type=Early"), shown("?type=Late")) == (50, 49, 1)
+    (first, *_) = platform.call("GET", f"{HUB}/pc/credentials", bearer=read).json()
+    assert platform.call("DELETE", f"{HUB}/pc/credentials/{first['id']}", bearer=read).status_code == 403
+    assert platform.call("DELETE", f"{HUB}/pc/credentials/{first['id']}", bearer=write).status_code == 204
+    assert platform.call("DELETE", f"{HUB}/pc/credentials/{first['id']}", bearer=write).status_code == 404
+    assert shown("?type=Late") == 2
 
 
 def test_a_request_of_an_unknown_holder_ends_in_error_and_the_issuer_knows_why(platform: Platform) -> None:

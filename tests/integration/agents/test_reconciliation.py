@@ -43,6 +43,7 @@ from cfm_core.reconciliation.service import Reconciliation
 from cfm_core.settings import Settings
 from cfm_core.web.auth import TM_READ
 from cfm_core.web.router import Router
+from functions.agents.onboarding.onboarding import OnboardingActivity
 from functions.agents.reconciliation import reconciliation as agent
 from functions.tenant_manager import responses
 from local import seed
@@ -368,6 +369,21 @@ def test_a_participant_that_is_being_disposed_gets_nothing_new(platform: Platfor
     assert platform.renew() == 0
     assert platform.renewals.renew(records, WITHIN).requested == 0
     assert len(platform.requests()) == 1
+
+
+def test_a_disposal_awaits_what_is_being_renewed_and_revokes_it(platform: Platform) -> None:
+    platform.pass_time(-DUE)
+    context = platform.participant()
+    platform.pass_time(DUE)
+    assert platform.renew() == 1
+    left = platform.profile_of(ACME)["properties"]["cfm.vpa.state"]
+    env = ActivityEnvironment(values={"cfm.participant.id": ACME, "cfm.vpa.state": left}, orchestration_id="disposal")
+    offboarding = platform.world.agent(OnboardingActivity)
+    assert isinstance(env.dispose(offboarding), Schedule)
+    platform.settle()
+    assert env.dispose(offboarding) == Complete()
+    assert len(platform.held(context)) == 2
+    assert [one["status"] for one in platform.world.state()["issuerservice"]["credentials"]] == ["revoked"] * 2
 
 
 def test_the_trouble_of_one_participant_does_not_keep_the_others_from_being_renewed(platform: Platform) -> None:

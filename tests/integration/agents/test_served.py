@@ -31,6 +31,7 @@ def process(world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
     tokens = tmp_path / "tokens.json"
     tokens.write_text(event_tokens.dump([KEY], [function.name for function in AGENTS]))
     monkeypatch.setenv("CFM_EVENT_TOKENS_FILE", str(tokens))
+    monkeypatch.setenv("CFM_TENANT_MANAGER_URL", "http://127.0.0.1:1")
     deployment.stop()
     yield
     deployment.stop()
@@ -70,7 +71,7 @@ def dispatch(function: EventFunction, number: int, values: dict[str, Any]) -> di
     }
 
 
-def test_there_is_one_function_for_each_activity_type_and_for_what_the_key_agent_follows() -> None:
+def test_there_is_one_function_for_each_activity_type_and_those_of_the_lifecycle_agents() -> None:
     assert sorted(one.name for one in AGENTS) == [
         "edcv_activity",
         "follow_key_pair",
@@ -81,6 +82,8 @@ def test_there_is_one_function_for_each_activity_type_and_for_what_the_key_agent
         "look_after_signing_keys",
         "onboarding_activity",
         "registration_activity",
+        "renew_credentials",
+        "report_differences",
         "siglet_activity",
         "vault_activity",
     ]

@@ -136,6 +136,7 @@ def test_a_request_whose_database_goes_away_leaves_neither_effect_nor_answer(api
 
 def test_a_request_that_is_lost_in_its_commit_can_be_repeated(api: Api, database: Database) -> None:
     database.rows("CREATE TABLE http.gate ()")
+    database.rows("GRANT ALL ON http.gate TO PUBLIC")
     database.rows(
         "CREATE FUNCTION http.wait() RETURNS trigger LANGUAGE plpgsql AS"
         " 'BEGIN LOCK TABLE http.gate IN SHARE MODE; RETURN NULL; END'"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -100,13 +99,21 @@ def test_it_is_late_when_half_of_the_time_has_passed() -> None:
 
 
 def test_a_request_has_the_same_id_whoever_makes_it_and_another_for_each_attempt_credential_and_deployment() -> None:
-    one = renewal()
-    assert one.request_id(RECORD, 0) == renewal().request_id(replace(RECORD, roles={}), 0)
-    others = [
-        one.request_id(RECORD, 1),
-        replace(one, credential=held("d")).request_id(RECORD, 0),
-        one.request_id(replace(RECORD, left=RECORD.left | {"holderPid": "again"}), 0),  # type: ignore[operator]
-        one.request_id(replace(RECORD, left={"participantContextId": "pc"}), 0),
-        one.request_id(replace(RECORD, left={"participantContextId": "pc2"}), 0),
+    one, left = renewal(), {"participantContextId": "pc", "holderPid": "first"}
+    assert one.request_id(left, 0) == renewal().request_id(left | {"more": "x"}, 0)
+    ids = [
+        one.request_id(left, 0),
+        one.request_id(left, 1),
+        replace(one, credential=held("d")).request_id(left, 0),
+        one.request_id(left | {"holderPid": "again"}, 0),
+        one.request_id({"participantContextId": "pc"}, 0),
+        one.request_id({"participantContextId": "pc2"}, 0),
     ]
-    assert all(a != b for a, b in itertools.combinations([one.request_id(RECORD, 0), *others], 2))
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_requests_of_the_last_attempts_are_awaited() -> None:
+    of_week = renewal(96)
+    assert list(of_week.awaited(of_week.begins_at - DAY)) == []
+    assert list(of_week.awaited(of_week.begins_at + 3 * DAY)) == [2, 1, 0]
+    assert list(of_week.awaited(of_week.begins_at + 31 * DAY)) == [5, 4, 3, 2]
