@@ -38,6 +38,8 @@ class FunctionWire:
         self._is_cut = False
         self._open: set[asyncio.BaseTransport] = set()
         self._later: set[asyncio.Task[None]] = set()
+        self._to_engine: dict[str, str] = {}
+        """What the last results came with: each function has a token of its own."""
         self._last: OrderedDict[tuple[str, int, int], dict[str, Any]] = OrderedDict()
         """The event that told the last outcome of each activity, of those that have spoken last."""
         self._runner: web.AppRunner | None = None
@@ -102,9 +104,10 @@ class FunctionWire:
         body = await request.read()
         headers = {name: request.headers[name] for name in _HEADERS if name in request.headers}
         if target["subject"] == subjects.RESULTS:
+            self._to_engine = headers
             body = self._outcomes(body, headers, target)
         elif target["activity"]:
-            await self._tell_outdated(body, headers)
+            await self._tell_outdated(body)
         fault = self._dice.throw(
             "call refused", "call lost", "call delayed", "call doubled", "answer lost", "answer late"
         )
@@ -145,7 +148,7 @@ class FunctionWire:
             return json.dumps(events).encode()
         return body
 
-    async def _tell_outdated(self, body: bytes, headers: dict[str, str]) -> None:
+    async def _tell_outdated(self, body: bytes) -> None:
         """Perhaps tell the engine the outcomes of former dispatches while the agent has not even got the new ones."""
         outdated = []
         for event in json.loads(body):
@@ -155,7 +158,7 @@ class FunctionWire:
                 outdated.append(last)
         if outdated:
             target = next(one for one in self._targets if one["subject"] == subjects.RESULTS)
-            await self._post(target, headers, json.dumps(outdated).encode())
+            await self._post(target, self._to_engine, json.dumps(outdated).encode())
 
     def _post_later(self, target: dict[str, Any], headers: dict[str, str], body: bytes, seconds: float) -> None:
         """Make a call that nobody waits for."""

@@ -21,6 +21,7 @@ from cfm_core.clients.http import HttpClient
 from cfm_core.clients.issuer_service import IssuerService
 from cfm_core.clients.jwtlet import ResourceMapping, ResourceMappings, TokenExchange
 from cfm_core.clients.settings import DataspaceSettings
+from cfm_core.contracts import event_tokens
 from local import seed, seeding
 from local.stack import Stack
 from local.standins import AGENTS, agent_environment
@@ -80,8 +81,9 @@ class Fabric:
 
     def wake(self, name: str) -> None:
         """Wake a function of the agent, as the trigger does."""
+        tokens = event_tokens.load(Path(self.agents_environ["CFM_EVENT_TOKENS_FILE"]).read_text())
         headers = {
-            "Authorization": f"Bearer {self.agents_environ['CFM_EVENT_TOKEN']}",
+            "Authorization": f"Bearer {tokens[name][0]}",
             "Content-Type": "application/cloudevents-batch+json",
         }
         answer = httpx2.post(f"{self._agents}/{name}", json=[TICK], headers=headers, timeout=30, trust_env=False)

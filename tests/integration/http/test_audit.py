@@ -18,6 +18,7 @@ from cfm_core.deployment import services
 from cfm_core.provisioning.assembly import DEAD_LETTERS
 from cfm_core.settings import Settings
 from cfm_core.store.database import Database
+from cfm_core.tenancy.assembly import TENANTS
 from cfm_core.web.auth import PM_READ, PM_WRITE, TM_READ, TM_WRITE
 from cfm_core.web.router import Router
 from tests.integration.http.api import FUNCTIONS, GATEWAY, Answer, Api
@@ -204,7 +205,7 @@ def test_a_keyed_request_that_is_refused_leaves_no_entry(api: Api) -> None:
 def test_the_caller_of_one_request_is_not_that_of_the_next(api: Api, database: Database) -> None:
     api.post("/tenants", {}, x_request_id="r1")
     assert api.get("/tenants").status == 200
-    with services((DEAD_LETTERS,))[0]._store._database.transaction() as tx:
+    with services((TENANTS,))[0]._store._database.transaction() as tx:
         # On the connection that was just told of a caller.
         assert (tx.value("SELECT current_setting('cfm.caller', true)") or "") == ""
         tx.rows("UPDATE tenant_manager.tenants SET version = version + 1")
