@@ -6,6 +6,7 @@ Source: dataspace service contracts, sections 10.2 and 10.4.
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Identity:
     longest: int
 
 
-class Method:
+class Method(ABC):
     """A way to log in, mounted somewhere, with its roles."""
 
     def __init__(self) -> None:
@@ -53,12 +54,13 @@ class Method:
             raise LoginError(f"error converting input for field: {error}") from None
         self.roles[name] = self._made_of(name, document)
 
+    @abstractmethod
     def login(self, document: Mapping[str, Any]) -> Identity:
         """Who this is; LoginError where nobody is let in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _check_role(self, document: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+        """LoginError where it is no role of this method."""
 
     def _made_of(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
         return dict(document)

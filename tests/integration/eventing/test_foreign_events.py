@@ -50,6 +50,22 @@ def make_stream(server: EmbeddedNats, *taken: str, retention: str = "interest") 
     ask(server.url, make)
 
 
+def make_consumer(server: EmbeddedNats, **limits: Any) -> None:
+    """The stream, and the consumer that a trigger would make there, with limits of its own."""
+    make_stream(server, "events.>")
+    config = api.ConsumerConfig(
+        durable_name=subjects.consumer(subjects.KEY_PAIR_EVENTS),
+        ack_policy=api.AckPolicy.EXPLICIT,
+        filter_subject=subjects.KEY_PAIR_EVENTS,
+        **limits,
+    )
+
+    async def make(context: JetStreamContext) -> None:
+        await context.add_consumer(subjects.EDC_STREAM, config)
+
+    ask(server.url, make)
+
+
 def stream_names(server: EmbeddedNats) -> set[str | None]:
     async def look(context: JetStreamContext) -> set[str | None]:
         return {one.config.name for one in await context.streams_info()}
@@ -108,19 +124,7 @@ def test_events_that_happen_while_no_trigger_runs_arrive_later(
 def test_an_event_in_hand_when_the_trigger_dies_is_brought_again(
     start_trigger: StartTrigger, own_nats: EmbeddedNats
 ) -> None:
-    async def impatient(context: JetStreamContext) -> None:
-        await context.add_consumer(
-            subjects.EDC_STREAM,
-            api.ConsumerConfig(
-                durable_name=subjects.consumer(subjects.KEY_PAIR_EVENTS),
-                ack_policy=api.AckPolicy.EXPLICIT,
-                filter_subject=subjects.KEY_PAIR_EVENTS,
-                ack_wait=1,
-            ),
-        )
-
-    make_stream(own_nats, "events.>")
-    ask(own_nats.url, impatient)
+    make_consumer(own_nats, ack_wait=1)
     hold = threading.Event()
 
     def slow_at_first(events: Events) -> Said:
@@ -201,19 +205,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_as_it_came(
 def test_what_fails_again_and_again_becomes_a_dead_letter_at_last(
     start_trigger: StartTrigger, own_nats: EmbeddedNats
 ) -> None:
-    async def three_times(context: JetStreamContext) -> None:
-        await context.add_consumer(
-            subjects.EDC_STREAM,
-            api.ConsumerConfig(
-                durable_name=subjects.consumer(subjects.KEY_PAIR_EVENTS),
-                ack_policy=api.AckPolicy.EXPLICIT,
-                filter_subject=subjects.KEY_PAIR_EVENTS,
-                max_deliver=3,
-            ),
-        )
-
-    make_stream(own_nats, "events.>")
-    ask(own_nats.url, three_times)
+    make_consumer(own_nats, max_deliver=3)
     with serving({"keys": lambda _: Said(503, b"away"), "letters": fine}) as functions:
         ready(start_trigger, functions, letter_target(functions))
         happen(own_nats)
