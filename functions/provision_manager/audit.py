@@ -27,7 +27,9 @@ def list_audit(request: Request, audit: Audit, asked: Asked) -> Response:
     return answers.page(request, asked, audit.select(asked.predicate, asked.page, _shown_to(request)))
 
 
-@http_function("POST", PATH + "/query", scope=PM_READ, rights=["read audit"], requires=[AUDIT], lists=AuditEntryDocument)
+@http_function(
+    "POST", PATH + "/query", scope=PM_READ, rights=["read audit"], requires=[AUDIT], lists=AuditEntryDocument
+)
 def query_audit(request: Request, audit: Audit, asked: Asked) -> Response:
     """A page of what was changed over the API that a predicate holds for; the oldest first."""
     return answers.page(request, asked, audit.select(asked.predicate, asked.page, _shown_to(request)))

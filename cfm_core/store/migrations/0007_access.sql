@@ -163,9 +163,9 @@ END
 $$;
 
 CREATE TRIGGER users_access AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.users
-FOR EACH STATEMENT EXECUTE FUNCTION tenant_manager.count_access_change();
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.count_access_change();
 CREATE TRIGGER roles_access AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.roles
-FOR EACH STATEMENT EXECUTE FUNCTION tenant_manager.count_access_change();
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.count_access_change();
 
 -- The rights of a user, those of its roles included.
 CREATE FUNCTION tenant_manager.rights_of_user(u tenant_manager.users) RETURNS jsonb

@@ -237,7 +237,7 @@ def test_the_provision_manager_alone_tells_and_erases(database_url: str) -> None
         for table in (*TABLES, "audit.trail", "audit.evidence"):
             assert refused(other, f"SELECT count(*) FROM {table}"), table  # noqa: S608
         with pytest.raises(CfmError):
-            PostgresAudit(other).erase_actor("ann", erasure)
+            PostgresAudit(other).erase_actor("ann", "", erasure)
         audit = Audit(PostgresAudit(one))
         (entry,) = json.loads(audit.select("actor = 'ann'", Page()).json)
         assert (entry["kind"], entry["documentAfter"]) == ("cells", {"id": "c"})
