@@ -8,7 +8,7 @@ from typing import Any
 from cfm_core.access.conditions import within
 from cfm_core.access.model import ALL, Bounds
 from cfm_core.audit.fields import FIELDS
-from cfm_core.audit.model import EVERYBODY, Kind, Manager, Subject
+from cfm_core.audit.model import EVERYBODY, Manager, Subject
 from cfm_core.audit.service import Erasure, Seal
 from cfm_core.entities import json_of
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
@@ -28,6 +28,7 @@ LISTING = Listing(
     "1024 + coalesce(octet_length((t).reason), 0) + coalesce(octet_length((t).document_before::text), 0)"
     " + coalesce(octet_length((t).document_after::text), 0)",
     key_type="bigint",
+    one_by_one=True,
 )
 
 
@@ -43,11 +44,16 @@ def note(
     request_id: str,
     documents: tuple[Document | None, Document | None] = (None, None),
 ) -> None:
-    """Note what was done, by whom, and from which state to which; ``documents`` are before and after."""
+    """Note what was done to one of the Provision Manager's entities, by whom, and from which state to which.
+
+    What the Tenant Manager does is noted by the database, with the change itself: nobody can note it in its name.
+
+    Args:
+        documents: before and after.
+    """
     document_before, document_after = documents
     where.rows(
         SQL["note"],
-        manager=subject.kind.manager,
         action=action,
         kind=subject.kind,
         entity_id=subject.entity_id,
@@ -79,20 +85,19 @@ class PostgresAudit:
         return paging.select(self._database, LISTING, page, condition, params)
 
     def erase_content(self, subject: Subject, erasure: Erasure) -> int:
-        return self._erase(subject.kind.manager, erasure, kind=subject.kind, entity_id=subject.entity_id)
+        return self._erase(erasure, kind=subject.kind, entity_id=subject.entity_id)
 
     def erase_actor(self, actor: str, issuer: str, erasure: Erasure) -> int:
-        return self._erase(Kind.ACTORS.manager, erasure, erased_actor=actor, erased_issuer=issuer)
+        return self._erase(erasure, erased_actor=actor, erased_issuer=issuer)
 
     def seal(self, most: int) -> Seal | None:
         row = self._database.row(SQL["seal"], most=most)
         return Seal(*row) if row else None
 
-    def _erase(self, manager: Manager, erasure: Erasure, **what: Any) -> int:
+    def _erase(self, erasure: Erasure, **what: Any) -> int:
         names: dict[str, Any] = {"kind": None, "entity_id": None, "erased_actor": None, "erased_issuer": ""}
         count: int = self._database.value(
             SQL["erase"],
-            manager=manager,
             actor=erasure.actor,
             reason=erasure.reason,
             request_id=erasure.request_id,

@@ -89,11 +89,11 @@ class Strays:
     """Ids of what belongs to nothing; some of them, where there are very many."""
 
     entries: Sequence[int]
-    """Neither sealed, nor waiting for it."""
+    """Not sealed."""
     payloads: Sequence[int]
     """Of no entry."""
     waiting: Sequence[int]
-    """Of no entry."""
+    """Of entries that are sealed."""
     seals: Sequence[int]
     """Numbers that entries name, and no seal has."""
 
@@ -249,9 +249,9 @@ def _moved(altered: Sequence[SealedEntry]) -> dict[int, int]:
 
 def _check_strays(done: Verification, strays: Strays) -> None:
     told: tuple[tuple[Sequence[int], Tampering, Callable[[int], str]], ...] = (
-        (strays.entries, Tampering.INSERTED, lambda id_: f"entry {id_}, which no seal covers and none is to"),
+        (strays.entries, Tampering.INSERTED, lambda id_: f"entry {id_}, which no seal covers"),
         (strays.payloads, Tampering.REMOVED, lambda id_: f"entry {id_}, of which there is a payload"),
-        (strays.waiting, Tampering.REMOVED, lambda id_: f"entry {id_}, which was to be sealed"),
+        (strays.waiting, Tampering.INSERTED, lambda id_: f"entry {id_}, which is sealed and waits for it once more"),
         (strays.seals, Tampering.REMOVED, lambda number: f"seal {number}, of which there are entries"),
     )
     for ids, tampering, tell in told:

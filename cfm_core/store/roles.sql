@@ -48,9 +48,17 @@ ALTER TABLE http.idempotent_answers ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON http.idempotent_answers;
 CREATE POLICY own ON http.idempotent_answers TO <<tenant_manager>>, <<provision_manager>> USING (owner = current_user);
 
--- The audit trail: what writes it runs with the rights of its owner. Both managers note what they do; one tells all of it over the
--- API, and erases what is told of persons there; who maintains the database seals it.
-GRANT USAGE ON SCHEMA audit TO <<tenant_manager>>, <<provision_manager>>;
+-- The audit trail: what writes it runs with the rights of its owner. The Tenant Manager's role writes there by changing its
+-- entities, and in no other way. The Provision Manager's notes what is done to its own besides; it tells all of the trail over the API,
+-- and erases what is told of persons there. Who maintains the database seals it.
+GRANT USAGE ON SCHEMA audit TO <<provision_manager>>;
 GRANT SELECT ON audit.trail TO <<provision_manager>>;
-REVOKE ALL ON FUNCTION audit.erase, audit.seal_waiting FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION audit.erase TO <<provision_manager>>;
+REVOKE ALL ON FUNCTION provision_manager.note, audit.erase, audit.seal_waiting FROM PUBLIC;
+-- Triggers run whoever changes the row. Nobody makes others of these functions, for a table of their own.
+REVOKE ALL ON FUNCTION
+  tenant_manager.audit_tenants, tenant_manager.audit_cells, tenant_manager.audit_dataspace_profiles,
+  tenant_manager.audit_dataspace_deployments, tenant_manager.audit_participant_profiles, tenant_manager.audit_roles,
+  tenant_manager.audit_users, tenant_manager.audit_query_indexes, provision_manager.audit_activity_definitions,
+  provision_manager.audit_definitions, provision_manager.audit_starts
+  FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION provision_manager.note, audit.erase TO <<provision_manager>>;

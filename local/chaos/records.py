@@ -56,7 +56,7 @@ RULES: Mapping[str, str] = {
         SELECT e.id, e.state, o.state AS now FROM chaos.ended e
           LEFT JOIN provision_manager.orchestration o ON o.id = e.id
          WHERE o.state IS DISTINCT FROM e.state
-           AND NOT EXISTS (SELECT FROM audit.entry p
+           AND NOT EXISTS (SELECT FROM audit.trail p
                             WHERE p.kind = 'orchestrations' AND p.action <> 'start'
                               AND p.entity_id IN (e.id, provision_manager.compensated_by(e.id)))""",
     "what an orchestration was started with never changes": """

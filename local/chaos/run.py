@@ -56,7 +56,7 @@ SELECT format('outbox row %s for %s', id, subject) FROM eventing.outbox
 _UNREST = f"SELECT EXISTS ({_OPEN})"
 _RUNS = "SELECT state, count(*) FROM provision_manager.orchestration GROUP BY state"
 _OPERATIONS = (
-    "SELECT action, count(*) FROM audit.entry"
+    "SELECT action, count(*) FROM audit.trail"
     " WHERE kind IN ('orchestrations', 'activity-types', 'schedules', 'dead-letters') AND action <> 'start' GROUP BY action"
 )
 _FENCED = "SELECT count(*) FROM provision_manager.history WHERE kind LIKE 'fenced: %'"

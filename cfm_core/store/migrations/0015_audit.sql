@@ -4,15 +4,21 @@ CREATE SCHEMA audit;
 
 CREATE SEQUENCE audit.entry_id;
 
--- Only ever added to. It names nobody, and holds nothing that callers have written freely.
+-- Whose entities are of a kind, and so who notes what is done to them.
+CREATE FUNCTION audit.manager_of(kind text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN kind IN ('tenants', 'cells', 'dataspace-profiles', 'participant-profiles', 'roles', 'users', 'query-indexes')
+            THEN 'tenant-manager' ELSE 'provision-manager' END;
+
+-- Only ever added to, by whoever seals. It names nobody, and holds nothing that callers have written freely.
 CREATE TABLE audit.entry (
   id         bigint PRIMARY KEY,
-  at         timestamptz NOT NULL DEFAULT now(),
-  manager    text COLLATE "C" NOT NULL CONSTRAINT entry_manager CHECK (manager IN ('tenant-manager', 'provision-manager')),
+  at         timestamptz NOT NULL,
+  manager    text COLLATE "C" NOT NULL CONSTRAINT entry_manager CHECK (manager = audit.manager_of(kind)),
   action     text NOT NULL,
   kind       text COLLATE "C" NOT NULL,           -- of what it was done to, as in the path of the API
   entity_id  text COLLATE "C" NOT NULL,
-  part       text NOT NULL DEFAULT '',            -- of it, such as an activity of an orchestration; '': the whole
+  part       text NOT NULL,                       -- of it, such as an activity of an orchestration; '': the whole
   before     text NOT NULL,                       -- its state, or its version
   after      text NOT NULL,
   request_id text NOT NULL,
@@ -48,8 +54,33 @@ CREATE TABLE audit.payload (
 
 CREATE INDEX payload_actor ON audit.payload (actor);
 
--- What has not been sealed yet. It is short, and read as a whole.
-CREATE TABLE audit.waiting (entry_id bigint NOT NULL) WITH (autovacuum_vacuum_scale_factor = 0.05);
+-- What has not been sealed yet: each entry in one row with its payload, so that a change costs little. Sealing takes it apart.
+CREATE TABLE audit.waiting (
+  id              bigint PRIMARY KEY DEFAULT nextval('audit.entry_id'),
+  at              timestamptz NOT NULL DEFAULT now(),
+  manager         text COLLATE "C" NOT NULL,
+  action          text NOT NULL,
+  kind            text COLLATE "C" NOT NULL,
+  entity_id       text COLLATE "C" NOT NULL,
+  part            text NOT NULL,
+  before          text NOT NULL,
+  after           text NOT NULL,
+  request_id      text NOT NULL,
+  tenant_id       text COLLATE "C",
+  participant_profile_id text COLLATE "C",
+  actor           text,
+  issuer          text,
+  address         text,
+  who_erased_by   bigint,
+  reason          text,
+  document_before text,                           -- JSON
+  document_after  text,
+  what_erased_by  bigint,
+  CONSTRAINT waiting_manager CHECK (manager = audit.manager_of(kind)),
+  CONSTRAINT waiting_who CHECK (who_erased_by IS NULL OR actor IS NULL AND issuer IS NULL AND address IS NULL),
+  CONSTRAINT waiting_what CHECK (what_erased_by IS NULL
+                                 OR reason IS NULL AND document_before IS NULL AND document_after IS NULL)
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
 
 -- A batch of entries: its digest covers theirs, in the order of their ids, and the digest of the seal before.
 CREATE TABLE audit.seal (
@@ -86,6 +117,8 @@ CREATE TRIGGER sealed_is_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit.seale
 FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
 CREATE TRIGGER payload_is_kept BEFORE DELETE OR TRUNCATE ON audit.payload
 FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
+CREATE TRIGGER waiting_is_kept BEFORE TRUNCATE ON audit.waiting
+FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse();
 -- Constraints see to it that a half with a name for its end is empty.
 CREATE TRIGGER payload_is_only_emptied BEFORE UPDATE ON audit.payload
 FOR EACH ROW WHEN (
@@ -97,6 +130,40 @@ FOR EACH ROW WHEN (
      AND (NEW.what_salt, NEW.reason, NEW.document_before, NEW.document_after, NEW.what_erased_by)
          IS DISTINCT FROM (OLD.what_salt, OLD.reason, OLD.document_before, OLD.document_after, OLD.what_erased_by))
 EXECUTE FUNCTION audit.refuse();
+
+CREATE TRIGGER waiting_is_only_emptied BEFORE UPDATE ON audit.waiting
+FOR EACH ROW WHEN (
+  (NEW.id, NEW.at, NEW.manager, NEW.action, NEW.kind, NEW.entity_id, NEW.part, NEW.before, NEW.after, NEW.request_id,
+   NEW.tenant_id, NEW.participant_profile_id)
+  IS DISTINCT FROM
+  (OLD.id, OLD.at, OLD.manager, OLD.action, OLD.kind, OLD.entity_id, OLD.part, OLD.before, OLD.after, OLD.request_id,
+   OLD.tenant_id, OLD.participant_profile_id)
+  OR (NEW.who_erased_by IS NULL OR OLD.who_erased_by IS NOT NULL)
+     AND (NEW.actor, NEW.issuer, NEW.address, NEW.who_erased_by)
+         IS DISTINCT FROM (OLD.actor, OLD.issuer, OLD.address, OLD.who_erased_by)
+  OR (NEW.what_erased_by IS NULL OR OLD.what_erased_by IS NOT NULL)
+     AND (NEW.reason, NEW.document_before, NEW.document_after, NEW.what_erased_by)
+         IS DISTINCT FROM (OLD.reason, OLD.document_before, OLD.document_after, OLD.what_erased_by))
+EXECUTE FUNCTION audit.refuse();
+
+-- What waits leaves only to become an entry.
+CREATE FUNCTION audit.check_arrival() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM gone g
+              WHERE NOT EXISTS (SELECT FROM audit.sealed s
+                                  JOIN audit.entry e ON e.id = s.entry_id
+                                  JOIN audit.payload p ON p.entry_id = s.entry_id
+                                 WHERE s.entry_id = g.id)) THEN
+    RAISE EXCEPTION 'audit.waiting is only ever added to, and sealed' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER waiting_is_sealed AFTER DELETE ON audit.waiting REFERENCING OLD TABLE AS gone
+FOR EACH STATEMENT EXECUTE FUNCTION audit.check_arrival();
 
 -- Secrets --------------------------------------------------------------------------------------------------------------
 
@@ -145,66 +212,90 @@ $$;
 
 -- Writing --------------------------------------------------------------------------------------------------------------
 
--- Who calls is told by the setting ``cfm.caller``, for the length of a transaction. Functions that write here do it with the rights
--- of their owner: nobody else needs any.
+-- Who calls is told by the setting ``cfm.caller``, for the length of a transaction. Who writes is known from what they may: the
+-- triggers below, and ``provision_manager.note`` for the Provision Manager's role, write with the rights of their owner.
+-- No other function here can be called by a manager to write.
 
 CREATE FUNCTION audit.has_caller() RETURNS boolean
 LANGUAGE sql STABLE
 RETURN coalesce(current_setting('cfm.caller', true), '') <> '';
 
+-- A document, JSON, without its secrets.
+CREATE FUNCTION audit.masked_text(document text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN document ~* 'password|passphrase|pwd|secret|token|key|\\u' THEN audit.masked(document::jsonb)::text ELSE document END;
+
 -- Notes what was done, by whoever is named, or else by the caller.
 CREATE FUNCTION audit.note(
-  manager text, action text, kind text, entity_id text, part text, before text, after text,
-  document_before jsonb, document_after jsonb, actor text, reason text, request_id text,
-  tenant_id text DEFAULT NULL, participant_profile_id text DEFAULT NULL)
+  action text, kind text, entity_id text, part text, before text, after text, document_before text, document_after text,
+  tenant_id text DEFAULT NULL, participant_profile_id text DEFAULT NULL,
+  actor text DEFAULT NULL, reason text DEFAULT NULL, request_id text DEFAULT NULL)
 RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
   caller jsonb := nullif(current_setting('cfm.caller', true), '');
-  number bigint := nextval('audit.entry_id');
 BEGIN
-  INSERT INTO audit.entry (id, manager, action, kind, entity_id, part, before, after, request_id, tenant_id, participant_profile_id)
-  VALUES (number, manager, action, kind, entity_id, part, before, after, coalesce(request_id, caller->>'requestId', ''),
-          nullif(tenant_id, ''), nullif(participant_profile_id, ''));
-  INSERT INTO audit.payload (entry_id, actor, issuer, address, reason, document_before, document_after)
-  VALUES (number, coalesce(actor, caller->>'actor', ''), coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''),
-          coalesce(reason, caller->>'reason', ''), audit.masked(document_before), audit.masked(document_after));
-  INSERT INTO audit.waiting VALUES (number);
+  INSERT INTO audit.waiting (
+    manager, action, kind, entity_id, part, before, after, request_id, tenant_id, participant_profile_id,
+    actor, issuer, address, reason, document_before, document_after)
+  VALUES (audit.manager_of(kind), action, kind, entity_id, part, before, after, coalesce(request_id, caller->>'requestId', ''),
+          nullif(tenant_id, ''), nullif(participant_profile_id, ''),
+          coalesce(actor, caller->>'actor', ''), coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''),
+          coalesce(reason, caller->>'reason', ''), audit.masked_text(document_before), audit.masked_text(document_after));
 END
 $$;
 
 -- Notes that an entity was created, changed or deleted; a version that is null is that of none.
 CREATE FUNCTION audit.note_change(
-  manager text, kind text, entity_id text, version_before bigint, version_after bigint, document_before text, document_after text,
+  kind text, entity_id text, version_before bigint, version_after bigint, document_before text, document_after text,
   tenant_id text DEFAULT NULL, participant_profile_id text DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
   PERFORM audit.note(
-    manager,
     CASE WHEN version_before IS NULL THEN 'create' WHEN version_after IS NULL THEN 'delete' ELSE 'change' END,
     kind, entity_id, '',
     coalesce('version ' || version_before, 'absent'), coalesce('version ' || version_after, 'deleted'),
-    document_before::jsonb, document_after::jsonb, NULL, NULL, NULL, tenant_id, participant_profile_id);
+    document_before, document_after, tenant_id, participant_profile_id);
+END
+$$;
+
+-- Notes what was done to one of the Provision Manager's entities; for its role alone.
+CREATE FUNCTION provision_manager.note(
+  action text, kind text, entity_id text, part text, before text, after text, document_before text, document_after text,
+  tenant_id text, participant_profile_id text, actor text, reason text, request_id text)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF audit.manager_of(kind) <> 'provision-manager' OR action = 'erase' THEN
+    RAISE EXCEPTION 'another notes what is done to %', kind USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  PERFORM audit.note(action, kind, entity_id, part, before, after, document_before, document_after,
+                     tenant_id, participant_profile_id, actor, reason, request_id);
 END
 $$;
 
 -- Empties what entries so far tell: of what was done to an entity, why and what it held; or of who somebody is. Gives how many had
 -- something to empty. An actor is whom the tokens of ``wanted_issuer`` call so; those of any, if that is empty.
 CREATE FUNCTION audit.erase(
-  manager text, wanted_kind text, wanted_id text, wanted_actor text, wanted_issuer text, actor text, reason text, request_id text)
+  wanted_kind text, wanted_id text, wanted_actor text, wanted_issuer text, actor text, reason text, request_id text)
 RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   caller jsonb := nullif(current_setting('cfm.caller', true), '');
-  number bigint := nextval('audit.entry_id');
+  kind constant text := coalesce(wanted_kind, 'actors');
+  number bigint;
   erased integer;
   tenant text;
   profile text;
 BEGIN
+  -- What is being sealed is neither here nor there.
+  PERFORM pg_advisory_xact_lock(hashtextextended('audit.seal', 0));
+  number := nextval('audit.entry_id');
   IF wanted_actor IS NULL THEN
     WITH emptied AS (
       UPDATE audit.payload p
@@ -212,21 +303,32 @@ BEGIN
         FROM audit.entry e
        WHERE e.kind = wanted_kind AND e.entity_id = wanted_id AND e.action <> 'erase'
          AND p.entry_id = e.id AND p.entry_id < number AND p.what_erased_by IS NULL
-      RETURNING e.tenant_id, e.participant_profile_id)
-    SELECT count(*), max(tenant_id), max(participant_profile_id) INTO erased, tenant, profile FROM emptied;
+      RETURNING e.tenant_id, e.participant_profile_id), emptied_waiting AS (
+      UPDATE audit.waiting w
+         SET reason = NULL, document_before = NULL, document_after = NULL, what_erased_by = number
+       WHERE w.kind = wanted_kind AND w.entity_id = wanted_id AND w.action <> 'erase'
+         AND w.id < number AND w.what_erased_by IS NULL
+      RETURNING w.tenant_id, w.participant_profile_id)
+    SELECT count(*), max(tenant_id), max(participant_profile_id) INTO erased, tenant, profile
+      FROM (SELECT * FROM emptied UNION ALL SELECT * FROM emptied_waiting) AS all_emptied;
   ELSE
-    UPDATE audit.payload p
-       SET who_salt = NULL, actor = NULL, issuer = NULL, address = NULL, who_erased_by = number
-     WHERE p.actor = wanted_actor AND (wanted_issuer = '' OR p.issuer = wanted_issuer) AND p.entry_id < number;
-    GET DIAGNOSTICS erased = ROW_COUNT;
+    WITH emptied AS (
+      UPDATE audit.payload p
+         SET who_salt = NULL, actor = NULL, issuer = NULL, address = NULL, who_erased_by = number
+       WHERE p.actor = wanted_actor AND (wanted_issuer = '' OR p.issuer = wanted_issuer) AND p.entry_id < number
+      RETURNING 1), emptied_waiting AS (
+      UPDATE audit.waiting w
+         SET actor = NULL, issuer = NULL, address = NULL, who_erased_by = number
+       WHERE w.actor = wanted_actor AND (wanted_issuer = '' OR w.issuer = wanted_issuer) AND w.id < number
+      RETURNING 1)
+    SELECT count(*) INTO erased FROM (SELECT 1 FROM emptied UNION ALL SELECT 1 FROM emptied_waiting) AS all_emptied;
   END IF;
   IF erased > 0 THEN
-    INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id, tenant_id, participant_profile_id)
-    VALUES (number, manager, 'erase', coalesce(wanted_kind, 'actors'), coalesce(wanted_id, ''),
-            'kept', 'erased ' || erased, request_id, tenant, profile);
-    INSERT INTO audit.payload (entry_id, actor, issuer, address, reason)
-    VALUES (number, actor, coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''), reason);
-    INSERT INTO audit.waiting VALUES (number);
+    INSERT INTO audit.waiting (
+      id, manager, action, kind, entity_id, part, before, after, request_id, tenant_id, participant_profile_id,
+      actor, issuer, address, reason)
+    VALUES (number, audit.manager_of(kind), 'erase', kind, coalesce(wanted_id, ''), '', 'kept', 'erased ' || erased, request_id,
+            tenant, profile, actor, coalesce(caller->>'issuer', ''), coalesce(caller->>'address', ''), reason);
   END IF;
   RETURN erased;
 END
@@ -265,14 +367,24 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtextextended('audit.seal', 0)) THEN
     RETURN;
   END IF;
-  WITH taken AS (
-    DELETE FROM audit.waiting
-     WHERE ctid = ANY (ARRAY(SELECT w.ctid FROM audit.waiting w ORDER BY w.entry_id LIMIT most))
-    RETURNING entry_id)
-  SELECT array_agg(entry_id) INTO ids FROM taken;
-  IF ids IS NULL THEN
+  ids := ARRAY(SELECT w.id FROM audit.waiting w ORDER BY w.id LIMIT most);
+  IF ids = '{}' THEN
     RETURN;
   END IF;
+  WITH taken AS (
+    SELECT w.* FROM audit.waiting w WHERE w.id = ANY (ids)
+  ), entries AS (
+    INSERT INTO audit.entry (id, at, manager, action, kind, entity_id, part, before, after, request_id, tenant_id,
+                             participant_profile_id)
+    SELECT id, at, manager, action, kind, entity_id, part, before, after, request_id, tenant_id, participant_profile_id
+      FROM taken
+  )
+  INSERT INTO audit.payload (entry_id, who_salt, actor, issuer, address, who_erased_by,
+                             what_salt, reason, document_before, document_after, what_erased_by)
+  SELECT id, CASE WHEN who_erased_by IS NULL THEN gen_random_uuid() END, actor, issuer, address, who_erased_by,
+         CASE WHEN what_erased_by IS NULL THEN gen_random_uuid() END, reason, document_before::jsonb, document_after::jsonb,
+         what_erased_by
+    FROM taken;
   SELECT * INTO last FROM audit.seal ORDER BY number DESC LIMIT 1;
   last.number := coalesce(last.number, 0) + 1;
   last.digest := coalesce(last.digest, '');
@@ -296,18 +408,29 @@ BEGIN
                                || array_agg(encode(s.digest, 'hex') ORDER BY s.entry_id))
     FROM sealed s
   RETURNING *;
+  DELETE FROM audit.waiting w WHERE w.id = ANY (ids);
 END
 $$;
 
 -- Reading --------------------------------------------------------------------------------------------------------------
 
+-- In the order of their keys, by which all three tables are read: both halves can then be merged, and a page of a long trail
+-- begins at once.
 CREATE VIEW audit.trail AS
-SELECT e.*, p.actor, p.issuer, p.address, p.reason, p.document_before, p.document_after, p.who_erased_by, p.what_erased_by,
-       CASE e.kind WHEN 'orchestrations' THEN e.entity_id ELSE '' END AS orchestration_id,
-       s.seal
-  FROM audit.entry e
-  LEFT JOIN audit.payload p ON p.entry_id = e.id
-  LEFT JOIN audit.sealed s ON s.entry_id = e.id;
+(SELECT e.*, p.actor, p.issuer, p.address, p.reason, p.document_before, p.document_after, p.who_erased_by, p.what_erased_by,
+        CASE e.kind WHEN 'orchestrations' THEN e.entity_id ELSE '' END AS orchestration_id,
+        s.seal
+   FROM audit.entry e
+   LEFT JOIN audit.payload p ON p.entry_id = e.id
+   LEFT JOIN audit.sealed s ON s.entry_id = e.id
+  ORDER BY e.id)
+ UNION ALL
+SELECT w.id, w.at, w.manager, w.action, w.kind, w.entity_id, w.part, w.before, w.after, w.request_id, w.tenant_id,
+       w.participant_profile_id, w.actor, w.issuer, w.address, w.reason, w.document_before::jsonb, w.document_after::jsonb,
+       w.who_erased_by, w.what_erased_by,
+       CASE w.kind WHEN 'orchestrations' THEN w.entity_id ELSE '' END,
+       NULL
+  FROM audit.waiting w;
 
 CREATE FUNCTION audit.member(name text, value text) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -337,12 +460,13 @@ RETURN '{"id":' || t.id || ',"at":"' || tenant_manager.instant(t.at) || '"' || a
 -- What is noted by itself ----------------------------------------------------------------------------------------------
 
 -- These triggers are for changes that somebody has asked for over the API. What functions do on behalf of events has no caller.
+-- Whoever writes here does it by a change of a row, and by nothing else.
 
 CREATE FUNCTION tenant_manager.audit_tenants() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'tenants', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('tenants', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             tenant_manager.tenant_json(OLD), tenant_manager.tenant_json(NEW),
                             coalesce(NEW.id, OLD.id)::text);
   RETURN NULL;
@@ -350,10 +474,10 @@ END
 $$;
 
 CREATE FUNCTION tenant_manager.audit_cells() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'cells', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('cells', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             tenant_manager.cell_json(OLD), tenant_manager.cell_json(NEW));
   RETURN NULL;
 END
@@ -361,10 +485,10 @@ $$;
 
 -- Its deployments have entries of their own.
 CREATE FUNCTION tenant_manager.audit_dataspace_profiles() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'dataspace-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('dataspace-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             (tenant_manager.dataspace_profile_json(OLD)::jsonb - 'deployments')::text,
                             (tenant_manager.dataspace_profile_json(NEW)::jsonb - 'deployments')::text);
   RETURN NULL;
@@ -372,23 +496,22 @@ END
 $$;
 
 CREATE FUNCTION tenant_manager.audit_dataspace_deployments() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note('tenant-manager', CASE TG_OP WHEN 'INSERT' THEN 'deploy' ELSE 'undeploy' END, 'dataspace-profiles',
+  PERFORM audit.note(CASE TG_OP WHEN 'INSERT' THEN 'deploy' ELSE 'undeploy' END, 'dataspace-profiles',
                      coalesce(NEW.dataspace_profile_id, OLD.dataspace_profile_id)::text, coalesce(NEW.id, OLD.id)::text,
                      coalesce(OLD.state, 'absent'), coalesce(NEW.state, 'deleted'),
-                     tenant_manager.dataspace_deployment_json(OLD)::jsonb, tenant_manager.dataspace_deployment_json(NEW)::jsonb,
-                     NULL, NULL, NULL);
+                     tenant_manager.dataspace_deployment_json(OLD), tenant_manager.dataspace_deployment_json(NEW));
   RETURN NULL;
 END
 $$;
 
 CREATE FUNCTION tenant_manager.audit_participant_profiles() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'participant-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('participant-profiles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             tenant_manager.participant_profile_json(OLD), tenant_manager.participant_profile_json(NEW),
                             coalesce(NEW.tenant_id, OLD.tenant_id)::text, coalesce(NEW.id, OLD.id)::text);
   RETURN NULL;
@@ -396,40 +519,40 @@ END
 $$;
 
 CREATE FUNCTION tenant_manager.audit_roles() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'roles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('roles', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             tenant_manager.role_json(OLD), tenant_manager.role_json(NEW));
   RETURN NULL;
 END
 $$;
 
 CREATE FUNCTION tenant_manager.audit_users() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'users', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('users', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             tenant_manager.user_json(OLD), tenant_manager.user_json(NEW));
   RETURN NULL;
 END
 $$;
 
 CREATE FUNCTION tenant_manager.audit_query_indexes() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('tenant-manager', 'query-indexes', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
+  PERFORM audit.note_change('query-indexes', coalesce(NEW.id, OLD.id)::text, OLD.version, NEW.version,
                             tenant_manager.query_index_json(OLD), tenant_manager.query_index_json(NEW));
   RETURN NULL;
 END
 $$;
 
 CREATE FUNCTION provision_manager.audit_activity_definitions() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note_change('provision-manager', 'activity-definitions', coalesce(NEW.type, OLD.type), OLD.version, NEW.version,
+  PERFORM audit.note_change('activity-definitions', coalesce(NEW.type, OLD.type), OLD.version, NEW.version,
                             OLD.document::text, NEW.document::text);
   RETURN NULL;
 END
@@ -437,28 +560,26 @@ $$;
 
 -- A version of a definition never changes; it is put in force, may rest for a while, and goes out of force.
 CREATE FUNCTION provision_manager.audit_definitions() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note('provision-manager',
-                     CASE WHEN TG_OP = 'INSERT' THEN 'create' WHEN NOT NEW.is_current THEN 'retire'
+  PERFORM audit.note(CASE WHEN TG_OP = 'INSERT' THEN 'create' WHEN NOT NEW.is_current THEN 'retire'
                           WHEN NEW.is_active THEN 'resume' ELSE 'pause' END,
                      'orchestration-definitions', NEW.type, NEW.template_ref || '/' || NEW.version,
                      CASE WHEN TG_OP = 'INSERT' THEN 'absent' WHEN OLD.is_active THEN 'active' ELSE 'inactive' END,
                      CASE WHEN NOT NEW.is_current THEN 'retired' WHEN NEW.is_active THEN 'active' ELSE 'inactive' END,
-                     provision_manager.definition_json(OLD)::jsonb, provision_manager.definition_json(NEW)::jsonb,
-                     NULL, NULL, NULL);
+                     provision_manager.definition_json(OLD), provision_manager.definition_json(NEW));
   RETURN NULL;
 END
 $$;
 
 -- What it was started with is kept, and forgotten, with the orchestration.
 CREATE FUNCTION provision_manager.audit_starts() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM audit.note('provision-manager', 'start', 'orchestrations', NEW.id, '', 'absent', lower(NEW.state),
-                     NULL, NULL, NULL, NULL, NULL, NEW.tenant_id, NEW.correlation_id);
+  PERFORM audit.note('start', 'orchestrations', NEW.id, '', 'absent', lower(NEW.state),
+                     NULL, NULL, NEW.tenant_id, NEW.correlation_id);
   RETURN NULL;
 END
 $$;

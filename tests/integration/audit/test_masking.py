@@ -71,6 +71,6 @@ def test_what_is_stored_is_masked_already(database: Database) -> None:
     documents = ({"password": "canary"}, {"a": [{"token": "canary"}]})
     subject = Subject(Kind.SCHEDULES, "s")
     note(database, subject, "change", "", "", actor="ann", reason="", request_id="r", documents=documents)
-    stored = database.value("SELECT p::text FROM audit.payload p")
+    stored = database.value("SELECT w::text FROM audit.waiting w")
     assert "password" in stored
     assert "canary" not in stored

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from cfm_core.audit.evidence import snapshot
-from cfm_core.audit.model import Kind, Subject
+from cfm_core.audit.model import Kind, Manager, Subject
 from cfm_core.audit.service import SEALED_AT_ONCE, Audit, Erasure
 from cfm_core.audit.store import PostgresAudit, note
 from cfm_core.audit.verification import verify
@@ -127,7 +128,7 @@ def test_many_who_write_and_many_who_seal_make_one_chain(pool: Database, databas
 
 def test_a_great_many_are_sealed_in_several_batches(database: Database, database_url: str) -> None:
     database.rows(
-        "SELECT audit.note('provision-manager', 'create', 'schedules', 's', '', '', '', NULL, NULL, 'ann', '', 'r')"
+        "SELECT provision_manager.note('create', 'schedules', 's', '', '', '', NULL, NULL, NULL, NULL, 'ann', '', 'r')"
         "  FROM generate_series(1, :n)",
         n=SEALED_AT_ONCE + 1,
     )
@@ -162,6 +163,47 @@ def test_nothing_is_taken_back(database: Database, table: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM audit.waiting",
+        "TRUNCATE audit.waiting",
+        "UPDATE audit.waiting SET id = id + 1",
+        "UPDATE audit.waiting SET after = 'deleted'",
+        "UPDATE audit.waiting SET actor = 'bob'",
+        "UPDATE audit.waiting SET actor = NULL",
+        "UPDATE audit.waiting SET reason = 'another'",
+        "UPDATE audit.waiting SET who_erased_by = 1",
+        "UPDATE audit.waiting SET actor = 'bob', what_erased_by = 1, reason = NULL",
+        # Not even where a part of it has got to its place.
+        "WITH e AS (INSERT INTO audit.entry SELECT id, at, manager, action, kind, entity_id, part, before, after, request_id"
+        " FROM audit.waiting) DELETE FROM audit.waiting",
+    ],
+)
+def test_what_waits_is_sealed_as_it_was_written(database: Database, statement: str) -> None:
+    write(database)
+    before = database.rows("SELECT w::text FROM audit.waiting w")
+    with pytest.raises(CfmError):
+        database.rows(statement)
+    assert database.rows("SELECT w::text FROM audit.waiting w") == before
+
+
+def test_nothing_is_erased_between_waiting_and_being_sealed(database: Database, pool: Database) -> None:
+    write(database)
+    erasure = Erasure(actor="eve", reason="asked for", request_id="r")
+    with ThreadPoolExecutor(1) as thread:
+        with database.transaction() as tx:
+            assert tx.rows("SELECT number FROM audit.seal_waiting(10)") == [[1]]
+            erasing = thread.submit(PostgresAudit(pool).erase_actor, "ann", "", erasure)
+            waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            deadline = time.monotonic() + 30
+            while not pool.value(waits):
+                assert not erasing.done(), "it has not waited"
+                assert time.monotonic() < deadline
+        assert erasing.result() == 1
+    assert pool.rows("SELECT actor FROM audit.payload") == [[None]]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         "actor = 'bob'",
@@ -174,6 +216,7 @@ def test_nothing_is_taken_back(database: Database, table: str) -> None:
 )
 def test_a_payload_is_emptied_in_halves_or_stays_as_it_is(database: Database, change: str) -> None:
     write(database)
+    PostgresAudit(database).seal(10)
     before = database.rows("SELECT p::text FROM audit.payload p")
     with pytest.raises(CfmError):
         database.rows(f"UPDATE audit.payload SET {change}")  # noqa: S608
@@ -182,6 +225,7 @@ def test_a_payload_is_emptied_in_halves_or_stays_as_it_is(database: Database, ch
 
 def test_what_is_empty_stays_empty(database: Database) -> None:
     write(database)
+    PostgresAudit(database).seal(10)
     empty = "who_salt = NULL, actor = NULL, issuer = NULL, address = NULL, who_erased_by"
     database.rows(f"UPDATE audit.payload SET {empty} = 1")  # noqa: S608
     for change in (f"{empty} = 2", "who_salt = gen_random_uuid(), actor = 'bob', who_erased_by = NULL"):
@@ -199,19 +243,41 @@ def refused(database: Database, statement: str) -> bool:
     return "42501" in str(error.value.__cause__)
 
 
+CALLER = '{"actor":"ann","issuer":"i","requestId":"r","address":"192.0.2.7","reason":""}'
+
+
+def make_cell(manager: Database) -> None:
+    """As the Tenant Manager's role, by a request of Ann's."""
+    with manager.transaction() as tx:
+        tx.rows("SELECT set_config('cfm.caller', :caller, true)", caller=CALLER)
+        tx.rows(
+            "INSERT INTO tenant_manager.cells (id, state, state_at, properties)"
+            " VALUES (gen_random_uuid(), 'active', now(), '{}')"
+        )
+
+
+FORGED = "'create', :kind, 'forged', '', '', '', NULL, NULL, NULL, NULL"
+WRITES: Mapping[Role, Callable[[Database], None]] = {
+    Role.TENANT_MANAGER: make_cell,
+    Role.PROVISION_MANAGER: write,
+}
+
+
 @pytest.mark.parametrize("role", MANAGERS)
 def test_managers_note_what_they_do_and_change_nothing_of_it(database_url: str, role: Role) -> None:
     with session(role, database_url) as manager, session(Role.MAINTENANCE, database_url) as maintenance:
-        write(manager)
+        WRITES[role](manager)
         Audit(PostgresAudit(maintenance)).seal()
-        write(manager)
+        WRITES[role](manager)
         for table in TABLES:
             assert refused(manager, f"DELETE FROM {table}")  # noqa: S608
             assert refused(manager, f"TRUNCATE {table}")
         for statement in (
-            "INSERT INTO audit.waiting VALUES (1)",
-            "INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id)"
-            " VALUES (9, 'tenant-manager', '', '', '', '', '', '')",
+            "INSERT INTO audit.waiting (manager, action, kind, entity_id, part, before, after, request_id)"
+            " VALUES ('tenant-manager', 'create', 'tenants', 't', '', '', '', '')",
+            "INSERT INTO audit.entry (id, at, manager, action, kind, entity_id, part, before, after, request_id)"
+            " VALUES (9, now(), 'tenant-manager', 'create', 'tenants', 't', '', '', '', '')",
+            "UPDATE audit.waiting SET action = 'delete'",
             "UPDATE audit.entry SET action = 'delete'",
             "UPDATE audit.payload SET actor = 'bob'",
             "SELECT setval('audit.entry_id', 1)",
@@ -224,23 +290,60 @@ def test_managers_note_what_they_do_and_change_nothing_of_it(database_url: str, 
     assert (done.findings, done.entries, done.waiting) == ([], 1, 1)
 
 
+@pytest.mark.parametrize("kind", Kind)
+def test_no_manager_writes_in_the_others_name(database: Database, database_url: str, kind: Kind) -> None:
+    own = f"SELECT provision_manager.note({FORGED}, 'ann', '', 'r')"
+    inner = f"SELECT audit.note({FORGED})"
+    change = "SELECT audit.note_change(:kind, 'forged', NULL, 0, NULL, NULL)"
+    allowed, refusals = [], set()
+    for role in Role:
+        with session(role, database_url) as one:
+            for statement in (own, inner, change):
+                try:
+                    one.rows(statement, kind=kind)
+                    allowed.append((role, statement))
+                except CfmError as error:
+                    refusals.add("42501" in str(error.__cause__))
+    owner = [(Role.MAINTENANCE, inner), (Role.MAINTENANCE, change)]
+    if kind.manager is Manager.PROVISION_MANAGER:
+        owner = [(Role.PROVISION_MANAGER, own), (Role.MAINTENANCE, own), *owner]
+    assert (allowed, refusals) == (owner, {True})
+    # Whoever writes, it is in the name of the manager whose entities are of that kind.
+    assert {name for (name,) in database.rows("SELECT manager FROM audit.trail")} == {kind.manager}
+
+
+def test_nobody_notes_an_erasure_without_erasing(database_url: str) -> None:
+    statement = f"SELECT provision_manager.note({FORGED}, 'ann', '', 'r')".replace("'create'", "'erase'")
+    with session(Role.PROVISION_MANAGER, database_url) as one, pytest.raises(CfmError) as error:
+        one.rows(statement, kind=Kind.SCHEDULES)
+    assert "42501" in str(error.value.__cause__)
+
+
+def test_an_entry_of_the_other_managers_kind_is_refused_to_the_owner_too(database: Database) -> None:
+    for table, more in (("waiting", ""), ("entry", ", id, at")):
+        values = ", 9, now()" if more else ""
+        with pytest.raises(CfmError):
+            database.rows(
+                f"INSERT INTO audit.{table} (manager, action, kind, entity_id, part, before, after, request_id{more})"  # noqa: S608
+                f" VALUES ('provision-manager', '', 'tenants', '', '', '', '', ''{values})"
+            )
+
+
 def test_the_provision_manager_alone_tells_and_erases(database_url: str) -> None:
     erasure = Erasure(actor="eve", reason="asked for", request_id="r")
     with session(Role.TENANT_MANAGER, database_url) as other, session(Role.PROVISION_MANAGER, database_url) as one:
-        note(
-            *(other, Subject(Kind.CELLS, "c"), "create", "absent", "version 0"),
-            actor="ann",
-            reason="",
-            request_id="r",
-            documents=(None, {"id": "c"}),
-        )
+        make_cell(other)
         for table in (*TABLES, "audit.trail", "audit.evidence"):
             assert refused(other, f"SELECT count(*) FROM {table}"), table  # noqa: S608
         with pytest.raises(CfmError):
             PostgresAudit(other).erase_actor("ann", "", erasure)
         audit = Audit(PostgresAudit(one))
         (entry,) = json.loads(audit.select("actor = 'ann'", Page()).json)
-        assert (entry["kind"], entry["documentAfter"]) == ("cells", {"id": "c"})
+        assert (entry["manager"], entry["kind"], entry["documentAfter"]["state"]) == (
+            "tenant-manager",
+            "cells",
+            "active",
+        )
         assert audit.erase_actor("ann", erasure) == 1
         assert [entry.get("actor") for entry in json.loads(audit.select("true", Page()).json)] == [None, "eve"]
 
@@ -248,5 +351,9 @@ def test_the_provision_manager_alone_tells_and_erases(database_url: str) -> None
 @pytest.mark.parametrize("role", [Role.TRIGGER, Role.TENANT_MANAGER_TRIGGER, Role.PROVISION_MANAGER_TRIGGER])
 def test_triggers_have_nothing_to_do_with_the_trail(database_url: str, role: Role) -> None:
     with session(role, database_url) as trigger:
-        for statement in ("SELECT count(*) FROM audit.trail", "SELECT audit.has_caller()"):
+        for statement in (
+            "SELECT count(*) FROM audit.trail",
+            "SELECT audit.has_caller()",
+            "SELECT audit.seal_waiting(1)",
+        ):
             assert refused(trigger, statement), statement

@@ -87,13 +87,13 @@ def test_an_empty_trail_holds(database: Database, verified: Callable[..., Verifi
             ["removed: seal 4, of which there are entries"],
         ),
         (
-            "INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id)"
-            " SELECT 100, manager, action, kind, entity_id, before, after, request_id FROM audit.entry WHERE id = 1",
-            ["inserted: entry 100, which no seal covers and none is to"],
+            "INSERT INTO audit.entry (id, at, manager, action, kind, entity_id, part, before, after, request_id)"
+            " SELECT 100, at, manager, action, kind, entity_id, part, before, after, request_id FROM audit.entry WHERE id = 1",
+            ["inserted: entry 100, which no seal covers"],
         ),
         (
-            "WITH e AS (INSERT INTO audit.entry (id, manager, action, kind, entity_id, before, after, request_id)"
-            " SELECT 100, manager, action, kind, entity_id, before, after, request_id FROM audit.entry WHERE id = 1)"
+            "WITH e AS (INSERT INTO audit.entry (id, at, manager, action, kind, entity_id, part, before, after, request_id)"
+            " SELECT 100, at, manager, action, kind, entity_id, part, before, after, request_id FROM audit.entry WHERE id = 1)"
             " INSERT INTO audit.sealed SELECT 100, 1, who, what, digest FROM audit.sealed WHERE entry_id = 1",
             [
                 "inserted: seal 1 covers 2 entries, and there are 3",
@@ -169,28 +169,28 @@ def test_what_was_sealed_anew_is_told_by_a_seal_that_was_written_down(
     last = str(verified().last)
     tamper(
         database,
-        "UPDATE audit.entry SET after = 'deleted' WHERE id = 9",
+        "INSERT INTO audit.waiting (id, manager, action, kind, entity_id, part, before, after, request_id)"
+        " SELECT id, manager, action, kind, entity_id, part, before, 'deleted', request_id FROM audit.entry WHERE id > 6",
+        "DELETE FROM audit.entry WHERE id > 6",
+        "DELETE FROM audit.payload WHERE entry_id > 6",
         "DELETE FROM audit.sealed WHERE seal = 4",
         "DELETE FROM audit.seal WHERE number = 4",
-        "INSERT INTO audit.waiting SELECT generate_series(7, 9)",
     )
     audit.seal()
     assert verified().findings == []
     assert [one.tampering for one in verified(last).findings] == ["altered"]
 
 
-def test_what_is_gone_before_it_is_sealed_is_told(
+def test_what_waits_for_a_second_seal_is_told(
     audit: Audit, database: Database, verified: Callable[..., Verification]
 ) -> None:
-    subject = Subject(Kind.SCHEDULES, "s")
-    for _ in range(2):
-        note(database, subject, "create", "absent", "active", actor="ann", reason="", request_id="r")
-    tamper(database, "DELETE FROM audit.entry WHERE id = 10", "DELETE FROM audit.payload WHERE entry_id = 11")
-    assert "removed: entry 10, which was to be sealed" in [str(one) for one in verified().findings]
-    audit.seal()
+    tamper(
+        database,
+        "INSERT INTO audit.waiting (id, manager, action, kind, entity_id, part, before, after, request_id)"
+        " SELECT id, manager, action, kind, entity_id, part, before, 'deleted', request_id FROM audit.entry WHERE id = 9",
+    )
     assert [str(one) for one in verified().findings] == [
-        "removed: entry 10 of seal 5",
-        "removed: the payload of entry 11",
+        "inserted: entry 9, which is sealed and waits for it once more"
     ]
 
 
@@ -204,6 +204,29 @@ def test_a_trail_still_holds_after_personal_data_was_erased(
     assert verified().findings == []
     stored = json.dumps([str(row) for row in database.rows("SELECT p::text FROM audit.payload p")])
     assert "ann" not in stored
+
+
+def test_what_is_erased_before_it_is_sealed_is_sealed_without_it(
+    audit: Audit, database: Database, verified: Callable[..., Verification]
+) -> None:
+    for number in (3, 4):
+        note(
+            *(database, Subject(Kind.SCHEDULES, f"s{number}"), "delete", "paused", "deleted"),
+            actor="bob",
+            reason="canary",
+            request_id="r",
+            documents=({"id": "canary"}, None),
+        )
+    # Once what is sealed already and what is not, then somebody who is in neither half of the trail but the second.
+    assert audit.erase_content(Subject(Kind.SCHEDULES, "s3"), ERASURE) == 2
+    assert audit.erase_content(Subject(Kind.SCHEDULES, "s4"), ERASURE) == 2
+    assert audit.erase_actor("bob", ERASURE) == 2
+    assert (verified().findings, verified().waiting) == ([], 5)
+    audit.seal()
+    assert (verified().findings, verified().waiting) == ([], 0)
+    rows = database.rows("SELECT p::text FROM audit.payload p UNION ALL SELECT w::text FROM audit.waiting w")
+    assert "canary" not in str(rows)
+    assert "bob" not in str(rows)
 
 
 def test_who_empties_without_saying_so_is_told(

@@ -14,7 +14,9 @@ from tests.support.audit import tamper
 
 @pytest.fixture
 def trail(database: Database) -> Database:
-    note(database, Subject(Kind.CELLS, "c"), "create", "absent", "version 0", actor="ann", reason="", request_id="r")
+    note(
+        database, Subject(Kind.SCHEDULES, "s"), "create", "absent", "version 0", actor="ann", reason="", request_id="r"
+    )
     PostgresAudit(database).seal(10)
     return database
 

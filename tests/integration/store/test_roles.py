@@ -21,7 +21,7 @@ from cfm_core.store.migrations import known
 from cfm_core.store.outbox import Outbox
 from cfm_core.store.roles import Role, set_up, url_of
 from local.servers.postgres import EmbeddedPostgres
-from tests.support.roles import PASSWORDS, as_role
+from tests.support.roles import PASSWORDS, TEMPLATE, as_role
 
 NOT_ALLOWED = "42501"
 SCHEMAS = ("tenant_manager", "provision_manager", "eventing", "http", "audit", "cfm")
@@ -124,12 +124,23 @@ def test_a_manager_reads_nothing_of_the_other(database_url: str, role: Role, sch
 def test_few_functions_run_with_the_rights_of_their_owner(database_url: str) -> None:
     with contextlib.closing(connect(database_url)) as admin:
         found = admin.run(
-            "SELECT oid::regproc::text, proconfig FROM pg_proc WHERE prosecdef AND pronamespace >= 16384 ORDER BY 1"
+            "SELECT f.oid::regproc::text, f.proconfig, f.prorettype = 'trigger'::regtype,"
+            "       ARRAY(SELECT r FROM unnest(:roles::text[]) r WHERE has_function_privilege(r, f.oid, 'EXECUTE'))"
+            "  FROM pg_proc f WHERE f.prosecdef AND f.pronamespace >= 16384 ORDER BY 1",
+            roles=[role.called(TEMPLATE) for role in OPERATORS],
         )
     # Nobody who calls them decides what the names in them mean.
-    pinned = ["search_path=pg_catalog, pg_temp"]
-    names = ["access.of_caller", "audit.erase", "audit.note", "audit.seal_waiting"]
-    assert found == [[name, pinned] for name in names]
+    assert all(settings == ["search_path=pg_catalog, pg_temp"] for _, settings, *_ in found)
+    managers = [role.called(TEMPLATE) for role in MANAGERS]
+    assert {name: roles for name, _, is_trigger, roles in found if not is_trigger} == {
+        # Triggers have no right to use the schema.
+        "access.of_caller": [role.called(TEMPLATE) for role in OPERATORS],
+        "audit.erase": managers[1:],
+        "audit.seal_waiting": [],
+        "provision_manager.note": managers[1:],
+    }
+    # Nobody can make a trigger of them.
+    assert [roles for *_, is_trigger, roles in found if is_trigger] == [[]] * 11
 
 
 @pytest.mark.parametrize("role", MANAGERS)
