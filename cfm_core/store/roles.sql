@@ -59,6 +59,6 @@ REVOKE ALL ON FUNCTION
   tenant_manager.audit_tenants, tenant_manager.audit_cells, tenant_manager.audit_dataspace_profiles,
   tenant_manager.audit_dataspace_deployments, tenant_manager.audit_participant_profiles, tenant_manager.audit_roles,
   tenant_manager.audit_users, tenant_manager.audit_query_indexes, provision_manager.audit_activity_definitions,
-  provision_manager.audit_definitions, provision_manager.audit_starts
+  provision_manager.audit_definitions, provision_manager.audit_starts, provision_manager.audit_delayed_starts
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION provision_manager.note, audit.erase TO <<provision_manager>>;

@@ -173,6 +173,8 @@ def test_nothing_is_taken_back(database: Database, table: str) -> None:
         "UPDATE audit.waiting SET actor = NULL",
         "UPDATE audit.waiting SET reason = 'another'",
         "UPDATE audit.waiting SET who_erased_by = 1",
+        "UPDATE audit.waiting SET actor = 'bob', who_erased_by = 1",
+        "UPDATE audit.waiting SET reason = 'another', what_erased_by = 1",
         "UPDATE audit.waiting SET actor = 'bob', what_erased_by = 1, reason = NULL",
         # Not even where a part of it has got to its place.
         "WITH e AS (INSERT INTO audit.entry SELECT id, at, manager, action, kind, entity_id, part, before, after, request_id"
@@ -294,17 +296,16 @@ def test_managers_note_what_they_do_and_change_nothing_of_it(database_url: str, 
 def test_no_manager_writes_in_the_others_name(database: Database, database_url: str, kind: Kind) -> None:
     own = f"SELECT provision_manager.note({FORGED}, 'ann', '', 'r')"
     inner = f"SELECT audit.note({FORGED})"
-    change = "SELECT audit.note_change(:kind, 'forged', NULL, 0, NULL, NULL)"
     allowed, refusals = [], set()
     for role in Role:
         with session(role, database_url) as one:
-            for statement in (own, inner, change):
+            for statement in (own, inner):
                 try:
                     one.rows(statement, kind=kind)
                     allowed.append((role, statement))
                 except CfmError as error:
                     refusals.add("42501" in str(error.__cause__))
-    owner = [(Role.MAINTENANCE, inner), (Role.MAINTENANCE, change)]
+    owner = [(Role.MAINTENANCE, inner)]
     if kind.manager is Manager.PROVISION_MANAGER:
         owner = [(Role.PROVISION_MANAGER, own), (Role.MAINTENANCE, own), *owner]
     assert (allowed, refusals) == (owner, {True})
@@ -320,13 +321,11 @@ def test_nobody_notes_an_erasure_without_erasing(database_url: str) -> None:
 
 
 def test_an_entry_of_the_other_managers_kind_is_refused_to_the_owner_too(database: Database) -> None:
-    for table, more in (("waiting", ""), ("entry", ", id, at")):
-        values = ", 9, now()" if more else ""
-        with pytest.raises(CfmError):
-            database.rows(
-                f"INSERT INTO audit.{table} (manager, action, kind, entity_id, part, before, after, request_id{more})"  # noqa: S608
-                f" VALUES ('provision-manager', '', 'tenants', '', '', '', '', ''{values})"
-            )
+    with pytest.raises(CfmError):
+        database.rows(
+            "INSERT INTO audit.entry (id, at, manager, action, kind, entity_id, part, before, after, request_id)"
+            " VALUES (9, now(), 'provision-manager', '', 'tenants', '', '', '', '', '')"
+        )
 
 
 def test_the_provision_manager_alone_tells_and_erases(database_url: str) -> None:
@@ -353,7 +352,6 @@ def test_triggers_have_nothing_to_do_with_the_trail(database_url: str, role: Rol
     with session(role, database_url) as trigger:
         for statement in (
             "SELECT count(*) FROM audit.trail",
-            "SELECT audit.has_caller()",
             "SELECT audit.seal_waiting(1)",
         ):
             assert refused(trigger, statement), statement

@@ -140,7 +140,7 @@ def test_few_functions_run_with_the_rights_of_their_owner(database_url: str) -> 
         "provision_manager.note": managers[1:],
     }
     # Nobody can make a trigger of them.
-    assert [roles for *_, is_trigger, roles in found if is_trigger] == [[]] * 11
+    assert [roles for *_, is_trigger, roles in found if is_trigger] == [[]] * 12
 
 
 @pytest.mark.parametrize("role", MANAGERS)
