@@ -10,6 +10,9 @@ import click
 
 from local.cli import CONFLICT, FAILED, UNREACHABLE, data_option, database_url_of, fail
 
+_ACTOR = "cfm administrator"
+"""Who is said to have done it in the audit trail; tokens have an issuer besides."""
+
 
 @click.command()
 @click.argument("subject")
@@ -21,6 +24,7 @@ def administrator(subject: str, issuer: str, data: Path) -> None:
     The database is that of CFM_DATABASE_URL, or else of the running stack.
     """
     from cfm_core.access.store import PostgresRights
+    from cfm_core.caller import Caller, acting
     from cfm_core.errors import CfmError, ConflictError, RecoverableError
     from cfm_core.store.database import Database
 
@@ -29,11 +33,12 @@ def administrator(subject: str, issuer: str, data: Path) -> None:
     url = os.environ.get("CFM_DATABASE_URL") or database_url_of(data)
     with contextlib.closing(Database(url, size=1)) as database:
         try:
-            user_id = PostgresRights(database).make_first_administrator(issuer, subject)
+            with acting(Caller(actor=_ACTOR, request_id="", reason="the first administrator")):
+                user_id = PostgresRights(database).make_first_administrator(issuer, subject)
         except ConflictError as error:
             fail(str(error), CONFLICT)
         except RecoverableError as error:
-            fail(str(error), UNREACHABLE)
+            fail(f"{error}, or the user of its URL may not write users there", UNREACHABLE)
         except CfmError as error:
             fail(str(error), FAILED)
     click.echo(f"{subject} may do everything (user {user_id}); it counts within two seconds", err=True)

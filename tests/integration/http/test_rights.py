@@ -15,7 +15,7 @@ from cfm_core.access.model import Action, Need, Resource
 from cfm_core.assembly import ServiceAssembler
 from cfm_core.declaration import HttpFunction
 from cfm_core.settings import Settings
-from cfm_core.store.database import Database
+from cfm_core.store.database import Database, Transaction
 from local.servers.postgres import EmbeddedPostgres
 from tests.integration.http.api import ABSENT, BASE, FUNCTIONS, Answer, Api, Fabric, contents, fabric
 from tests.support.roles import with_roles
@@ -182,31 +182,104 @@ def told(answer: Answer, *names: str) -> tuple[int, str, dict[str, str]]:
     return answer.status, re.sub(r'"requestId":"[^"]*"', "", text), headers
 
 
-def test_a_tenants_administrator_learns_nothing_of_others_by_any_route(place: Place) -> None:
-    me = place.user("of-a-tenant", [{"action": "*", "resource": "*", "tenantId": place.mine.ids["tenants"]}])
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the database is asked, each time that somebody waits for its answer; not what is remembered for a while."""
+    asked: list[str] = []
+    run, simple = Transaction.rows, Transaction.simple
+
+    def counted_rows(self: Transaction, sql: str, **params: Any) -> Any:
+        if "query_indexes" not in sql and "access." not in sql:
+            asked.append(sql)
+        return run(self, sql, **params)
+
+    def counted_simple(self: Transaction, sql: str) -> None:
+        asked.append(sql)
+        simple(self, sql)
+
+    monkeypatch.setattr(Transaction, "rows", counted_rows)
+    monkeypatch.setattr(Transaction, "simple", counted_simple)
+    return asked
+
+
+def bound_to(place: Place, kind: str) -> dict[str, str]:
+    """A right to everything of mine, by one kind of bound or by all of them."""
+    mine = place.mine
+    everything = {"action": "*", "resource": "*"}
+    (vpa, *_) = place.platform.get(f"{mine.profiles}/{mine.ids['participant-profiles']}").json["vpas"]
+    bounds = {
+        "tenantId": mine.ids["tenants"],
+        "participantProfileId": mine.ids["participant-profiles"],
+        "vpaId": vpa["id"],
+        # Where others have nothing: what is on a cell belongs to it, whosever it is.
+        "cellId": place.platform.post("/cells", {"state": "offline"}).json["id"],
+    }
+    return everything | (bounds if kind == "all of them" else {kind: bounds[kind]})
+
+
+@pytest.mark.parametrize("bound", ["tenantId", "participantProfileId", "vpaId", "cellId", "all of them"])
+def test_whoever_has_bounds_learns_nothing_of_others_by_any_route(place: Place, asked: list[str], bound: str) -> None:
+    me = place.user(f"with-{bound.replace(' ', '-')}", [bound_to(place, bound)])
     unknown = {
         name: (ABSENT if re.fullmatch(r"[0-9a-f-]{36}", key) else "unknown") for name, key in place.theirs.ids.items()
     }
     absent = Fabric(place.platform, unknown)
     before = contents(place.database)
-    asked = 0
+    tried = 0
     names = sorted({*place.theirs.ids.values(), *unknown.values()}, key=len, reverse=True)
+
+    def told_and_asked(*request: Any, **headers: str) -> tuple[Answer, list[str]]:
+        asked.clear()
+        answer = call(me, *request, **headers)
+        return answer, [*asked]
+
     for function in GUARDED:
         if "{" not in function.path:
             continue
         there, not_there = place.theirs.fill(function.path), absent.fill(function.path)
         body = SUITS_ALL if function.method != "GET" else None
         for headers in ({}, {"if_match": '"99"'}, {"if_none_match": "*"}):
-            one, two = (call(me, function, path, body, **headers) for path in (there, not_there))
+            # The same is told after the same questions: it takes no longer to be refused what is another's.
+            (one, of_one), (two, of_two) = (
+                told_and_asked(function, path, body, **headers) for path in (there, not_there)
+            )
             assert told(one, *names) == told(two, *names), function.name
+            assert of_one == of_two, function.name
             assert one.status in {403, 404, 405, 412} or json.loads(one.text) == [], (function.name, one)
-            asked += 1
+            tried += 1
         if "profile_id" in function.path and "tenant_id" in function.path:
             # Under one's own tenant, the profile of another is not there either.
             own = place.mine.fill(function.path.replace("{profile_id}", place.theirs.ids["participant-profiles"]))
-            assert call(me, function, own, body).status == 404, function.name
-    assert asked > 80
+            assert call(me, function, own, body).status in {403, 404}, function.name
+    assert tried > 80
     assert contents(place.database) == before
+
+
+def test_cursors_count_and_lead_to_nothing_but_what_is_theirs(place: Place) -> None:
+    mine, theirs = place.mine, place.theirs
+    me = place.user("of-a-tenant", [{"action": "*", "resource": "*", "tenantId": mine.ids["tenants"]}])
+    for path, key in (
+        ("/tenants", theirs.ids["tenants"]),
+        ("/participant-profiles", theirs.ids["participant-profiles"]),
+        ("/orchestrations", theirs.ids["orchestrations"]),
+        ("/audit", str(place.platform.get("/audit?limit=1").json[0]["id"])),
+    ):
+        whole = me.get(f"{path}?limit=1000")
+        ids = [one["id"] for one in whole.json]
+        paged: list[Any] = []
+        link = f"{path}?limit=1"
+        while link:
+            answer = me.get(link)
+            assert answer.headers["X-Total-Count"] == str(len(ids)), path
+            paged += [one["id"] for one in answer.json]
+            found = re.search(r'<[^>]*/api/v1alpha1([^>]*)>; rel="next"', answer.headers.get("Link", ""))
+            link = found[1] if found else ""
+        assert paged == ids, path
+        assert ids, path
+        # The key of what is another's is a place like any other.
+        behind = me.get(f"{path}?after={key}")
+        assert behind.status == 200, path
+        assert {one["id"] for one in behind.json} <= set(ids), path
 
 
 def test_lists_queries_and_the_feed_hold_nothing_of_others(place: Place) -> None:

@@ -12,7 +12,7 @@ from cfm_core.access.store import PostgresRights
 from cfm_core.store.database import Database
 from cfm_core.store.roles import Role
 from local.administrators import administrator
-from local.cli import CONFLICT, FAILED, UNREACHABLE
+from local.cli import CONFLICT, UNREACHABLE
 from tests.support.roles import as_role
 
 
@@ -29,6 +29,8 @@ def test_the_first_administrator_may_do_everything_and_there_is_no_second(
     rights = PostgresRights(database)
     assert rights.find("https://sso.example", "alice", ()).rights == (Right(Action.ANY, Resource.ANY),)
     assert rights.find("https://other.example", "alice", ()).rights == ()
+    noted = database.rows("SELECT actor, issuer, action, kind, document_after->>'subject', reason FROM audit.trail")
+    assert noted == [["cfm administrator", "", "create", "users", "alice", "the first administrator"]]
     for subject in ("alice", "bob"):
         refused = run(database_url, subject)
         assert refused.exit_code == CONFLICT
@@ -37,7 +39,7 @@ def test_the_first_administrator_may_do_everything_and_there_is_no_second(
 
 
 @pytest.mark.parametrize(
-    ("role", "code"), [(Role.MAINTENANCE, 0), (Role.TENANT_MANAGER, 0), (Role.PROVISION_MANAGER, FAILED)]
+    ("role", "code"), [(Role.MAINTENANCE, 0), (Role.TENANT_MANAGER, 0), (Role.PROVISION_MANAGER, UNREACHABLE)]
 )
 def test_whoever_may_write_users_makes_the_first_administrator(database_url: str, role: Role, code: int) -> None:
     assert run(as_role(role, database_url), "alice").exit_code == code
