@@ -107,7 +107,9 @@ def _figures(
     stack: Stack, name: str | None, deployments: int, seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
     prepared = fabric.Fabric(stack.url, stack.token() if stack.auth else "")
-    fabric.deployment_latency(prepared, stack.database_url, 10)  # the first ones start assemblies and prepare statements
+    fabric.deployment_latency(
+        prepared, stack.database_url, 10
+    )  # the first ones start assemblies and prepare statements
     found: dict[str, Any] = {}
     if name in {None, "deployment-latency"}:
         say("  one deployment after the other")
