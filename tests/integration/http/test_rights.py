@@ -44,6 +44,7 @@ SUITS_ALL = {
     "dataspaceSpec": {"protocolStack": ["taken"], "credentialSpecs": []},
 }
 """A body for most functions: what one does not know, it ignores."""
+HEADERS: tuple[dict[str, str], ...] = ({}, {"if_match": '"99"'}, {"if_none_match": "*"})
 EVERYTHING = [{"action": "*", "resource": "*"}]
 AUDITOR = [{"action": "read", "resource": "audit"}]
 
@@ -228,9 +229,11 @@ def test_whoever_has_bounds_learns_nothing_of_others_by_any_route(place: Place, 
     tried = 0
     names = sorted({*place.theirs.ids.values(), *unknown.values()}, key=len, reverse=True)
 
-    def told_and_asked(*request: Any, **headers: str) -> tuple[Answer, list[str]]:
+    def told_and_asked(
+        function: HttpFunction, path: str, body: Any, headers: dict[str, str]
+    ) -> tuple[Answer, list[str]]:
         asked.clear()
-        answer = call(me, *request, **headers)
+        answer = call(me, function, path, body, **headers)
         return answer, [*asked]
 
     for function in GUARDED:
@@ -238,10 +241,10 @@ def test_whoever_has_bounds_learns_nothing_of_others_by_any_route(place: Place, 
             continue
         there, not_there = place.theirs.fill(function.path), absent.fill(function.path)
         body = SUITS_ALL if function.method != "GET" else None
-        for headers in ({}, {"if_match": '"99"'}, {"if_none_match": "*"}):
+        for headers in HEADERS:
             # The same is told after the same questions: it takes no longer to be refused what is another's.
             (one, of_one), (two, of_two) = (
-                told_and_asked(function, path, body, **headers) for path in (there, not_there)
+                told_and_asked(function, path, body, headers) for path in (there, not_there)
             )
             assert told(one, *names) == told(two, *names), function.name
             assert of_one == of_two, function.name
