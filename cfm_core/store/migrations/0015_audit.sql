@@ -257,8 +257,9 @@ RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF audit.manager_of(kind) <> 'provision-manager' OR action = 'erase' THEN
-    RAISE EXCEPTION 'another notes what is done to %', kind USING ERRCODE = 'insufficient_privilege';
+  -- Nor does it tell of more than has been emptied: ``audit.erase`` does that.
+  IF audit.manager_of(kind) <> 'provision-manager' OR action = 'erase' AND after LIKE 'erased %' THEN
+    RAISE EXCEPTION 'this is not for the Provision Manager to note' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN audit.note(action, kind, entity_id, part, before, after, document_before, document_after,
                     tenant_id, participant_profile_id, actor, reason, request_id);

@@ -314,7 +314,8 @@ def test_no_manager_writes_in_the_others_name(database: Database, database_url: 
 
 
 def test_nobody_notes_an_erasure_without_erasing(database_url: str) -> None:
-    statement = f"SELECT provision_manager.note({FORGED}, 'ann', '', 'r')".replace("'create'", "'erase'")
+    erased = FORGED.replace("'create', :kind, 'forged', '', '', ''", "'erase', :kind, 'forged', '', 'kept', 'erased 1'")
+    statement = f"SELECT provision_manager.note({erased}, 'ann', '', 'r')"
     with session(Role.PROVISION_MANAGER, database_url) as one, pytest.raises(CfmError) as error:
         one.rows(statement, kind=Kind.SCHEDULES)
     assert "42501" in str(error.value.__cause__)
