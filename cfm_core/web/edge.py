@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import logging
 import re
@@ -40,6 +41,7 @@ LONGEST_REASON = 1000
 """Characters."""
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_LONGEST_ADDRESS = 64
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -186,11 +188,18 @@ def _address_of(request: flask.Request) -> str:
     (proxies,) = deployment.services((TRUSTED_PROXIES,))
     told = request.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
     for address in (*(told[-proxies:][:1] if len(told) >= proxies > 0 else ()), request.environ.get("REMOTE_ADDR", "")):
-        try:
-            return str(ipaddress.ip_address(address.strip()))
-        except ValueError:
-            continue
+        if normal := _normal(address.strip()[:_LONGEST_ADDRESS]):
+            return normal
     return ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _normal(address: str) -> str:
+    """An address in its one spelling; empty for what is none."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return ""
 
 
 def _within(function: HttpFunction, services: Sequence[Any], principal: Principal, accesses: Accesses) -> Sequence[Any]:
