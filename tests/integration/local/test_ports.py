@@ -21,7 +21,10 @@ sys.stdin.read()
 def another(ports: Sequence[int]) -> subprocess.Popen[str]:
     """A process that was given one of ``ports``, and lives until its standard input ends."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", ANOTHER, *map(str, ports)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", ANOTHER, *map(str, ports)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
