@@ -1,7 +1,8 @@
 """Reading a request's body as forgivingly as the contract wants it, and saying clearly what is wrong with it.
 
-Field names match in any case, unknown fields are named and ignored, an explicit null is as good as absent, the body ``null`` is
-``{}``; the content type does not matter. Free-form maps keep what they hold.
+Field names match in any case, unknown fields are named and ignored, of a field that is there twice the last one holds, an
+explicit null is as good as absent, the body ``null`` is ``{}``; the content type does not matter. Free-form maps keep what
+they hold.
 
 Source: CFM wire contract, section 1.
 """
@@ -12,6 +13,7 @@ import difflib
 import io
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -19,7 +21,7 @@ import flask
 import pydantic
 from pydantic import BaseModel
 
-from cfm_core.errors import FieldError, TooLargeError, ValidationError
+from cfm_core.errors import FieldError, TooLargeError, UnsupportedMediaError, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -46,14 +48,30 @@ class Unknown:
         return f"there is no field {self.pointer}" + (f"; did you mean {self.meant}?" if self.meant else "")
 
 
-def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
-    """Read ``raw`` as ``model``, and name the first fields that it has besides.
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A name that an object has twice: what comes last holds, for us; others may read it in another way."""
+
+    pointer: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer} is there more than once; the last one holds"
+
+
+Doubt = Unknown | Repeated
+"""What a body says that is heeded in one way and might be meant in another."""
+
+
+def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Doubt, ...]]:
+    """Read ``raw`` as ``model``, and name the first fields that it has besides, or twice.
 
     Raises:
         ValidationError: it is not JSON, not an object, or does not fit; says where.
     """
     try:
-        document = json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        document = json.loads(
+            raw.decode(), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object
+        )
     except RecursionError:
         raise ValidationError("Invalid JSON: nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -65,12 +83,12 @@ def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
         raise ValidationError(f"Invalid JSON: {detail}") from None
     except ValueError:
         raise ValidationError("Invalid JSON: a number has too many digits") from None
-    _check(document, "", 1)
+    unknown: list[Doubt] = []
+    _check(document, "", 1, unknown)
     if document is None:
         document = {}
     if not isinstance(document, dict):
         raise ValidationError("Invalid JSON: an object is expected", [FieldError("", "must be an object")])
-    unknown: list[Unknown] = []
     try:
         return model.model_validate(_named_as_declared(document, model, "", unknown)), tuple(unknown)
     except pydantic.ValidationError as error:
@@ -102,25 +120,49 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
 
 
-def content(request: flask.Request) -> bytes:
+def content(request: flask.Request, limit: int = LIMIT) -> bytes:
     """The request's whole body.
 
     Raises:
-        TooLargeError: it is larger than ``LIMIT``.
+        TooLargeError: it is larger than ``limit``.
+        UnsupportedMediaError: it is compressed; nobody inflates it, to whatever size.
     """
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "")
+    transfer = request.environ.get("HTTP_TRANSFER_ENCODING", "")
+    if encoding.strip().lower() not in {"", "identity"} or transfer.strip().lower() not in {"", "chunked"}:
+        forget(request)
+        raise UnsupportedMediaError("the body is compressed or encoded, which is not accepted")
     raw = bytearray()
-    if (request.content_length or 0) <= LIMIT:
-        while len(raw) <= LIMIT and (part := request.stream.read(LIMIT + 1 - len(raw))):
+    if (request.content_length or 0) <= limit:
+        while len(raw) <= limit and (part := request.stream.read(limit + 1 - len(raw))):
             raw += part
-        if len(raw) <= LIMIT:
+        if len(raw) <= limit:
             return bytes(raw)
-    # functions-framework reads what is left of a body once the answer is made.
+    forget(request)
+    raise TooLargeError(f"the body has more than {limit} bytes")
+
+
+def forget(request: flask.Request) -> None:
+    """Leave the rest of a body where it is: functions-framework would read all of it once the answer is made."""
     request.stream = io.BytesIO()
-    raise TooLargeError(f"the body has more than {LIMIT} bytes")
 
 
 def _refuse_constant(name: str) -> None:
     raise ValidationError(f"Invalid JSON: {name} is not a JSON number")
+
+
+class _RepeatingObject(dict[str, Any]):
+    """An object that has names more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = [name for name, count in counts.items() if count > 1]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _RepeatingObject(pairs)
 
 
 def _finite(text: str) -> float:
@@ -130,8 +172,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check(value: Any, pointer: str, depth: int) -> None:
-    """Refuse what no store can keep: texts with NUL or half a character, and what is nested too deeply."""
+def _check(value: Any, pointer: str, depth: int, doubts: list[Doubt]) -> None:
+    """Refuse what no store can keep: texts with NUL or half a character, and what is nested too deeply. Tell what is repeated."""
     if isinstance(value, str):
         _check_text(value, pointer)
     elif isinstance(value, dict | list):
@@ -139,11 +181,14 @@ def _check(value: Any, pointer: str, depth: int) -> None:
             raise _invalid(pointer, f"nested more than {DEEPEST} levels deep")
         if isinstance(value, list):
             for index, item in enumerate(value):
-                _check(item, f"{pointer}/{index}", depth + 1)
+                _check(item, f"{pointer}/{index}", depth + 1, doubts)
             return
+        if isinstance(value, _RepeatingObject):
+            left = max(0, _MOST_NAMED - len(doubts))
+            doubts.extend(Repeated(_shortened(f"{pointer}/{_escaped(name)}")) for name in value.repeated[:left])
         for key, item in value.items():
             _check_text(key, pointer)
-            _check(item, f"{pointer}/{_escaped(key)}", depth + 1)
+            _check(item, f"{pointer}/{_escaped(key)}", depth + 1, doubts)
 
 
 def _check_text(text: str, pointer: str) -> None:
@@ -163,7 +208,7 @@ def _escaped(part: object) -> str:
 
 
 def _named_as_declared(
-    document: dict[str, Any], model: type[BaseModel], pointer: str, unknown: list[Unknown]
+    document: dict[str, Any], model: type[BaseModel], pointer: str, unknown: list[Doubt]
 ) -> dict[str, Any]:
     """``document`` with its fields spelled as ``model`` spells them, nulls left out; nested models likewise."""
     fields = {
@@ -178,11 +223,14 @@ def _named_as_declared(
                 unknown.append(Unknown(_shortened(at), fields[alike[0]][0] if alike else ""))
         elif value is not None:
             alias, annotation = known
+            if alias in named and len(unknown) < _MOST_NAMED:
+                # The same in another case.
+                unknown.append(Repeated(_shortened(at)))
             named[alias] = _value_named_as_declared(value, annotation, at, unknown)
     return named
 
 
-def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown: list[Unknown]) -> Any:
+def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown: list[Doubt]) -> Any:
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             if isinstance(value, dict):
