@@ -31,6 +31,8 @@ DEEPEST = 34
 """Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
 
+LONGEST_KEY = 255
+"""Characters of a name that a caller gives to a value of a shape that is declared: each mistake in that value repeats it."""
 _MOST_NAMED = 10
 """So many fields at most are named that do not fit, and that nobody knows."""
 _MOST_LISTED = 1000
@@ -98,7 +100,7 @@ def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Doubt, ...]]:
 def _misfit(error: pydantic.ValidationError) -> ValidationError:
     """What does not fit, and where; of very many things only their number, because to list them takes too long."""
     if (count := error.error_count()) > _MOST_LISTED:
-        return ValidationError(f"Invalid payload: {count} values do not fit")
+        return _too_many(count)
     items = error.errors(include_url=False, include_context=False, include_input=False)
     errors = [
         FieldError(_shortened("".join(f"/{_escaped(part)}" for part in item["loc"])), _told(item["msg"]))
@@ -109,6 +111,10 @@ def _misfit(error: pydantic.ValidationError) -> ValidationError:
     if count > _MOST_NAMED:
         details.append(f"and {count - _MOST_NAMED} more")
     return ValidationError(f"{kind}: {'; '.join(details)}", errors)
+
+
+def _too_many(count: int) -> ValidationError:
+    return ValidationError(f"Invalid payload: {count} values do not fit")
 
 
 def _told(message: str) -> str:
@@ -181,14 +187,14 @@ def _check(value: Any, pointer: str, depth: int, doubts: list[Doubt]) -> None:
             raise _invalid(pointer, f"nested more than {DEEPEST} levels deep")
         if isinstance(value, list):
             for index, item in enumerate(value):
-                _check(item, f"{pointer}/{index}", depth + 1, doubts)
+                _check(item, _below(pointer, index), depth + 1, doubts)
             return
         if isinstance(value, _RepeatingObject):
             left = max(0, _MOST_NAMED - len(doubts))
-            doubts.extend(Repeated(_shortened(f"{pointer}/{_escaped(name)}")) for name in value.repeated[:left])
+            doubts.extend(Repeated(_below(pointer, name)) for name in value.repeated[:left])
         for key, item in value.items():
             _check_text(key, pointer)
-            _check(item, f"{pointer}/{_escaped(key)}", depth + 1, doubts)
+            _check(item, _below(pointer, key), depth + 1, doubts)
 
 
 def _check_text(text: str, pointer: str) -> None:
@@ -201,6 +207,11 @@ def _check_text(text: str, pointer: str) -> None:
 def _invalid(pointer: str, detail: str) -> ValidationError:
     pointer = _shortened(pointer)
     return ValidationError(f"Invalid JSON: {pointer or 'the body'}: {detail}", [FieldError(pointer, detail)])
+
+
+def _below(pointer: str, part: object) -> str:
+    """The pointer to a part, no longer than it will be told: a million of them could else have a long name each."""
+    return pointer if len(pointer) >= _LONGEST_NAME else _shortened(f"{pointer}/{_escaped(part)}")
 
 
 def _escaped(part: object) -> str:
@@ -216,16 +227,16 @@ def _named_as_declared(
     }
     named: dict[str, Any] = {}
     for key, value in document.items():
-        at = f"{pointer}/{_escaped(key)}"
+        at = _below(pointer, key)
         if (known := fields.get(key.lower())) is None:
             if len(unknown) < _MOST_NAMED:
                 alike = difflib.get_close_matches(_shortened(key).lower(), fields, n=1)
-                unknown.append(Unknown(_shortened(at), fields[alike[0]][0] if alike else ""))
+                unknown.append(Unknown(at, fields[alike[0]][0] if alike else ""))
         elif value is not None:
             alias, annotation = known
             if alias in named and len(unknown) < _MOST_NAMED:
                 # The same in another case.
-                unknown.append(Repeated(_shortened(at)))
+                unknown.append(Repeated(at))
             named[alias] = _value_named_as_declared(value, annotation, at, unknown)
     return named
 
@@ -236,8 +247,11 @@ def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown:
             if isinstance(value, dict):
                 return _named_as_declared(value, candidate, pointer, unknown)
             if isinstance(value, list):
+                # Half a million of them would take the validation hundreds of megabytes.
+                if (wrong := sum(not isinstance(item, dict) for item in value)) > _MOST_LISTED:
+                    raise _too_many(wrong)
                 return [
-                    _named_as_declared(item, candidate, f"{pointer}/{index}", unknown)
+                    _named_as_declared(item, candidate, _below(pointer, index), unknown)
                     if isinstance(item, dict)
                     else item
                     for index, item in enumerate(value)
@@ -245,8 +259,10 @@ def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown:
     # A map of lists, such as the activities of a template: {name: [model]}.
     for candidate in get_args(annotation):
         if get_args(candidate) and isinstance(value, dict):
+            if any(len(key) > LONGEST_KEY for key in value):
+                raise _invalid(pointer, f"a name has more than {LONGEST_KEY} characters")
             return {
-                key: _value_named_as_declared(item, candidate, f"{pointer}/{_escaped(key)}", unknown)
+                key: _value_named_as_declared(item, candidate, _below(pointer, key), unknown)
                 for key, item in value.items()
             }
     return value
