@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import flask
 
-from cfm_core.errors import ForbiddenError, UnauthorizedError
+from cfm_core.errors import ForbiddenError, NotFoundError, UnauthorizedError
 from cfm_core.web.auth import Authenticator, Principal
 from cfm_core.web.rates import Buckets
 
@@ -73,10 +73,10 @@ class Limits:
 
     @contextmanager
     def counting_refusals(self, request: flask.Request) -> Iterator[None]:
-        """Count it where such a token turns out to be none."""
+        """Count it where such a token turns out to be none, or to be for nothing."""
         try:
             yield
-        except ForbiddenError:
+        except (ForbiddenError, NotFoundError):
             self.strangers.take(self.address_of(request))
             raise
 
