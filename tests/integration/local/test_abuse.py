@@ -343,7 +343,7 @@ def strict(start: Start) -> Iterator[Gateway]:
 def test_a_subject_that_asks_too_often_is_told_when_to_come_back_and_others_are_answered(strict: Gateway) -> None:
     busy, other = (strict.issuer.token(claims={"sub": subject}) for subject in ("busy", "other"))
     before = contents(strict.database)
-    statuses = []
+    statuses: list[int] = []
     # With a little room for more while time goes by.
     while 429 not in statuses and len(statuses) < 200:
         statuses.append(strict.ask("GET", TENANTS, token=busy).status)

@@ -10,7 +10,7 @@ CONSOLE = "https://console.example"
 
 
 def request(method: str = "GET", **headers: str) -> flask.Request:
-    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    sent = [(name.replace("_", "-"), value) for name, value in headers.items()]
     return flask.Request(EnvironBuilder(path="/", method=method, headers=sent).get_environ())
 
 
