@@ -1,4 +1,4 @@
-"""What every answer says to browsers: take it for what it is called, show it in no frame, tell nobody where it was."""
+"""What every answer says to browsers: take it for what it is called, run nothing of it, show it in no frame."""
 
 from __future__ import annotations
 
@@ -21,4 +21,3 @@ def protect(headers: Headers, caching: str) -> None:
         headers.add("Cache-Control", caching)
     if "Content-Security-Policy" not in headers:
         headers.add("Content-Security-Policy", _POLICY)
-        headers.add("Referrer-Policy", "no-referrer")
