@@ -12,6 +12,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,8 +166,9 @@ class HttpClient:
 
         Raises:
             RecoverableError: no connection, no answer in time, or a status that passes; with the server's ``Retry-After``.
-            FatalError: any other status; with the server's message. Or, where the address comes from data, it leads where it
-                must not.
+                Where the address comes from data, also no whole answer in time.
+            FatalError: any other status; with the server's message. Where the address comes from data, also that it leads
+                where it must not.
         """
         if self._only_to is not None:
             self._only_to.check(url)
@@ -180,7 +182,7 @@ class HttpClient:
                 else:
                     sent["Accept-Encoding"] = "identity"
                     with client.stream(method, url, json=json, data=form, params=query, headers=sent) as response:
-                        content = _limited(response, call)
+                        content = _limited(response, call, self._timeout)
         except httpx2.ConnectTimeout:
             raise RecoverableError(f"{call}: no connection within {_seconds(CONNECT_TIMEOUT)}") from None
         except httpx2.TimeoutException:
@@ -272,12 +274,14 @@ class _GuardedNetwork(httpcore2.NetworkBackend):
         raise failure or httpcore2.ConnectError(f"{host} has no address")
 
 
-def _limited(response: httpx2.Response, call: str) -> bytes:
-    """The body of an answer, which is read no further than it may be long.
+def _limited(response: httpx2.Response, call: str, timeout: timedelta) -> bytes:
+    """The body of an answer, which is read no further than it may be long, and no longer than it may take.
 
     Raises:
         FatalError: it is longer, or compressed although nobody has asked for that.
+        RecoverableError: it trickles in.
     """
+    until = time.monotonic() + timeout.total_seconds()
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise FatalError(f"{call} answered {response.status_code} with something compressed")
     content = bytearray()
@@ -285,6 +289,9 @@ def _limited(response: httpx2.Response, call: str) -> bytes:
         content += part
         if len(content) > LARGEST_ANSWER:
             raise FatalError(f"{call} answered {response.status_code} with more than {LARGEST_ANSWER} bytes")
+        # The library's own limit begins anew with every byte.
+        if time.monotonic() > until:
+            raise RecoverableError(f"{call}: no whole answer within {_seconds(timeout)}")
     return bytes(content)
 
 

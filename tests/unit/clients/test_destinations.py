@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -181,6 +182,14 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(200, b"x" * (LARGEST_ANSWER + 1))
             case "/bomb":
                 self._answer(200, b"\x1f\x8b" + b"\0" * 100, **{"Content-Encoding": "gzip"})
+            case "/trickle":
+                self.send_response(200)
+                self.send_header("Content-Length", "100000")
+                self.end_headers()
+                with suppress(OSError):
+                    for _ in range(1000):
+                        self.wfile.write(b"x")
+                        time.sleep(0.01)
             case _:
                 self._answer(200, b'{"keys": []}')
 
@@ -267,6 +276,14 @@ def test_no_answer_fills_the_memory(path: str, message: str) -> None:
             client.send("GET", f"http://127.0.0.1:{port}{path}")
         # The connection that was left halfway is not used again.
         assert client.send("GET", f"http://127.0.0.1:{port}/").status == 200
+        client.close()
+
+
+def test_no_answer_trickles_in_for_ever() -> None:
+    with server() as (port, _):
+        client = HttpClient(timedelta(seconds=0.3), only_to=LOOPBACK)
+        with pytest.raises(RecoverableError, match="no whole answer"):
+            client.send("GET", f"http://127.0.0.1:{port}/trickle")
         client.close()
 
 
