@@ -23,12 +23,12 @@ _assembler: ServiceAssembler | None = None
 def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     """Every assembly of a deployment with these settings; none of them runs yet."""
     from cfm_core.access.assembly import access_assemblies
+    from cfm_core.assembly.admission import AdmissionAssembly
     from cfm_core.assembly.auth import auth_assembly
     from cfm_core.assembly.database import database_assemblies
     from cfm_core.assembly.events import DoorkeeperAssembly
     from cfm_core.assembly.http_client import HttpClientAssembly
     from cfm_core.assembly.idempotency import idempotency_assemblies
-    from cfm_core.assembly.proxies import ProxiesAssembly
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
@@ -40,11 +40,11 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.tenancy.assembly import tenancy_assemblies
 
     return (
+        AdmissionAssembly(),
         auth_assembly(settings),
         *access_assemblies(settings),
         DoorkeeperAssembly(),
         RouterAssembly(),
-        ProxiesAssembly(),
         *database_assemblies(settings),
         *idempotency_assemblies(settings),
         *audit_assemblies(settings),

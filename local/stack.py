@@ -444,6 +444,8 @@ class Stack:
             "CFM_EVENT_TOKENS_FILE": str(self._tokens_file(name)),
             "CFM_SECRETS_FILE": str(secrets_file),
             "CFM_SUPERVISED": "1",
+            # The API's own addresses come with activities, and lead to this machine.
+            "CFM_OUTBOUND_NETWORKS": f"127.0.0.0/8,::1,{urlsplit(self.url).hostname}",
         }
 
     def _records_environ(self) -> dict[str, str]:

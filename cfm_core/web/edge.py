@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import ipaddress
 import logging
 import re
 import uuid
@@ -16,15 +14,17 @@ from cfm_core import deployment
 from cfm_core.access.assembly import ACCESSES
 from cfm_core.access.model import EVERYTHING
 from cfm_core.access.service import Accesses, Bounded
+from cfm_core.assembly.admission import LIMITS, ORIGINS
 from cfm_core.assembly.auth import AUTHENTICATOR
-from cfm_core.assembly.proxies import TRUSTED_PROXIES
 from cfm_core.assembly.telemetry import logged
 from cfm_core.caller import Caller, acting
 from cfm_core.declaration import HttpFunction
-from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ForbiddenError, ValidationError
+from cfm_core.errors import CfmError, FatalError, FieldError, ForbiddenError, ValidationError
 from cfm_core.masking import masked_text
 from cfm_core.web import answers, body, idempotency, paging
 from cfm_core.web.auth import Principal
+from cfm_core.web.cors import Origins
+from cfm_core.web.headers import protect
 from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ LONGEST_REASON = 1000
 """Characters."""
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-_LONGEST_ADDRESS = 64
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -65,7 +64,7 @@ def subject_of(request: flask.Request) -> str:
 
 def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     """Answer a request: authenticate, authorize, call the handler, turn what it raises into an answer."""
-    return _told(request, function.name, lambda request_id: _answer(function, request, request_id))
+    return _told(request, function.name, function.methods, lambda request_id: _answer(function, request, request_id))
 
 
 def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
@@ -79,11 +78,11 @@ def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
 
     def work(request_id: str) -> flask.Response:
         if f"{request.path}/".startswith(API + "/"):
-            (authenticator,) = deployment.services((AUTHENTICATOR,))
-            authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
+            limits, authenticator = deployment.services((LIMITS, AUTHENTICATOR))
+            limits.authenticated(request, authenticator)
         return answers.not_allowed(allowed) if allowed else answers.no_such_page()
 
-    return _told(request, "the route table", work)
+    return _told(request, "the route table", allowed, work)
 
 
 def refused(request: flask.Request, error: CfmError) -> flask.Response:
@@ -92,19 +91,24 @@ def refused(request: flask.Request, error: CfmError) -> flask.Response:
     return _with_headers(problem(error, request, request_id), request_id, _traceparent(request))
 
 
-def _told(request: flask.Request, who: str, work: Callable[[str], flask.Response]) -> flask.Response:
-    """What ``work`` gives for the request's id, or the problem that it raises."""
+def _told(
+    request: flask.Request, who: str, methods: Sequence[str], work: Callable[[str], flask.Response]
+) -> flask.Response:
+    """What ``work`` gives for the request's id, or the problem that it raises; or what a browser asks before, of ``methods``."""
     request_id, traceparent = request_id_of(request), _traceparent(request)
+    origins = Origins()
     with logged(request_id=request_id, **({"traceparent": traceparent} if traceparent else {})):
         try:
-            response = work(request_id)
+            (origins,) = deployment.services((ORIGINS,))
+            response = origins.preflight(request, methods) or work(request_id)
         except CfmError as error:
-            if not isinstance(error, ClientError):
+            if error.status >= 500:
                 log.error("%s failed [%s]: %s", who, request_id, error, exc_info=error)
             response = problem(error, request, request_id)
         except Exception as error:
             log.exception("%s crashed [%s]", who, request_id)
             response = problem(FatalError(str(error)), request, request_id)
+    origins.show(request, response)
     return _with_headers(response, request_id, traceparent)
 
 
@@ -116,11 +120,8 @@ def _traceparent(request: flask.Request) -> str:
 def _with_headers(response: flask.Response, request_id: str, traceparent: str) -> flask.Response:
     headers = response.headers
     headers.add("X-Request-Id", request_id)
-    headers.add("X-Content-Type-Options", "nosniff")
-    headers.add("Server", "cfm")
-    if "Cache-Control" not in headers:
-        # Whoever asked may keep it, and use it again after the server has said that it still holds.
-        headers.add("Cache-Control", "private, no-cache")
+    # Whoever asked may keep it, and use it again after the server has said that it still holds.
+    protect(headers, "private, no-cache")
     if traceparent:
         headers.add("traceparent", traceparent)
     return response
@@ -129,10 +130,13 @@ def _with_headers(response: flask.Response, request_id: str, traceparent: str) -
 def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
     services: Sequence[Any]
     if function.scope is not None:
-        authenticator, accesses, *services = deployment.services((AUTHENTICATOR, ACCESSES, *function.requires))
-        principal = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
+        limits, authenticator, accesses, *services = deployment.services(
+            (LIMITS, AUTHENTICATOR, ACCESSES, *function.requires)
+        )
+        principal = limits.authenticated(request, authenticator)
     else:
-        services = deployment.services(function.requires)
+        limits, *services = deployment.services((LIMITS, *function.requires))
+        limits.let_in(request, shows_token=function.method != "GET")
         principal = None
     variables = request.environ.get(PATH_VARIABLES)
     if variables is None:
@@ -152,15 +156,18 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     def call() -> flask.Response:
         return _call(function, request, raw, services, variables)
 
-    if principal is None or function.scope is None or function.method == "GET" or function.lists is not None:
+    if principal is None:
+        with limits.counting_refusals(request):
+            return call()
+    if function.scope is None or function.method == "GET" or function.lists is not None:
         return call()
-    with acting(_caller(request, principal, request_id)):
+    with acting(_caller(request, principal, limits.client_of(request), request_id)):
         if function.method != "POST":
             return call()
         return idempotency.answer(request, function.scope, principal, raw, call, request_id)
 
 
-def _caller(request: flask.Request, principal: Principal, request_id: str) -> Caller:
+def _caller(request: flask.Request, principal: Principal, address: str, request_id: str) -> Caller:
     """Who asks for a change, and why.
 
     Raises:
@@ -178,28 +185,9 @@ def _caller(request: flask.Request, principal: Principal, request_id: str) -> Ca
         actor=principal.subject,
         issuer=principal.issuer,
         request_id=request_id,
-        address=_address_of(request),
+        address=address,
         reason=masked_text(reason) if reason else "",
     )
-
-
-def _address_of(request: flask.Request) -> str:
-    """From which address the request came, as far as trusted proxies tell; empty where nobody knows."""
-    (proxies,) = deployment.services((TRUSTED_PROXIES,))
-    told = request.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    for address in (*(told[-proxies:][:1] if len(told) >= proxies > 0 else ()), request.environ.get("REMOTE_ADDR", "")):
-        if normal := _normal(address.strip()[:_LONGEST_ADDRESS]):
-            return normal
-    return ""
-
-
-@functools.lru_cache(maxsize=1024)
-def _normal(address: str) -> str:
-    """An address in its one spelling; empty for what is none."""
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return ""
 
 
 def _within(function: HttpFunction, services: Sequence[Any], principal: Principal, accesses: Accesses) -> Sequence[Any]:
@@ -227,7 +215,7 @@ def _call(
     function: HttpFunction, request: flask.Request, raw: bytes, services: Sequence[Any], variables: Mapping[str, str]
 ) -> flask.Response:
     """Call the handler with what its declaration promises; name the fields that the body has besides."""
-    unknown: Sequence[body.Unknown] = ()
+    unknown: Sequence[body.Doubt] = ()
     arguments: list[Any] = []
     if function.body is not None:
         document, unknown = body.parse(raw or (b"{}" if function.body_is_optional else b""), function.body)
