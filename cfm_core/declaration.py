@@ -16,6 +16,7 @@ from typing import Any
 import flask
 from pydantic import BaseModel
 
+from cfm_core.access.model import Need
 from cfm_core.assembly.service_type import ServiceType
 from cfm_core.contracts.activity import ActivityTypeAnnouncement
 from cfm_core.errors import FatalError
@@ -26,7 +27,8 @@ class HttpFunction:
     """A function that answers one method on one path.
 
     ``path`` names its variables in braces, in the handler's spelling: ``/api/v1alpha1/tenants/{tenant_id}``.
-    ``scope`` is None for what needs no token.
+    ``scope`` is None for what needs no token. Who is a user, or carries roles, needs all of ``rights`` besides, with some
+    at least of a kind; without any they cannot call it.
     """
 
     name: str
@@ -36,6 +38,7 @@ class HttpFunction:
     method: str
     path: str
     scope: str | None
+    rights: tuple[Need, ...]
     pattern: re.Pattern[str] = field(compare=False)
     body: type[BaseModel] | None = None
     """What the request's body has to be; None where it has none."""

@@ -22,6 +22,7 @@ _assembler: ServiceAssembler | None = None
 
 def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     """Every assembly of a deployment with these settings; none of them runs yet."""
+    from cfm_core.access.assembly import access_assemblies
     from cfm_core.assembly.admission import AdmissionAssembly
     from cfm_core.assembly.auth import auth_assembly
     from cfm_core.assembly.database import database_assemblies
@@ -31,6 +32,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.assembly.router import RouterAssembly
     from cfm_core.assembly.secrets import secrets_assembly
     from cfm_core.assembly.telemetry import TelemetryAssembly
+    from cfm_core.audit.assembly import audit_assemblies
     from cfm_core.clients.assembly import dataspace_assemblies
     from cfm_core.keys.assembly import SigningKeysAssembly
     from cfm_core.provisioning.assembly import provisioning_assemblies
@@ -40,10 +42,12 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     return (
         AdmissionAssembly(),
         auth_assembly(settings),
+        *access_assemblies(settings),
         DoorkeeperAssembly(),
         RouterAssembly(),
         *database_assemblies(settings),
         *idempotency_assemblies(settings),
+        *audit_assemblies(settings),
         HttpClientAssembly(),
         secrets_assembly(settings),
         TelemetryAssembly(),

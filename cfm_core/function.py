@@ -1,7 +1,7 @@
 """Declaring a function: one declaration gives its target, route or subject, scope and services; everything else reads it.
 
-    @http_function("POST", "/api/v1alpha1/tenants", scope=TM_WRITE, requires=[TENANTS], body=NewTenant,
-                   gives={201: TenantDocument})
+    @http_function("POST", "/api/v1alpha1/tenants", scope=TM_WRITE, rights=["create tenant"],
+                   requires=[TENANTS], body=NewTenant, gives={201: TenantDocument})
     def create_tenant(request: Request, tenants: Tenants, new: NewTenant) -> Response: ...
 
     @event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, requires=[ENGINE])
@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import flask
 from pydantic import BaseModel
 
+from cfm_core.access.model import need_of
 from cfm_core.assembly.service_type import ServiceType
 from cfm_core.declaration import Declaration, EventFunction, HttpFunction, register
 
@@ -42,6 +43,7 @@ def http_function(
     path: str,
     *,
     scope: str | None,
+    rights: Sequence[str] = (),
     requires: Sequence[ServiceType[Any]] = (),
     body: type[BaseModel] | None = None,
     body_is_optional: bool = False,
@@ -57,6 +59,8 @@ def http_function(
     asked for (``Asked``), then the path's variables by name.
 
     Args:
+        rights: what users, and clients with roles, have to have a right for beside the scope, such as ``read tenant``; where a
+            service knows bounds it looks at them, else the right must have none.
         body_is_optional: no body at all stands for ``{}``.
         lists: the shape of the entries of a list. It is asked for by the URL, or in a POST by a ``QueryRequest``.
         gives: the shape of the answer for each status of a success, None for an empty one; a list's is known.
@@ -77,6 +81,7 @@ def http_function(
                 method,
                 path,
                 scope,
+                tuple(map(need_of, rights)),
                 pattern,
                 body,
                 body_is_optional,

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from pathlib import Path
 
 from cfm_core.errors import FatalError
+from cfm_core.masking import masked_text
+from cfm_core.secret_files import SecretFile
+
+_PREFIX, _FILE = "CFM_", "_FILE"
+_MASK = "***"
+_CREDENTIALS = re.compile(r"(?<=://)(?P<user>[^:/?#@]*:)?\S*(?=@)")
+"""Up to the last ``@``: a password may have one."""
+
+
+def _secret() -> str:
+    """A field that is never shown. It may be in a file: ``CFM_NAME_FILE`` names that in place of ``CFM_NAME``."""
+    value: str = field(default="", repr=False, metadata={"secret": True})
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The configuration of one process. Every field is an environment variable of the name ``CFM_`` + upper case.
 
+    Secrets may be in files, which are named by the same with ``_FILE`` behind it. Whoever needs one for longer asks
+    ``reader`` for it, and gets what the file holds by then.
+
     An agent's process has neither ``database_url`` nor ``nats_url``.
     """
 
-    database_url: str = ""
+    database_url: str = _secret()
     """``postgresql://user:password@host:port/database``; empty where a function needs no database."""
-    tenant_manager_database_url: str = ""
-    provision_manager_database_url: str = ""
-    maintenance_database_url: str = ""
+    tenant_manager_database_url: str = _secret()
+    provision_manager_database_url: str = _secret()
+    maintenance_database_url: str = _secret()
     """For a process whose functions have several roles in the database: each one's URL. Empty: it is ``database_url``."""
     database_pool_size: int = 4
     """Connections of a process to each URL; not more than the server's threads."""
     store: str = "postgres"
     """``postgres``, or ``memory`` for a process that forgets everything at its end."""
-    nats_url: str = ""
+    nats_url: str = _secret()
     """``nats://host:port``, ``nats://user:password@host:port``, ``nats://token@host:port``, or the same with ``tls``; several
     servers of a cluster are separated by commas. The trigger alone needs it."""
     nats_user: str = ""
@@ -47,8 +65,8 @@ class Settings:
     """Where answers of NATS arrive; one that no other identity may listen to keeps what one trigger is sent from others."""
     trigger_address: str = ""
     """``host:port`` of the trigger's wake-up socket (UDP); empty: the trigger finds new outbox rows by its slow poll."""
-    tenant_manager_wake_key: str = ""
-    provision_manager_wake_key: str = ""
+    tenant_manager_wake_key: str = _secret()
+    provision_manager_wake_key: str = _secret()
     """The secrets by which the trigger believes a row that a manager's function brings it with the wake-up. Each manager's
     functions have their own, the trigger has those of the managers whose outbox it relays. Empty: it looks into the outbox."""
     trigger_health: str = ""
@@ -63,7 +81,7 @@ class Settings:
     event_tokens_file: str = ""
     """A JSON file with the tokens that open each event function of this process (``contracts/event_tokens.py``); read again
     when it changes. A trigger that has it instead of a key calls just these functions."""
-    event_token: str = ""
+    event_token: str = _secret()
     """What opens the event function of a process that serves one, if it is to be told so simply: a file can be changed."""
     event_key_file: str = ""
     """A file with the key that all of those tokens follow from, for the trigger alone; read again when it changes."""
@@ -80,6 +98,12 @@ class Settings:
     (``<issuer>/.well-known/openid-configuration``)."""
     auth_issuers: str = ""
     """More issuers, as a JSON array of ``{"issuer", "audience", "audienceClaim", "jwksUrl"}``; the last two may be left out."""
+    auth_user_claim: str = ""
+    """The claim that names a user. Whoever has it has to be a user; a client without it has what its scopes allow. Empty: the
+    subject is looked for among the users, and a client that is none has what its scopes allow."""
+    auth_roles_claim: str = ""
+    """The claim with names of roles, for clients that are no users: an array of texts, or one text with spaces; empty: none.
+    ``realm_access.roles`` leads into an object. A client that has the claim has the rights of these roles only."""
     trusted_proxies: int = 0
     """How many proxies stand in front of the API, each of which adds to ``X-Forwarded-For`` where it was asked from. What comes
     before their entries anybody may have written."""
@@ -125,7 +149,7 @@ class Settings:
     completion_url: str = ""
     """The API's address with its version, ``https://host/api/v1alpha1``: the trigger gives agents the addresses there at which
     others end a waiting activity, and at which they themselves say how far they are."""
-    completion_key: str = ""
+    completion_key: str = _secret()
     """A secret of the trigger and the API, from which the tokens are derived that end activities from outside. With another
     key those that have been given away are worth nothing any more."""
     history_days: int = 90
@@ -137,18 +161,27 @@ class Settings:
     dead_letter_days: int = 90
     """How long dead letters are kept, in days."""
     log_level: str = "info"
+    secret_files: Mapping[str, SecretFile] = field(default_factory=dict, compare=False)
+    """The files of those secrets that are in files, by the names of their fields; no variable of its own."""
+
+    def reader(self, name: str) -> Callable[[], str]:
+        """Gives what the secret ``name`` is whenever it is asked: a file may have changed since."""
+        value: str = getattr(self, name)
+        return self.secret_files.get(name, lambda: value)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read ``environ`` (the process's own by default).
 
         Raises:
-            FatalError: a variable has a value that its field cannot hold.
+            FatalError: a variable has a value that its field cannot hold, a secret's file cannot be read, or there is a
+                variable for the file and one for the secret itself.
         """
         source = os.environ if environ is None else environ
-        values: dict[str, object] = {}
-        for name in cls.__dataclass_fields__:
-            raw = source.get(f"CFM_{name.upper()}")
+        files = dict(_secret_files(source))
+        values: dict[str, object] = {"secret_files": files} | {name: file() for name, file in files.items()}
+        for name in _names():
+            raw = source.get(variable_of(name))
             if raw is None:
                 continue
             try:
@@ -156,11 +189,11 @@ class Settings:
                     case "database_pool_size":
                         values[name] = int(raw)
                     case "trusted_proxies":
-                        values[name] = _days(name, raw, 0)
+                        values[name] = _least(name, raw, 0)
                     case "rate_limit" | "rate_limit_burst" | "stranger_rate_limit" | "stranger_rate_limit_burst":
                         values[name] = float(raw)
                     case "history_days" | "archive_after_days" | "archive_days" | "dead_letter_days":
-                        values[name] = _days(name, raw, least=0 if name == "archive_days" else 1)
+                        values[name] = _least(name, raw, 0 if name == "archive_days" else 1)
                     case "supervised":
                         values[name] = raw not in {"", "0", "false"}
                     case "request_timeout":
@@ -172,8 +205,65 @@ class Settings:
         return cls(**values)  # type: ignore[arg-type]  # each value was converted for its field just above
 
 
-def _days(name: str, raw: str, least: int) -> int:
-    days = int(raw)
-    if days < least:
+def _least(name: str, raw: str, least: int) -> int:
+    number = int(raw)
+    if number < least:
         raise FatalError(f"CFM_{name.upper()} is {raw!r}; it must be at least {least}")
-    return days
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A setting as it may be shown: where it comes from, and its value unless that is secret."""
+
+    variable: str
+    origin: str
+    """``default``, ``environment``, or the path of a file."""
+    shown: str
+
+
+def told(environ: Mapping[str, str] | None = None) -> list[Told]:
+    """All settings, as ``environ`` has them.
+
+    Raises:
+        FatalError: as ``Settings.from_environ`` does.
+    """
+    source = os.environ if environ is None else environ
+    settings = Settings.from_environ(source)
+    found = []
+    for name in _names():
+        variable, value = variable_of(name), getattr(settings, name)
+        origin = "environment" if variable in source else "default"
+        if name in settings.secret_files:
+            origin = source[variable + _FILE]
+        text = f"{value.total_seconds():g}" if isinstance(value, timedelta) else str(value)
+        found.append(Told(variable, origin, _shown(text, is_secret=name in _SECRETS)))
+    return found
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a field."""
+    return _PREFIX + name.upper()
+
+
+_SECRETS = frozenset(one.name for one in fields(Settings) if one.metadata.get("secret"))
+
+
+def _names() -> list[str]:
+    return [one.name for one in fields(Settings) if one.name != "secret_files"]
+
+
+def _secret_files(source: Mapping[str, str]) -> Iterator[tuple[str, SecretFile]]:
+    for name in _SECRETS:
+        variable = variable_of(name)
+        if path := source.get(variable + _FILE):
+            if source.get(variable):
+                raise FatalError(f"{variable} and {variable}{_FILE} are both set: only one of them can hold")
+            yield name, SecretFile(Path(path))
+
+
+def _shown(value: str, *, is_secret: bool) -> str:
+    """Of addresses all but password or token; of other secrets nothing."""
+    if is_secret and value and "://" not in value:
+        return _MASK
+    return masked_text(_CREDENTIALS.sub(lambda found: (found["user"] or "") + _MASK, value))

@@ -18,8 +18,10 @@ FAILED, TIMED_OUT, NOT_ALLOWED, NOT_FOUND, CONFLICT, UNREACHABLE = 1, 3, 4, 5, 6
 """Exit codes beside 0 (done) and 2 (usage, click's own)."""
 
 _ELSEWHERE = {
+    "administrator": "local.administrators:administrator",
     "agent": "local.agent.command:agent",
     "apply": "local.applying:apply",
+    "audit": "local.audit:audit",
     "demo": "local.demo:demo",
     "bench": "local.bench:bench",
     "chaos": "local.chaos:chaos",
@@ -29,6 +31,7 @@ _ELSEWHERE = {
     "nats-users": "local.identities:nats_users",
     "event-tokens": "local.identities:event_tokens",
     "reconcile": "local.reconciling:reconcile",
+    "settings": "local.settings:settings",
 }
 
 
@@ -223,6 +226,11 @@ def api_of(data: Path) -> tuple[str, str]:
     """The API's address and a token with all scopes, empty where none is needed; ends the command if nothing runs."""
     found = _ready(data)
     return found.url, _token(data) if found.auth else ""
+
+
+def database_url_of(data: Path) -> str:
+    """How to connect to the stack's database, password included; ends the command if nothing runs."""
+    return _ready(data).database_url
 
 
 def _token(data: Path, scope: str | None = None, subject: str = "cfm") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
@@ -54,10 +54,11 @@ class DatabaseAssembly(ServiceAssembly):
 
     Args:
         provides: the roles that connect to ``url``.
+        url: gives it whenever a connection is opened: its password may change.
         wake_key: the secret by which the trigger believes the rows that this pool's commits announce; empty: it looks itself.
     """
 
-    def __init__(self, provides: Sequence[ServiceType[Database]], url: str, wake_key: str) -> None:
+    def __init__(self, provides: Sequence[ServiceType[Database]], url: Callable[[], str], wake_key: str) -> None:
         self.name = "-and-".join(key.name for key in provides)
         self.provides = tuple(provides)
         self._url = url
@@ -69,7 +70,7 @@ class DatabaseAssembly(ServiceAssembly):
         from cfm_core.store.database import Database
 
         settings = context.settings
-        if not self._url:
+        if not self._url():
             raise FatalError("CFM_DATABASE_URL is not set, and this function needs a database")
         self._waker = Waker(settings.trigger_address, wake.key_of(self._wake_key))
         self._database = Database(
@@ -91,13 +92,14 @@ class DatabaseAssembly(ServiceAssembly):
 def database_assemblies(settings: Settings) -> list[ServiceAssembly]:
     """One for each URL, so that roles with one URL share its connections."""
     told = (
-        (TENANT_MANAGER_DATABASE, settings.tenant_manager_database_url, settings.tenant_manager_wake_key),
-        (PROVISION_MANAGER_DATABASE, settings.provision_manager_database_url, settings.provision_manager_wake_key),
-        (MAINTENANCE_DATABASE, settings.maintenance_database_url, ""),
+        (TENANT_MANAGER_DATABASE, "tenant_manager_database_url", settings.tenant_manager_wake_key),
+        (PROVISION_MANAGER_DATABASE, "provision_manager_database_url", settings.provision_manager_wake_key),
+        (MAINTENANCE_DATABASE, "maintenance_database_url", ""),
     )
-    pools: dict[str, tuple[list[ServiceType[Database]], str]] = {}
-    for key, url, wake_key in told:
-        keys, known = pools.setdefault(url or settings.database_url, ([], ""))
-        keys.append(key)
-        pools[url or settings.database_url] = keys, known or wake_key
-    return [DatabaseAssembly(keys, url, wake_key) for url, (keys, wake_key) in pools.items()]
+    pools: dict[str, tuple[list[ServiceType[Database]], Callable[[], str], str]] = {}
+    for key, name, wake_key in told:
+        url = settings.reader(name if getattr(settings, name) else "database_url")
+        now = url()
+        keys, read, known = pools.get(now, ([], url, ""))
+        pools[now] = [*keys, key], read, known or wake_key
+    return [DatabaseAssembly(keys, read, wake_key) for keys, read, wake_key in pools.values()]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cfm_core.errors import FatalError
@@ -16,6 +17,8 @@ class CompletionKey:
     """The key of a deployment: whoever tells agents where to, and who ends activities, are given the same."""
 
     key: str = field(default="", repr=False)
+    reader: Callable[[], str] | None = field(default=None, repr=False)
+    """Gives the key as it is now, where it may change."""
 
     def __bool__(self) -> bool:
         return bool(self.key)
@@ -26,10 +29,11 @@ class CompletionKey:
         Raises:
             FatalError: there is no key.
         """
-        if not self.key:
+        key = self.reader() if self.reader else self.key
+        if not key:
             raise FatalError("CFM_COMPLETION_KEY must be set: without it nobody outside can end an activity")
         named = json.dumps([orchestration_id, phase, activity_id, dispatch_token]).encode()
-        digest = hmac.new(self.key.encode(), named, hashlib.sha256).digest()
+        digest = hmac.new(key.encode(), named, hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

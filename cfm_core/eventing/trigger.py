@@ -117,18 +117,19 @@ class Trigger:
         self._targets = targets
         # A claim or a deletion that a crash of the server undoes is a second delivery, no more.
         self._database = (
-            Database(settings.database_url, size=_DATABASE_CONNECTIONS, waits_for_disk=False)
+            Database(settings.reader("database_url"), size=_DATABASE_CONNECTIONS, waits_for_disk=False)
             if settings.database_url
             else None
         )
         self._poster = Poster(authorizations(settings.event_key_file, settings.event_tokens_file))
         self._jetstream = JetStream(Access.of(settings), streams(settings.nats_stream, settings.edc_stream))
+        key = CompletionKey(settings.completion_key, settings.reader("completion_key"))
         self._switchboard = Switchboard(
             targets,
             self._poster.post,
             self._jetstream,
             direct=settings.handover == "direct",
-            addresses=Addresses(settings.completion_url, CompletionKey(settings.completion_key)),
+            addresses=Addresses(settings.completion_url, key),
         )
         outbox = _NoOutbox() if self._database is None else Outbox(self._database)
         self._relay = Relay(outbox, self._switchboard.take_claimed)

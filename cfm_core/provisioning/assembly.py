@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
 from cfm_core.assembly.database import MAINTENANCE_DATABASE, PROVISION_MANAGER_DATABASE
+from cfm_core.audit.assembly import MEMORY_AUDIT
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
@@ -72,7 +73,7 @@ class PostgresProvisioningAssembly(ServiceAssembly):
 
         database = context.registry.resolve(PROVISION_MANAGER_DATABASE)
         context.registry.register(DEFINITIONS, PostgresDefinitions(database))
-        key = CompletionKey(context.settings.completion_key)
+        key = CompletionKey(context.settings.completion_key, context.settings.reader("completion_key"))
         context.registry.register(ORCHESTRATIONS, PostgresOrchestrations(database, key))
         context.registry.register(OPERATIONS, Operations(PostgresOperations(database)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(PostgresActivityTypes(database)))
@@ -109,6 +110,7 @@ class MemoryProvisioningAssembly(ServiceAssembly):
 
     name = "provisioning-memory"
     provides = (*_KEYS, HISTORY)
+    requires = (MEMORY_AUDIT,)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.clock import system_clock
@@ -129,9 +131,9 @@ class MemoryProvisioningAssembly(ServiceAssembly):
         from cfm_core.provisioning.schedules.service import Schedules
         from cfm_core.provisioning.schedules.sweep import DueStarts
 
-        runs = Runs(system_clock)
+        runs = Runs(system_clock, audit=context.registry.resolve(MEMORY_AUDIT))
         context.registry.register(DEFINITIONS, MemoryDefinitions(runs))
-        key = CompletionKey(context.settings.completion_key)
+        key = CompletionKey(context.settings.completion_key, context.settings.reader("completion_key"))
         context.registry.register(ORCHESTRATIONS, MemoryOrchestrations(runs, key))
         context.registry.register(OPERATIONS, Operations(MemoryOperations(runs)))
         context.registry.register(ACTIVITY_TYPES, ActivityTypes(MemoryActivityTypes(runs)))

@@ -19,6 +19,7 @@ _BY_NAME: dict[str, Callable[[], CfmError]] = {
         "Bad request: cannot delete tenant with participants"
     ),
     "roles_name_key": lambda: ConflictError("a role with this name exists already"),
+    "users_first_administrator": lambda: ConflictError("there is a user already who may do everything"),
     "users_subject_key": lambda: ConflictError("a user with this subject exists already"),
 }
 RULES = frozenset({"participant_profiles_dataspaces", "participant_profiles_roles", "participant_profiles_cells"})

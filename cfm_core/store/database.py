@@ -21,6 +21,7 @@ from pg8000.converters import VARCHAR
 from pg8000.core import BIND, EXECUTE_MSG
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from cfm_core import caller
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import CfmError, FatalError, RecoverableError, ValidationError
 from cfm_core.store.constraints import error_for
@@ -40,6 +41,8 @@ _RECOVERABLE_CODES = {"42501", "42P01", "42883"}
 """Likewise: a right that is missing, and a table or function that a migration has not made yet."""
 _LENGTH, _COUNT = struct.Struct("!i"), struct.Struct("!H")
 _NULL = _LENGTH.pack(-1)
+_TELL = "SELECT WHERE set_config('cfm.caller', $1, true) IS NULL"
+"""Gives no row, so that nobody has to look at its answer."""
 _SESSION = (
     # Statements are prepared and keyed: planning them anew with each value costs more than it gains.
     "SET plan_cache_mode = force_generic_plan;"
@@ -62,6 +65,9 @@ class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has 
     answer. Here only the end of a statement makes the server send.
     """
 
+    _tell: bytes | None = None
+    """The name of the prepared statement that tells who asks."""
+
     def send_BIND(self, statement_name_bin: bytes, params: Sequence[str | None]) -> None:
         parts = [b"\0", statement_name_bin, _COUNT.pack(0), _COUNT.pack(len(params))]
         for value in params:
@@ -75,6 +81,18 @@ class Driver(pg8000.native.Connection):  # type: ignore[misc]  # the driver has 
 
     def send_EXECUTE(self) -> None:
         self._sock.write(EXECUTE_MSG)
+
+    def execute_named(self, statement_name_bin: bytes, params: Sequence[str | None], *rest: Any) -> Any:
+        """Run a prepared statement; where somebody asks for it, tell the database who before, in the same message.
+
+        Both are in one transaction, whose length the setting lasts.
+        """
+        if asking := caller.current_text():
+            if self._tell is None:
+                self._tell, *_ = self.prepare_statement(_TELL, ())
+            self.send_BIND(self._tell, [asking])
+            self.send_EXECUTE()
+        return super().execute_named(statement_name_bin, params, *rest)
 
     def handle_DATA_ROW(self, data: bytes, context: Any) -> None:
         row: Row = []
@@ -311,6 +329,7 @@ class Database:
     """A pool of at most ``size`` connections to ``url``; safe to share between threads.
 
     Args:
+        url: or what gives it whenever a connection is opened: its password may change.
         announce: called after the commit of a transaction for each row that it announced; with None for rows that it does
             not know.
         hands_over: whether what is announced reaches the relay, which then need not look for it.
@@ -320,14 +339,14 @@ class Database:
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str],
         *,
         size: int = 4,
         announce: Callable[[OutboxRow | None], None] = _nobody_to_tell,
         hands_over: bool = False,
         waits_for_disk: bool = True,
     ) -> None:
-        self._url = url
+        self._url: Callable[[], str] = url if callable(url) else lambda: url
         self._session = _SESSION if waits_for_disk else f"{_SESSION}; SET synchronous_commit = off"
         self.hands_over = hands_over
         self._announce = announce
@@ -415,7 +434,7 @@ class Database:
     @contextlib.contextmanager
     def maintenance(self) -> Iterator[Transaction]:
         """A connection of its own, without limits of time, on which every statement is a transaction of its own."""
-        connection = _Connection(self._url, session="", answer_seconds=0)
+        connection = _Connection(self._url(), session="", answer_seconds=0)
         try:
             yield Transaction(connection)
         finally:
@@ -468,7 +487,7 @@ class Database:
                 connection = self._idle.pop() if self._idle else None
             fresh = connection is None
             if connection is None:
-                connection = _Connection(self._url, self._session)
+                connection = _Connection(self._url(), self._session)
             try:
                 # Begins the transaction, or finds out whether an idle connection is still alive: nothing has been
                 # done on it yet, so another one can take its place.

@@ -38,6 +38,8 @@ class Listing:
     key_type: str = "uuid"
     only: str = "true"
     """Which rows of the table are listed, such as ``t.is_current``."""
+    one_by_one: bool = False
+    """Whether rows are fetched each by its key: of a view over several tables, a join would read all."""
 
 
 def select(database: Database, listing: Listing, page: Page, condition: str, params: dict[str, Any]) -> JsonPage:
@@ -61,6 +63,7 @@ def statement(listing: Listing, page: Page, condition: str) -> tuple[str, dict[s
         ("known", known),
         ("total", f"({total})" if page.counted else "NULL::bigint"),
         ("rows", rows),
+        ("fetched", SQL["one_by_one" if listing.one_by_one else "joined"].rstrip(";")),
         ("condition", condition),
         ("after", f"t.{listing.key} > :page_after::{listing.key_type}" if page.after else "true"),
         ("offset", "OFFSET :page_offset::bigint" if skips else ""),

@@ -53,8 +53,15 @@ SELECT t
          WHERE <<only>> AND (<<condition>>)
          ORDER BY t.<<key>>
          LIMIT :page_limit::bigint + 1 OFFSET :page_offset::bigint) AS place
+<<fetched>>
+
+-- name: joined
   JOIN <<table>> t USING (<<key>>)
  WHERE <<only>>
+
+-- name: one_by_one
+-- Each row of a view by its key, which then reaches the tables behind it.
+ CROSS JOIN LATERAL (SELECT t FROM <<table>> t WHERE t.<<key>> = place.<<key>> AND <<only>> OFFSET 0) AS one
 
 -- name: few
 -- The keys of all rows that a condition holds for, if they are not too many.
@@ -69,8 +76,7 @@ SELECT t
          WHERE (SELECT rows FROM known) <= <<most>> AND <<after>>
          ORDER BY t.<<key>>
          LIMIT :page_limit::bigint + 1 <<offset>>) AS place
-  JOIN <<table>> t USING (<<key>>)
- WHERE <<only>>
+<<fetched>>
 UNION ALL
 SELECT many.t FROM (<<many>>) AS many WHERE (SELECT rows FROM known) > <<most>>
 

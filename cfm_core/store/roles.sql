@@ -2,9 +2,9 @@
 -- <<tenant_manager>> and the like are the roles of this database.
 
 -- Nobody has anything that is not given below.
-REVOKE ALL ON SCHEMA eventing, tenant_manager, provision_manager, query, http
+REVOKE ALL ON SCHEMA eventing, tenant_manager, provision_manager, query, http, access, audit
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
-REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http
+REVOKE ALL ON ALL TABLES IN SCHEMA eventing, tenant_manager, provision_manager, http, audit
   FROM PUBLIC, <<tenant_manager>>, <<provision_manager>>, <<trigger>>, <<tenant_manager_trigger>>, <<provision_manager_trigger>>;
 
 -- Each manager: its own schema, and what both share.
@@ -16,7 +16,7 @@ GRANT USAGE ON SCHEMA provision_manager, eventing, query, http TO <<provision_ma
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA provision_manager TO <<provision_manager>>;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA provision_manager TO <<provision_manager>>;
 -- Only ever added to; of history, reasons are erased with the person that they tell of.
-REVOKE UPDATE, DELETE ON provision_manager.operation, provision_manager.history, provision_manager.history_of_other_days
+REVOKE UPDATE, DELETE ON provision_manager.history, provision_manager.history_of_other_days
   FROM <<provision_manager>>;
 GRANT UPDATE (reason) ON provision_manager.history TO <<provision_manager>>;
 
@@ -39,8 +39,26 @@ CREATE POLICY of_provision_manager ON eventing.outbox TO <<provision_manager_tri
 DROP POLICY IF EXISTS of_all ON eventing.outbox;
 CREATE POLICY of_all ON eventing.outbox TO <<trigger>> USING (true);
 
+-- Rights of users and roles: both managers ask what somebody may do, by a function that reads them as its owner.
+GRANT USAGE ON SCHEMA access TO <<tenant_manager>>, <<provision_manager>>;
+
 -- Kept answers: each manager's are its own.
 GRANT SELECT, INSERT, UPDATE, DELETE ON http.idempotent_answers TO <<tenant_manager>>, <<provision_manager>>;
 ALTER TABLE http.idempotent_answers ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own ON http.idempotent_answers;
 CREATE POLICY own ON http.idempotent_answers TO <<tenant_manager>>, <<provision_manager>> USING (owner = current_user);
+
+-- The audit trail: what writes it runs with the rights of its owner. The Tenant Manager's role writes there by changing its
+-- entities, and in no other way. The Provision Manager's notes what is done to its own besides; it tells all of the trail over the API,
+-- and erases what is told of persons there. Who maintains the database seals it.
+GRANT USAGE ON SCHEMA audit TO <<provision_manager>>;
+GRANT SELECT ON audit.trail TO <<provision_manager>>;
+REVOKE ALL ON FUNCTION provision_manager.note, audit.erase, audit.seal_waiting FROM PUBLIC;
+-- Triggers run whoever changes the row. Nobody makes others of these functions, for a table of their own.
+REVOKE ALL ON FUNCTION
+  tenant_manager.audit_tenants, tenant_manager.audit_cells, tenant_manager.audit_dataspace_profiles,
+  tenant_manager.audit_dataspace_deployments, tenant_manager.audit_participant_profiles, tenant_manager.audit_roles,
+  tenant_manager.audit_users, tenant_manager.audit_query_indexes, provision_manager.audit_activity_definitions,
+  provision_manager.audit_definitions, provision_manager.audit_starts, provision_manager.audit_delayed_starts
+  FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION provision_manager.note, audit.erase TO <<provision_manager>>;

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cfm_core.access.assembly import ACCESSES
 from cfm_core.assembly import InitContext, ServiceAssembly, ServiceType
 from cfm_core.assembly.database import MAINTENANCE_DATABASE, TENANT_MANAGER_DATABASE
+from cfm_core.audit.assembly import MEMORY_AUDIT
 from cfm_core.errors import FatalError
 from cfm_core.settings import Settings
 
@@ -39,7 +41,7 @@ class PostgresTenancyAssembly(ServiceAssembly):
 
     name = "tenancy-postgres"
     provides = _KEYS
-    requires = (TENANT_MANAGER_DATABASE,)
+    requires = (TENANT_MANAGER_DATABASE, ACCESSES)
 
     def init(self, context: InitContext) -> None:
         from cfm_core.tenancy.cells.service import Cells
@@ -65,8 +67,9 @@ class PostgresTenancyAssembly(ServiceAssembly):
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(PostgresDataspaceProfiles(database)))
         context.registry.register(PARTICIPANT_PROFILES, ParticipantProfiles(PostgresParticipantProfiles(database)))
         context.registry.register(QUERY_INDEXES, QueryIndexes(PostgresQueryIndexes(database)))
-        context.registry.register(ROLES, Roles(PostgresRoles(database)))
-        context.registry.register(USERS, Users(PostgresUsers(database)))
+        accesses = context.registry.resolve(ACCESSES)
+        context.registry.register(ROLES, Roles(PostgresRoles(database), accesses.forget))
+        context.registry.register(USERS, Users(PostgresUsers(database), accesses.forget))
         context.registry.register(FEED, Feed(PostgresFeed(database)))
 
 
@@ -89,9 +92,11 @@ class MemoryTenancyAssembly(ServiceAssembly):
     """The Tenant Manager's entities in memory; they end with the process."""
 
     name = "tenancy-memory"
-    provides = (*_KEYS, QUERY_INDEX_BUILDS)
+    provides = (*_KEYS, ACCESSES, QUERY_INDEX_BUILDS)
+    requires = (MEMORY_AUDIT,)
 
     def init(self, context: InitContext) -> None:
+        from cfm_core.access.service import Accesses
         from cfm_core.tenancy.cells.memory import MemoryCells
         from cfm_core.tenancy.cells.service import Cells
         from cfm_core.tenancy.dataspace_profiles.memory import MemoryDataspaceProfiles
@@ -107,9 +112,10 @@ class MemoryTenancyAssembly(ServiceAssembly):
         from cfm_core.tenancy.tenants.memory import MemoryTenants
         from cfm_core.tenancy.tenants.service import Tenants
         from cfm_core.tenancy.users.memory import MemoryUsers
+        from cfm_core.tenancy.users.memory_rights import MemoryRights
         from cfm_core.tenancy.users.service import Users
 
-        fabric = Fabric()
+        fabric = Fabric(audit=context.registry.resolve(MEMORY_AUDIT))
         context.registry.register(TENANTS, Tenants(MemoryTenants(fabric)))
         context.registry.register(CELLS, Cells(MemoryCells(fabric)))
         context.registry.register(DATASPACE_PROFILES, DataspaceProfiles(MemoryDataspaceProfiles(fabric)))
@@ -117,8 +123,13 @@ class MemoryTenancyAssembly(ServiceAssembly):
         indexes = QueryIndexes(MemoryQueryIndexes(fabric))
         context.registry.register(QUERY_INDEXES, indexes)
         context.registry.register(QUERY_INDEX_BUILDS, indexes)
-        context.registry.register(ROLES, Roles(MemoryRoles(fabric)))
-        context.registry.register(USERS, Users(MemoryUsers(fabric)))
+        settings = context.settings
+        accesses = Accesses(
+            MemoryRights(fabric), user_claim=settings.auth_user_claim, roles_claim=settings.auth_roles_claim
+        )
+        context.registry.register(ACCESSES, accesses)
+        context.registry.register(ROLES, Roles(MemoryRoles(fabric), accesses.forget))
+        context.registry.register(USERS, Users(MemoryUsers(fabric), accesses.forget))
         context.registry.register(FEED, Feed(fabric.feed))
 
 

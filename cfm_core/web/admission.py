@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import flask
 
@@ -20,6 +21,7 @@ from cfm_core.web.rates import Buckets
 INTERNAL = "cfm.internal"
 """Key of the WSGI environment under which a server says that this request has come by a door for the inside alone."""
 
+_LONGEST_ADDRESS = 64
 _IPV6_NETWORK = 64
 """Whoever has one IPv6 address has all of a network of this size."""
 
@@ -81,20 +83,36 @@ class Limits:
             raise
 
     def address_of(self, request: flask.Request) -> str:
-        """Where a request comes from, as far as proxies that are believed tell; of IPv6 the network."""
+        """The client of a request as it is counted: of IPv6 the network."""
+        return _counted(self.client_of(request))
+
+    def client_of(self, request: flask.Request) -> str:
+        """The address that a request comes from, as far as proxies that are believed tell; empty where nobody knows."""
         environ = request.environ
         told = environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if self.proxies else []
         # With fewer entries somebody has asked past the proxies, and may have written them.
         believed = told[-self.proxies] if len(told) >= self.proxies > 0 else ""
         for text in (believed, environ.get("REMOTE_ADDR", "")):
-            try:
-                address = ipaddress.ip_address(text.strip())
-            except ValueError:
-                continue
-            if isinstance(address, ipaddress.IPv6Address):
-                if address.ipv4_mapped is None:
-                    return str(ipaddress.ip_network((int(address), _IPV6_NETWORK), strict=False))
-                address = address.ipv4_mapped
-            return str(address)
+            if text and (address := _normal(text.strip()[:_LONGEST_ADDRESS])):
+                return address
         # A server that does not tell: all who come by it are one.
         return ""
+
+
+@lru_cache(maxsize=1024)
+def _normal(text: str) -> str:
+    """An address in its one spelling; empty for what is none."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=1024)
+def _counted(address: str) -> str:
+    if ":" not in address:
+        return address
+    of_six = ipaddress.IPv6Address(address)
+    if of_six.ipv4_mapped is not None:
+        return str(of_six.ipv4_mapped)
+    return str(ipaddress.ip_network((int(of_six), _IPV6_NETWORK), strict=False))

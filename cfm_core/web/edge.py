@@ -11,11 +11,16 @@ from typing import Any
 import flask
 
 from cfm_core import deployment
+from cfm_core.access.assembly import ACCESSES
+from cfm_core.access.model import EVERYTHING
+from cfm_core.access.service import Accesses, Bounded
 from cfm_core.assembly.admission import LIMITS, ORIGINS
 from cfm_core.assembly.auth import AUTHENTICATOR
 from cfm_core.assembly.telemetry import logged
+from cfm_core.caller import Caller, acting
 from cfm_core.declaration import HttpFunction
-from cfm_core.errors import CfmError, FatalError, FieldError, ValidationError
+from cfm_core.errors import CfmError, FatalError, FieldError, ForbiddenError, ValidationError
+from cfm_core.masking import masked_text
 from cfm_core.web import answers, body, idempotency, paging
 from cfm_core.web.auth import Principal
 from cfm_core.web.cors import Origins
@@ -29,6 +34,11 @@ API = "/api/v1alpha1"
 _PRINCIPAL = "cfm.principal"
 PATH_VARIABLES = "cfm.path_variables"
 """Key of the WSGI environment under which a router leaves the variables that it has read from the path."""
+
+_REASON = "HTTP_X_REASON"
+"""Where the WSGI environment has why something is to be changed."""
+LONGEST_REASON = 1000
+"""Characters."""
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -118,8 +128,11 @@ def _with_headers(response: flask.Response, request_id: str, traceparent: str) -
 
 
 def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
+    services: Sequence[Any]
     if function.scope is not None:
-        limits, authenticator, *services = deployment.services((LIMITS, AUTHENTICATOR, *function.requires))
+        limits, authenticator, accesses, *services = deployment.services(
+            (LIMITS, AUTHENTICATOR, ACCESSES, *function.requires)
+        )
         principal = limits.authenticated(request, authenticator)
     else:
         limits, *services = deployment.services((LIMITS, *function.requires))
@@ -134,6 +147,7 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
             return answers.not_allowed(function.methods)
     if principal is not None and function.scope is not None:
         principal.require(function.scope)
+        services = _within(function, services, principal, accesses)
         request.environ[_PRINCIPAL] = principal
     # A handler without a declared body reads it itself, if at all.
     takes_body = function.body is not None or (function.method == "POST" and function.lists is not None)
@@ -145,9 +159,56 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     if principal is None:
         with limits.counting_refusals(request):
             return call()
-    if function.scope is None or function.method != "POST" or function.lists is not None:
+    if function.scope is None or function.method == "GET" or function.lists is not None:
         return call()
-    return idempotency.answer(request, function.scope, principal, raw, call, request_id)
+    with acting(_caller(request, principal, limits.client_of(request), request_id)):
+        if function.method != "POST":
+            return call()
+        return idempotency.answer(request, function.scope, principal, raw, call, request_id)
+
+
+def _caller(request: flask.Request, principal: Principal, address: str, request_id: str) -> Caller:
+    """Who asks for a change, and why.
+
+    Raises:
+        ValidationError: the reason is too long, or no text.
+    """
+    environ = request.environ
+    try:
+        # WSGI gives the bytes of a header as if they were Latin-1.
+        reason = environ.get(_REASON, "").encode("latin-1").decode()
+    except UnicodeError:
+        raise ValidationError("Invalid X-Reason: it is not UTF-8") from None
+    if len(reason) > LONGEST_REASON:
+        raise ValidationError(f"Invalid X-Reason: it has more than {LONGEST_REASON} characters")
+    return Caller(
+        actor=principal.subject,
+        issuer=principal.issuer,
+        request_id=request_id,
+        address=address,
+        reason=masked_text(reason) if reason else "",
+    )
+
+
+def _within(function: HttpFunction, services: Sequence[Any], principal: Principal, accesses: Accesses) -> Sequence[Any]:
+    """The services as they are for a client who is no user, else bounded by the caller's rights.
+
+    Raises:
+        ForbiddenError: the caller has no right for the function, or one with bounds that a service does not know.
+    """
+    access = EVERYTHING if principal.scopes is None else accesses.of(principal)
+    if access.everything:
+        return services
+    if not function.rights:
+        raise ForbiddenError("Access not granted: no right allows this")
+    bounded = [one.within(access) for one in services if isinstance(one, Bounded)]
+    if len(bounded) == len(services):
+        for need in function.rights:
+            access.require(*need)
+        return bounded
+    for need in function.rights:
+        access.require_all(*need)
+    return services
 
 
 def _call(

@@ -60,6 +60,10 @@ _PARAMETERS: dict[str, Json] = {
         *("Idempotency-Key", "header", {"type": "string", "pattern": idempotency.PATTERN}),
         "Names the request, so that it takes effect once however often it is sent.",
     ),
+    "reason": _parameter(
+        *("X-Reason", "header", {"type": "string", "maxLength": 1000}),
+        "Why something is to be changed, for the audit trail; UTF-8.",
+    ),
     "ifMatch": _parameter(
         *("If-Match", "header", _TEXT), "The ETag of the version that the change is for; another one is not touched."
     ),
@@ -173,6 +177,9 @@ def _operation(function: HttpFunction, schemas: Mapping[Key, Json]) -> Json:
         "parameters": _parameters(function),
         "responses": _responses(function, schemas),
     }
+    if function.rights:
+        # Needed by users, and by clients with roles, beside the scope.
+        operation["x-rights"] = [f"{action} {resource}" for action, resource in function.rights]
     if more.strip():
         operation["description"] = more.strip()
     if (function.name, 0) in schemas:
@@ -202,6 +209,8 @@ def _common_parameters(function: HttpFunction) -> Iterable[str]:
         yield "fieldValidation"
     if _takes_key(function):
         yield "idempotencyKey"
+    if function.scope is not None and function.method != "GET" and function.lists is None:
+        yield "reason"
     if function.acts:
         yield "ifMatch"
     if function.method == "PUT" or (function.method == "GET" and _has_version(function.gives.get(200))):

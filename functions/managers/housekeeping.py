@@ -1,4 +1,4 @@
-"""What both managers forget after a while."""
+"""What both managers forget after a while, and what is never to be forgotten unnoticed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from cfm_core.assembly.idempotency import PROVISION_MANAGER_ANSWERS, TENANT_MANAGER_ANSWERS
+from cfm_core.audit.assembly import AUDIT_SEALS
+from cfm_core.audit.service import Audit
 from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
@@ -35,4 +37,11 @@ def forget_events(events: Sequence[CloudEvent[None]], feed: Feed) -> Reply:
 def forget_definitions(events: Sequence[CloudEvent[None]], definitions: Definitions) -> Reply:
     """Forget the definitions that others have replaced and no orchestration has. Safe at any time, at several places."""
     definitions.forget()
+    return Reply()
+
+
+@event_function(every=timedelta(seconds=10), slots=1, requires=[AUDIT_SEALS])
+def seal_audit(events: Sequence[CloudEvent[None]], audit: Audit) -> Reply:
+    """Seal what the audit trail has got. Safe at any time, at several places: whoever comes second leaves it to the first."""
+    audit.seal()
     return Reply()

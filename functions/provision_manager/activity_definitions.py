@@ -24,19 +24,41 @@ PATH = "/api/v1alpha1/activity-definitions"
 ACTIVITY_DEFINITION = PATH + "/{activity_type}"
 
 
-@http_function("GET", PATH, scope=PM_READ, requires=[DEFINITIONS], lists=ActivityDefinitionDocument)
+@http_function(
+    "GET",
+    PATH,
+    scope=PM_READ,
+    rights=["read activityDefinition"],
+    requires=[DEFINITIONS],
+    lists=ActivityDefinitionDocument,
+)
 def list_activity_definitions(request: Request, definitions: Definitions, asked: Asked) -> Response:
     """A page of all activity definitions, or of those that a predicate holds for."""
     return answers.page(request, asked, definitions.select_activity_definitions(parse(asked.predicate), asked.page))
 
 
-@http_function("POST", PATH + "/query", scope=PM_READ, requires=[DEFINITIONS], lists=ActivityDefinitionDocument)
+@http_function(
+    "POST",
+    PATH + "/query",
+    scope=PM_READ,
+    rights=["read activityDefinition"],
+    requires=[DEFINITIONS],
+    lists=ActivityDefinitionDocument,
+)
 def query_activity_definitions(request: Request, definitions: Definitions, asked: Asked) -> Response:
     """A page of the activity definitions that a predicate holds for."""
     return answers.page(request, asked, definitions.select_activity_definitions(parse(asked.predicate), asked.page))
 
 
-@http_function("POST", PATH, scope=PM_WRITE, requires=[DEFINITIONS], body=ActivityDefinitionDocument, gives={201: None})
+@http_function(
+    "POST",
+    PATH,
+    scope=PM_WRITE,
+    rights=["create activityDefinition", "update activityDefinition"],
+    requires=[DEFINITIONS],
+    body=ActivityDefinitionDocument,
+    gives={201: None},
+)
 def post_activity_definition(
     request: Request, definitions: Definitions, document: ActivityDefinitionDocument
 ) -> Response:
@@ -46,7 +68,11 @@ def post_activity_definition(
 
 
 @http_function(
-    *("GET", ACTIVITY_DEFINITION), scope=PM_READ, requires=[DEFINITIONS], gives={200: ActivityDefinitionDocument}
+    *("GET", ACTIVITY_DEFINITION),
+    scope=PM_READ,
+    rights=["read activityDefinition"],
+    requires=[DEFINITIONS],
+    gives={200: ActivityDefinitionDocument},
 )
 def get_activity_definition(request: Request, definitions: Definitions, activity_type: str) -> Response:
     """The definition of one activity type."""
@@ -56,6 +82,7 @@ def get_activity_definition(request: Request, definitions: Definitions, activity
 @http_function(
     *("PUT", ACTIVITY_DEFINITION),
     scope=PM_WRITE,
+    rights=["create activityDefinition", "update activityDefinition"],
     requires=[DEFINITIONS],
     body=PutActivityDefinitionDocument,
     gives={200: ActivityDefinitionDocument, 201: ActivityDefinitionDocument},
@@ -73,7 +100,9 @@ def put_activity_definition(
     return answers.entity(request, definition)
 
 
-@http_function("DELETE", ACTIVITY_DEFINITION, scope=PM_WRITE, requires=[DEFINITIONS])
+@http_function(
+    "DELETE", ACTIVITY_DEFINITION, scope=PM_WRITE, rights=["delete activityDefinition"], requires=[DEFINITIONS]
+)
 def delete_activity_definition(request: Request, definitions: Definitions, activity_type: str) -> Response:
     """Delete an activity definition that no orchestration definition uses."""
     definitions.delete_activity_definition(activity_type, expected(request))

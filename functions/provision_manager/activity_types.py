@@ -21,13 +21,27 @@ PATH = "/api/v1alpha1/activity-types"
 ACTIVITY_TYPE = PATH + "/{activity_type}"
 
 
-@http_function("GET", PATH, scope=PM_READ, requires=[ACTIVITY_TYPES], gives={200: list[ActivityTypeDocument]})
+@http_function(
+    "GET",
+    PATH,
+    scope=PM_READ,
+    rights=["read activityType"],
+    requires=[ACTIVITY_TYPES],
+    gives={200: list[ActivityTypeDocument]},
+)
 def list_activity_types(request: Request, types: ActivityTypes) -> Response:
     """All activity types that are defined or that an agent has announced, with what is queued and in flight by tenant."""
     return answers.json_value([to_json(one) for one in types.all()])
 
 
-@http_function("GET", ACTIVITY_TYPE, scope=PM_READ, requires=[ACTIVITY_TYPES], gives={200: ActivityTypeDocument})
+@http_function(
+    "GET",
+    ACTIVITY_TYPE,
+    scope=PM_READ,
+    rights=["read activityType"],
+    requires=[ACTIVITY_TYPES],
+    gives={200: ActivityTypeDocument},
+)
 def get_activity_type(request: Request, types: ActivityTypes, activity_type: str) -> Response:
     """One activity type, with what is queued and in flight by tenant."""
     return answers.json_text(to_entity(types.get(activity_type)).text)
@@ -36,6 +50,7 @@ def get_activity_type(request: Request, types: ActivityTypes, activity_type: str
 @http_function(
     *("POST", ACTIVITY_TYPE + "/pause"),
     scope=PM_WRITE,
+    rights=["update activityType"],
     requires=[ACTIVITY_TYPES],
     body=OrderDocument,
     gives={200: ActivityTypeDocument},
@@ -52,6 +67,7 @@ def pause_activity_type(
 @http_function(
     *("POST", ACTIVITY_TYPE + "/resume"),
     scope=PM_WRITE,
+    rights=["update activityType"],
     requires=[ACTIVITY_TYPES],
     body=OrderDocument,
     gives={200: ActivityTypeDocument},

@@ -22,19 +22,30 @@ PATH = "/api/v1alpha1/dead-letters"
 LETTER = PATH + "/{letter_id}"
 
 
-@http_function("GET", PATH, scope=PM_READ, requires=[DEAD_LETTERS], lists=DeadLetterEntryDocument)
+@http_function(
+    "GET", PATH, scope=PM_READ, rights=["read deadLetter"], requires=[DEAD_LETTERS], lists=DeadLetterEntryDocument
+)
 def list_dead_letters(request: Request, dead_letters: DeadLetters, asked: Asked) -> Response:
     """A page of all dead letters, or of those that a predicate holds for; the newest last."""
     return answers.page(request, asked, dead_letters.select(asked.predicate, asked.page))
 
 
-@http_function("POST", PATH + "/query", scope=PM_READ, requires=[DEAD_LETTERS], lists=DeadLetterEntryDocument)
+@http_function(
+    "POST",
+    PATH + "/query",
+    scope=PM_READ,
+    rights=["read deadLetter"],
+    requires=[DEAD_LETTERS],
+    lists=DeadLetterEntryDocument,
+)
 def query_dead_letters(request: Request, dead_letters: DeadLetters, asked: Asked) -> Response:
     """A page of the dead letters that a predicate holds for; the newest last."""
     return answers.page(request, asked, dead_letters.select(asked.predicate, asked.page))
 
 
-@http_function("GET", LETTER, scope=PM_READ, requires=[DEAD_LETTERS], gives={200: DeadLetterDocument})
+@http_function(
+    "GET", LETTER, scope=PM_READ, rights=["read deadLetter"], requires=[DEAD_LETTERS], gives={200: DeadLetterDocument}
+)
 def get_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str) -> Response:
     """One dead letter with what it holds; secrets are masked."""
     return answers.entity(request, to_entity(dead_letters.get(letter_id)))
@@ -43,6 +54,7 @@ def get_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str)
 @http_function(
     *("POST", LETTER + "/replay"),
     scope=PM_WRITE,
+    rights=["update deadLetter"],
     requires=[DEAD_LETTERS],
     gives={200: DeadLetterDocument},
     acts=True,
@@ -52,7 +64,7 @@ def replay_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: s
     return answers.entity(request, to_entity(dead_letters.replay(letter_id, _order(request), expected(request))))
 
 
-@http_function("DELETE", LETTER, scope=PM_WRITE, requires=[DEAD_LETTERS])
+@http_function("DELETE", LETTER, scope=PM_WRITE, rights=["delete deadLetter"], requires=[DEAD_LETTERS])
 def discard_dead_letter(request: Request, dead_letters: DeadLetters, letter_id: str) -> Response:
     """Forget a dead letter."""
     dead_letters.discard(letter_id, _order(request), expected(request))

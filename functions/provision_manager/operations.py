@@ -18,7 +18,6 @@ from cfm_core.provisioning.operations.v1alpha1 import (
     CompensateDocument,
     ErasedDocument,
     EraseDocument,
-    OperationDocument,
     OrderDocument,
     RerunDocument,
     ResolveDocument,
@@ -28,33 +27,22 @@ from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.provisioning.orchestrations.v1alpha1 import OrchestrationDocument, to_entity
 from cfm_core.versions import Expected
 from cfm_core.web import answers
-from cfm_core.web.auth import PM_READ, PM_WRITE
+from cfm_core.web.auth import PM_WRITE
 from cfm_core.web.conditional import expected
 from cfm_core.web.edge import request_id_of, subject_of
-from cfm_core.web.paging import Asked
 
-AUDIT = "/api/v1alpha1/audit"
 ORCHESTRATION = "/api/v1alpha1/orchestrations/{orchestration_id}"
 ACTIVITY = ORCHESTRATION + "/activities/{activity_id}"
 
 
-@http_function("GET", AUDIT, scope=PM_READ, requires=[OPERATIONS], lists=OperationDocument)
-def list_operations(request: Request, operations: Operations, asked: Asked) -> Response:
-    """A page of what operators have done to orchestrations, or of what a predicate holds for; the oldest first."""
-    return answers.page(request, asked, operations.select(asked.predicate, asked.page))
-
-
-@http_function("POST", AUDIT + "/query", scope=PM_READ, requires=[OPERATIONS], lists=OperationDocument)
-def query_operations(request: Request, operations: Operations, asked: Asked) -> Response:
-    """A page of what operators have done that a predicate holds for; the oldest first."""
-    return answers.page(request, asked, operations.select(asked.predicate, asked.page))
-
-
-def _action(path: str, body: type[OrderDocument] = OrderDocument) -> Callable[[Callable[..., Response]], Target]:
+def _action(
+    path: str, body: type[OrderDocument] = OrderDocument, right: str = "update orchestration"
+) -> Callable[[Callable[..., Response]], Target]:
     """Declare what operators do to the orchestration that ``path`` names; it is answered with the orchestration."""
     return http_function(
         *("POST", path),
         scope=PM_WRITE,
+        rights=[right],
         requires=[OPERATIONS],
         body=body,
         gives={200: OrchestrationDocument},
@@ -106,7 +94,7 @@ def compensate_orchestration(
     return _shown(request, operations.compensate(orchestration_id, *asked, force=document.force))
 
 
-@_action(ORCHESTRATION + "/rerun", RerunDocument)
+@_action(ORCHESTRATION + "/rerun", RerunDocument, "create orchestration")
 def rerun_orchestration(
     request: Request, operations: Operations, document: RerunDocument, orchestration_id: str
 ) -> Response:
@@ -141,6 +129,7 @@ def resolve_activity(
 @http_function(
     *("POST", "/api/v1alpha1/orchestrations/erase"),
     scope=PM_WRITE,
+    rights=["delete orchestration"],
     requires=[OPERATIONS],
     body=EraseDocument,
     gives={200: ErasedDocument},

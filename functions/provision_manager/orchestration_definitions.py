@@ -31,7 +31,14 @@ PATH = "/api/v1alpha1/orchestration-definitions"
 TEMPLATE = PATH + "/{template_ref}"
 
 
-@http_function("GET", PATH, scope=PM_READ, requires=[DEFINITIONS], lists=OrchestrationDefinitionDocument)
+@http_function(
+    "GET",
+    PATH,
+    scope=PM_READ,
+    rights=["read orchestrationDefinition"],
+    requires=[DEFINITIONS],
+    lists=OrchestrationDefinitionDocument,
+)
 def list_orchestration_definitions(request: Request, definitions: Definitions, asked: Asked) -> Response:
     """A page of all orchestration definitions, or of those that a predicate holds for."""
     return answers.page(
@@ -39,7 +46,14 @@ def list_orchestration_definitions(request: Request, definitions: Definitions, a
     )
 
 
-@http_function("POST", PATH + "/query", scope=PM_READ, requires=[DEFINITIONS], lists=OrchestrationDefinitionDocument)
+@http_function(
+    "POST",
+    PATH + "/query",
+    scope=PM_READ,
+    rights=["read orchestrationDefinition"],
+    requires=[DEFINITIONS],
+    lists=OrchestrationDefinitionDocument,
+)
 def query_orchestration_definitions(request: Request, definitions: Definitions, asked: Asked) -> Response:
     """A page of the orchestration definitions that a predicate holds for."""
     return answers.page(
@@ -50,6 +64,7 @@ def query_orchestration_definitions(request: Request, definitions: Definitions, 
 @http_function(
     *("POST", PATH),
     scope=PM_WRITE,
+    rights=["create orchestrationDefinition", "update orchestrationDefinition"],
     requires=[DEFINITIONS],
     body=OrchestrationTemplateDocument,
     gives={201: TemplateIdDocument},
@@ -68,7 +83,11 @@ def post_orchestration_template(
 
 
 @http_function(
-    *("GET", TEMPLATE), scope=PM_READ, requires=[DEFINITIONS], gives={200: list[OrchestrationDefinitionDocument]}
+    *("GET", TEMPLATE),
+    scope=PM_READ,
+    rights=["read orchestrationDefinition"],
+    requires=[DEFINITIONS],
+    gives={200: list[OrchestrationDefinitionDocument]},
 )
 def get_orchestration_template(request: Request, definitions: Definitions, template_ref: str) -> Response:
     """The definitions that a template has made."""
@@ -78,6 +97,7 @@ def get_orchestration_template(request: Request, definitions: Definitions, templ
 @http_function(
     *("PUT", TEMPLATE),
     scope=PM_WRITE,
+    rights=["create orchestrationDefinition", "update orchestrationDefinition"],
     requires=[DEFINITIONS],
     body=OrchestrationTemplateDocument,
     gives={200: list[OrchestrationDefinitionDocument], 201: list[OrchestrationDefinitionDocument]},
@@ -100,6 +120,7 @@ def put_orchestration_template(
 @http_function(
     *("PATCH", TEMPLATE),
     scope=PM_WRITE,
+    rights=["update orchestrationDefinition"],
     requires=[DEFINITIONS],
     body=TemplateChangeDocument,
     gives={200: list[OrchestrationDefinitionDocument]},
@@ -111,7 +132,7 @@ def patch_orchestration_template(
     return answers.entity(request, definitions.set_active(template_ref, document.active, expected(request)))
 
 
-@http_function("DELETE", TEMPLATE, scope=PM_WRITE, requires=[DEFINITIONS])
+@http_function("DELETE", TEMPLATE, scope=PM_WRITE, rights=["delete orchestrationDefinition"], requires=[DEFINITIONS])
 def delete_orchestration_template(request: Request, definitions: Definitions, template_ref: str) -> Response:
     """Delete the definitions that a template has made, unless an orchestration of theirs has not ended."""
     definitions.delete_template(template_ref, expected(request))

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from flask import Request, Response
 
 from cfm_core.clock import system_clock
+from cfm_core.contracts.instants import instant
 from cfm_core.entities import json_of
 from cfm_core.errors import ClientError
 from cfm_core.function import http_function
@@ -27,7 +28,14 @@ PATH = "/api/v1alpha1/orchestrations"
 ORCHESTRATION = PATH + "/{orchestration_id}"
 
 
-@http_function("GET", PATH, scope=PM_READ, requires=[ORCHESTRATIONS], lists=v1alpha1.OrchestrationEntryDocument)
+@http_function(
+    "GET",
+    PATH,
+    scope=PM_READ,
+    rights=["read orchestration"],
+    requires=[ORCHESTRATIONS],
+    lists=v1alpha1.OrchestrationEntryDocument,
+)
 def list_orchestrations(request: Request, orchestrations: Orchestrations, asked: Asked) -> Response:
     """A page of all orchestrations, or of those that a predicate holds for."""
     return answers.page(request, asked, orchestrations.select(parse(asked.predicate), asked.page))
@@ -36,6 +44,7 @@ def list_orchestrations(request: Request, orchestrations: Orchestrations, asked:
 @http_function(
     *("POST", PATH + "/query"),
     scope=PM_READ,
+    rights=["read orchestration"],
     requires=[ORCHESTRATIONS],
     lists=v1alpha1.OrchestrationEntryDocument,
 )
@@ -47,6 +56,7 @@ def query_orchestrations(request: Request, orchestrations: Orchestrations, asked
 @http_function(
     *("POST", PATH),
     scope=PM_WRITE,
+    rights=["create orchestration"],
     requires=[ORCHESTRATIONS],
     body=v1alpha1.ManifestDocument,
     gives={202: v1alpha1.StartedOrchestrationDocument},
@@ -61,7 +71,11 @@ def start_orchestration(
 
 
 @http_function(
-    *("GET", ORCHESTRATION), scope=PM_READ, requires=[ORCHESTRATIONS], gives={200: v1alpha1.OrchestrationDocument}
+    *("GET", ORCHESTRATION),
+    scope=PM_READ,
+    rights=["read orchestration"],
+    requires=[ORCHESTRATIONS],
+    gives={200: v1alpha1.OrchestrationDocument},
 )
 def get_orchestration(request: Request, orchestrations: Orchestrations, orchestration_id: str) -> Response:
     """One orchestration with its steps and its data."""
@@ -71,6 +85,7 @@ def get_orchestration(request: Request, orchestrations: Orchestrations, orchestr
 @http_function(
     *("GET", ORCHESTRATION + "/history"),
     scope=PM_READ,
+    rights=["read orchestration"],
     requires=[ORCHESTRATIONS],
     gives={200: list[v1alpha1.AttemptDocument]},
 )
@@ -116,14 +131,14 @@ def keep_activity(
 ) -> Response:
     """Take a sign of life from the agent that has an activity: the token of its dispatch stands for a scope. Safe to repeat."""
     until = orchestrations.heartbeat(orchestration_id, activity_id, document.to_heartbeat())
-    return answers.json_value({"dueAt": v1alpha1.instant(until)})
+    return answers.json_value({"dueAt": instant(until)})
 
 
 class _NotAllowed(ClientError):
     status = 405
 
 
-@http_function("POST", ORCHESTRATION, scope=PM_WRITE, gives={})
+@http_function("POST", ORCHESTRATION, scope=PM_WRITE, rights=["read orchestration"], gives={})
 def refuse_post_to_orchestration(request: Request, orchestration_id: str) -> Response:
     """Say that nothing can be posted to an orchestration."""
     response = problem(_NotAllowed("Method not allowed"), request, request_id_of(request))

@@ -25,26 +25,38 @@ PATH = "/api/v1alpha1/schedules"
 SCHEDULE = PATH + "/{schedule_id}"
 
 
-@http_function("GET", PATH, scope=PM_READ, requires=[SCHEDULES], lists=ScheduleDocument)
+@http_function("GET", PATH, scope=PM_READ, rights=["read schedule"], requires=[SCHEDULES], lists=ScheduleDocument)
 def list_schedules(request: Request, schedules: Schedules, asked: Asked) -> Response:
     """A page of all schedules, or of those that a predicate holds for."""
     return answers.page(request, asked, schedules.select(asked.predicate, asked.page))
 
 
-@http_function("POST", PATH + "/query", scope=PM_READ, requires=[SCHEDULES], lists=ScheduleDocument)
+@http_function(
+    "POST", PATH + "/query", scope=PM_READ, rights=["read schedule"], requires=[SCHEDULES], lists=ScheduleDocument
+)
 def query_schedules(request: Request, schedules: Schedules, asked: Asked) -> Response:
     """A page of the schedules that a predicate holds for."""
     return answers.page(request, asked, schedules.select(asked.predicate, asked.page))
 
 
-@http_function("POST", PATH, scope=PM_WRITE, requires=[SCHEDULES], body=NewSchedule, gives={201: ScheduleDocument})
+@http_function(
+    "POST",
+    PATH,
+    scope=PM_WRITE,
+    rights=["create schedule", "create orchestration"],
+    requires=[SCHEDULES],
+    body=NewSchedule,
+    gives={201: ScheduleDocument},
+)
 def create_schedule(request: Request, schedules: Schedules, new: NewSchedule) -> Response:
     """Create a schedule, with the id that it names or a random one."""
     schedule_id, schedule = schedules.create(new, _order(request))
     return answers.created(request, schedule, _path(schedule_id))
 
 
-@http_function("GET", SCHEDULE, scope=PM_READ, requires=[SCHEDULES], gives={200: ScheduleDocument})
+@http_function(
+    "GET", SCHEDULE, scope=PM_READ, rights=["read schedule"], requires=[SCHEDULES], gives={200: ScheduleDocument}
+)
 def get_schedule(request: Request, schedules: Schedules, schedule_id: str) -> Response:
     """One schedule: when it comes due, what it has started last, and why it may have started nothing."""
     return answers.entity(request, schedules.get(schedule_id))
@@ -53,6 +65,7 @@ def get_schedule(request: Request, schedules: Schedules, schedule_id: str) -> Re
 @http_function(
     *("PUT", SCHEDULE),
     scope=PM_WRITE,
+    rights=["create schedule", "update schedule", "create orchestration"],
     requires=[SCHEDULES],
     body=NewSchedule,
     gives={200: ScheduleDocument, 201: ScheduleDocument},
@@ -65,14 +78,20 @@ def put_schedule(request: Request, schedules: Schedules, new: NewSchedule, sched
 
 
 @http_function(
-    "PATCH", SCHEDULE, scope=PM_WRITE, requires=[SCHEDULES], body=ScheduleDiff, gives={200: ScheduleDocument}
+    "PATCH",
+    SCHEDULE,
+    scope=PM_WRITE,
+    rights=["update schedule"],
+    requires=[SCHEDULES],
+    body=ScheduleDiff,
+    gives={200: ScheduleDocument},
 )
 def change_schedule(request: Request, schedules: Schedules, diff: ScheduleDiff, schedule_id: str) -> Response:
     """Pause a schedule, or let it go on with the next time."""
     return answers.entity(request, schedules.change(schedule_id, diff, _order(request), expected(request)))
 
 
-@http_function("DELETE", SCHEDULE, scope=PM_WRITE, requires=[SCHEDULES])
+@http_function("DELETE", SCHEDULE, scope=PM_WRITE, rights=["delete schedule"], requires=[SCHEDULES])
 def delete_schedule(request: Request, schedules: Schedules, schedule_id: str) -> Response:
     """Delete a schedule. What it has started goes on."""
     schedules.delete(schedule_id, _order(request), expected(request))

@@ -26,13 +26,27 @@ PROFILE = PATH + "/{profile_id}"
 DEPLOYMENTS = PROFILE + "/deployments"
 
 
-@http_function("GET", PATH, scope=TM_READ, requires=[DATASPACE_PROFILES], lists=DataspaceProfileDocument)
+@http_function(
+    "GET",
+    PATH,
+    scope=TM_READ,
+    rights=["read dataspaceProfile"],
+    requires=[DATASPACE_PROFILES],
+    lists=DataspaceProfileDocument,
+)
 def list_dataspace_profiles(request: Request, profiles: DataspaceProfiles, asked: Asked) -> Response:
     """A page of all dataspace profiles, or of those that a predicate holds for."""
     return answers.page(request, asked, profiles.select(asked.predicate, asked.page))
 
 
-@http_function("POST", PATH + "/query", scope=TM_READ, requires=[DATASPACE_PROFILES], lists=DataspaceProfileDocument)
+@http_function(
+    "POST",
+    PATH + "/query",
+    scope=TM_READ,
+    rights=["read dataspaceProfile"],
+    requires=[DATASPACE_PROFILES],
+    lists=DataspaceProfileDocument,
+)
 def query_dataspace_profiles(request: Request, profiles: DataspaceProfiles, asked: Asked) -> Response:
     """A page of the dataspace profiles that a predicate holds for."""
     return answers.page(request, asked, profiles.select(asked.predicate, asked.page))
@@ -41,6 +55,7 @@ def query_dataspace_profiles(request: Request, profiles: DataspaceProfiles, aske
 @http_function(
     *("POST", PATH),
     scope=TM_WRITE,
+    rights=["create dataspaceProfile"],
     requires=[DATASPACE_PROFILES],
     body=NewDataspaceProfile,
     gives={201: DataspaceProfileDocument},
@@ -51,7 +66,14 @@ def create_dataspace_profile(request: Request, profiles: DataspaceProfiles, new:
     return answers.created(request, profile, f"{PATH}/{profile_id}")
 
 
-@http_function("GET", PROFILE, scope=TM_READ, requires=[DATASPACE_PROFILES], gives={200: DataspaceProfileDocument})
+@http_function(
+    "GET",
+    PROFILE,
+    scope=TM_READ,
+    rights=["read dataspaceProfile"],
+    requires=[DATASPACE_PROFILES],
+    gives={200: DataspaceProfileDocument},
+)
 def get_dataspace_profile(request: Request, profiles: DataspaceProfiles, profile_id: str) -> Response:
     """One dataspace profile."""
     return answers.entity(request, profiles.get(profile_id))
@@ -60,6 +82,7 @@ def get_dataspace_profile(request: Request, profiles: DataspaceProfiles, profile
 @http_function(
     *("PUT", PROFILE),
     scope=TM_WRITE,
+    rights=["update dataspaceProfile"],
     requires=[DATASPACE_PROFILES],
     body=NewDataspaceProfile,
     gives={200: DataspaceProfileDocument, 201: DataspaceProfileDocument},
@@ -75,7 +98,7 @@ def put_dataspace_profile(
     return answers.created(request, profile, f"{PATH}/{profile_id}") if is_new else answers.entity(request, profile)
 
 
-@http_function("DELETE", PROFILE, scope=TM_WRITE, requires=[DATASPACE_PROFILES])
+@http_function("DELETE", PROFILE, scope=TM_WRITE, rights=["delete dataspaceProfile"], requires=[DATASPACE_PROFILES])
 def delete_dataspace_profile(request: Request, profiles: DataspaceProfiles, profile_id: str) -> Response:
     """Delete a dataspace profile that no participant uses, with its deployments."""
     profiles.delete(profile_id, expected(request))
@@ -85,6 +108,7 @@ def delete_dataspace_profile(request: Request, profiles: DataspaceProfiles, prof
 @http_function(
     *("POST", DEPLOYMENTS),
     scope=TM_WRITE,
+    rights=["deploy dataspaceProfile"],
     requires=[DATASPACE_PROFILES],
     body=NewDataspaceProfileDeployment,
     body_is_optional=True,
@@ -99,7 +123,14 @@ def deploy_dataspace_profile(
     return answers.empty(202)
 
 
-@http_function("GET", DEPLOYMENTS, scope=TM_READ, requires=[DATASPACE_PROFILES], lists=DataspaceDeploymentDocument)
+@http_function(
+    "GET",
+    DEPLOYMENTS,
+    scope=TM_READ,
+    rights=["read dataspaceProfile"],
+    requires=[DATASPACE_PROFILES],
+    lists=DataspaceDeploymentDocument,
+)
 def list_dataspace_deployments(
     request: Request, profiles: DataspaceProfiles, asked: Asked, profile_id: str
 ) -> Response:
@@ -107,7 +138,13 @@ def list_dataspace_deployments(
     return answers.page(request, asked, profiles.deployments(profile_id, asked.predicate, asked.page))
 
 
-@http_function("DELETE", DEPLOYMENTS + "/{deployment_id}", scope=TM_WRITE, requires=[DATASPACE_PROFILES])
+@http_function(
+    "DELETE",
+    DEPLOYMENTS + "/{deployment_id}",
+    scope=TM_WRITE,
+    rights=["dispose dataspaceProfile"],
+    requires=[DATASPACE_PROFILES],
+)
 def undeploy_dataspace_profile(
     request: Request, profiles: DataspaceProfiles, profile_id: str, deployment_id: str
 ) -> Response:

@@ -23,6 +23,7 @@ PATH = "/api/v1alpha1/events"
 @http_function(
     *("GET", PATH),
     scope=TM_READ,
+    rights=["read *"],
     requires=[FEED],
     gives={200: list[EventDocument]},
     media=BATCH,

@@ -30,7 +30,14 @@ ORCHESTRATIONS = "/api/v1alpha1/orchestrations"
 """Where the Provision Manager shows how a deployment goes on."""
 
 
-@http_function("GET", PATH, scope=TM_READ, requires=[PARTICIPANT_PROFILES], lists=ParticipantProfileDocument)
+@http_function(
+    "GET",
+    PATH,
+    scope=TM_READ,
+    rights=["read participantProfile"],
+    requires=[PARTICIPANT_PROFILES],
+    lists=ParticipantProfileDocument,
+)
 def list_participant_profiles(
     request: Request, profiles: ParticipantProfiles, asked: Asked, tenant_id: str
 ) -> Response:
@@ -41,6 +48,7 @@ def list_participant_profiles(
 @http_function(
     *("POST", PATH),
     scope=TM_WRITE,
+    rights=["create participantProfile"],
     requires=[PARTICIPANT_PROFILES],
     body=NewParticipantProfileDeployment,
     gives={202: DeployedParticipantProfileDocument},
@@ -52,7 +60,14 @@ def deploy_participant_profile(
     return _accepted(request, *profiles.deploy(tenant_id, new))
 
 
-@http_function("GET", PROFILE, scope=TM_READ, requires=[PARTICIPANT_PROFILES], gives={200: ParticipantProfileDocument})
+@http_function(
+    "GET",
+    PROFILE,
+    scope=TM_READ,
+    rights=["read participantProfile"],
+    requires=[PARTICIPANT_PROFILES],
+    gives={200: ParticipantProfileDocument},
+)
 def get_participant_profile(
     request: Request, profiles: ParticipantProfiles, tenant_id: str, profile_id: str
 ) -> Response:
@@ -63,6 +78,7 @@ def get_participant_profile(
 @http_function(
     *("PATCH", PROFILE),
     scope=TM_WRITE,
+    rights=["update participantProfile"],
     requires=[PARTICIPANT_PROFILES],
     body=ParticipantProfileDiff,
     gives={200: ParticipantProfileDocument, 202: DeployedParticipantProfileDocument},
@@ -83,6 +99,7 @@ def change_participant_profile(
 @http_function(
     *("POST", PROFILE + "/deploy"),
     scope=TM_WRITE,
+    rights=["deploy participantProfile"],
     requires=[PARTICIPANT_PROFILES],
     body=ParticipantProfileDiff,
     body_is_optional=True,
@@ -99,6 +116,7 @@ def deploy_participant_profile_again(
 @http_function(
     *("DELETE", PROFILE),
     scope=TM_WRITE,
+    rights=["dispose participantProfile"],
     requires=[PARTICIPANT_PROFILES],
     gives={200: None, 202: None},
     query={"purge": bool},
@@ -117,13 +135,27 @@ def dispose_participant_profile(
     return answers.accepted(request, "", f"{ORCHESTRATIONS}/{orchestration_id}", profile.version)
 
 
-@http_function("GET", ALL, scope=TM_READ, requires=[PARTICIPANT_PROFILES], lists=ParticipantProfileDocument)
+@http_function(
+    "GET",
+    ALL,
+    scope=TM_READ,
+    rights=["read participantProfile"],
+    requires=[PARTICIPANT_PROFILES],
+    lists=ParticipantProfileDocument,
+)
 def list_all_participant_profiles(request: Request, profiles: ParticipantProfiles, asked: Asked) -> Response:
     """A page of the participant profiles of all tenants, or of those that a predicate holds for."""
     return answers.page(request, asked, profiles.select(asked.predicate, asked.page))
 
 
-@http_function("POST", ALL + "/query", scope=TM_READ, requires=[PARTICIPANT_PROFILES], lists=ParticipantProfileDocument)
+@http_function(
+    "POST",
+    ALL + "/query",
+    scope=TM_READ,
+    rights=["read participantProfile"],
+    requires=[PARTICIPANT_PROFILES],
+    lists=ParticipantProfileDocument,
+)
 def query_participant_profiles(request: Request, profiles: ParticipantProfiles, asked: Asked) -> Response:
     """A page of the participant profiles, of all tenants, that a predicate holds for."""
     return answers.page(request, asked, profiles.select(asked.predicate, asked.page))

@@ -22,14 +22,22 @@ PATH = "/api/v1alpha1/query-indexes"
 INDEX = PATH + "/{index_id}"
 
 
-@http_function("GET", PATH, scope=TM_READ, requires=[QUERY_INDEXES], lists=QueryIndexDocument)
+@http_function(
+    "GET", PATH, scope=TM_READ, rights=["read queryIndex"], requires=[QUERY_INDEXES], lists=QueryIndexDocument
+)
 def list_query_indexes(request: Request, indexes: QueryIndexes, asked: Asked) -> Response:
     """A page of all query indexes, or of those that a predicate holds for."""
     return answers.page(request, asked, indexes.select(asked.predicate, asked.page))
 
 
 @http_function(
-    "POST", PATH, scope=TM_WRITE, requires=[QUERY_INDEXES], body=NewQueryIndex, gives={202: QueryIndexDocument}
+    "POST",
+    PATH,
+    scope=TM_WRITE,
+    rights=["create queryIndex"],
+    requires=[QUERY_INDEXES],
+    body=NewQueryIndex,
+    gives={202: QueryIndexDocument},
 )
 def declare_query_index(request: Request, indexes: QueryIndexes, new: NewQueryIndex) -> Response:
     """Declare a path below the properties of an entity as indexed: ranges and beginnings over it become fast.
@@ -40,13 +48,17 @@ def declare_query_index(request: Request, indexes: QueryIndexes, new: NewQueryIn
     return answers.accepted(request, index.text, f"{PATH}/{index_id}", index.version)
 
 
-@http_function("GET", INDEX, scope=TM_READ, requires=[QUERY_INDEXES], gives={200: QueryIndexDocument})
+@http_function(
+    "GET", INDEX, scope=TM_READ, rights=["read queryIndex"], requires=[QUERY_INDEXES], gives={200: QueryIndexDocument}
+)
 def get_query_index(request: Request, indexes: QueryIndexes, index_id: str) -> Response:
     """One query index."""
     return answers.entity(request, indexes.get(index_id))
 
 
-@http_function("DELETE", INDEX, scope=TM_WRITE, requires=[QUERY_INDEXES], gives={202: None})
+@http_function(
+    "DELETE", INDEX, scope=TM_WRITE, rights=["delete queryIndex"], requires=[QUERY_INDEXES], gives={202: None}
+)
 def drop_query_index(request: Request, indexes: QueryIndexes, index_id: str) -> Response:
     """Drop a query index. Queries find the same without it."""
     indexes.drop(index_id, expected(request))

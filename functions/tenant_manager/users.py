@@ -18,33 +18,41 @@ USER = PATH + "/{user_id}"
 ASSIGNMENT = USER + "/roles/{role_id}"
 
 
-@http_function("GET", PATH, scope=TM_READ, requires=[USERS], lists=UserDocument)
+@http_function("GET", PATH, scope=TM_READ, rights=["read user"], requires=[USERS], lists=UserDocument)
 def list_users(request: Request, users: Users, asked: Asked) -> Response:
     """A page of all users, or of those that a predicate holds for."""
     return answers.page(request, asked, users.select(asked.predicate, asked.page))
 
 
-@http_function("POST", PATH + "/query", scope=TM_READ, requires=[USERS], lists=UserDocument)
+@http_function("POST", PATH + "/query", scope=TM_READ, rights=["read user"], requires=[USERS], lists=UserDocument)
 def query_users(request: Request, users: Users, asked: Asked) -> Response:
     """A page of the users that a predicate holds for."""
     return answers.page(request, asked, users.select(asked.predicate, asked.page))
 
 
-@http_function("POST", PATH, scope=TM_WRITE, requires=[USERS], body=NewUser, gives={201: UserDocument})
+@http_function(
+    "POST", PATH, scope=TM_WRITE, rights=["create user"], requires=[USERS], body=NewUser, gives={201: UserDocument}
+)
 def create_user(request: Request, users: Users, new: NewUser) -> Response:
     """Create a user."""
     user_id, user = users.create(new)
     return answers.created(request, user, f"{PATH}/{user_id}")
 
 
-@http_function("GET", USER, scope=TM_READ, requires=[USERS], gives={200: UserDocument})
+@http_function("GET", USER, scope=TM_READ, rights=["read user"], requires=[USERS], gives={200: UserDocument})
 def get_user(request: Request, users: Users, user_id: str) -> Response:
     """One user."""
     return answers.entity(request, users.get(user_id))
 
 
 @http_function(
-    "PUT", USER, scope=TM_WRITE, requires=[USERS], body=NewUser, gives={200: UserDocument, 201: UserDocument}
+    "PUT",
+    USER,
+    scope=TM_WRITE,
+    rights=["update user"],
+    requires=[USERS],
+    body=NewUser,
+    gives={200: UserDocument, 201: UserDocument},
 )
 def put_user(request: Request, users: Users, new: NewUser, user_id: str) -> Response:
     """Create a user with an id of the caller's, or replace it."""
@@ -52,26 +60,32 @@ def put_user(request: Request, users: Users, new: NewUser, user_id: str) -> Resp
     return answers.created(request, user, f"{PATH}/{user_id}") if is_new else answers.entity(request, user)
 
 
-@http_function("PATCH", USER, scope=TM_WRITE, requires=[USERS], body=UserDiff, gives={200: UserDocument})
+@http_function(
+    "PATCH", USER, scope=TM_WRITE, rights=["update user"], requires=[USERS], body=UserDiff, gives={200: UserDocument}
+)
 def change_user(request: Request, users: Users, diff: UserDiff, user_id: str) -> Response:
     """Change subject, name, roles, rights or properties of a user."""
     return answers.entity(request, users.change(user_id, diff, expected(request)))
 
 
-@http_function("DELETE", USER, scope=TM_WRITE, requires=[USERS])
+@http_function("DELETE", USER, scope=TM_WRITE, rights=["delete user"], requires=[USERS])
 def delete_user(request: Request, users: Users, user_id: str) -> Response:
     """Delete a user, who loses all roles."""
     users.delete(user_id, expected(request))
     return answers.empty()
 
 
-@http_function("PUT", ASSIGNMENT, scope=TM_WRITE, requires=[USERS], gives={200: UserDocument})
+@http_function(
+    "PUT", ASSIGNMENT, scope=TM_WRITE, rights=["update user", "read role"], requires=[USERS], gives={200: UserDocument}
+)
 def assign_role(request: Request, users: Users, user_id: str, role_id: str) -> Response:
     """Give a user a role. Repeated, it has the same effect."""
     return answers.entity(request, users.assign(user_id, role_id, expected(request)))
 
 
-@http_function("DELETE", ASSIGNMENT, scope=TM_WRITE, requires=[USERS], gives={200: UserDocument})
+@http_function(
+    "DELETE", ASSIGNMENT, scope=TM_WRITE, rights=["update user"], requires=[USERS], gives={200: UserDocument}
+)
 def withdraw_role(request: Request, users: Users, user_id: str, role_id: str) -> Response:
     """Take a role from a user. Repeated, it has the same effect."""
     return answers.entity(request, users.withdraw(user_id, role_id, expected(request)))

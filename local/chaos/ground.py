@@ -31,8 +31,8 @@ from local.stack import Stack
 
 _EMPTY = """
 TRUNCATE provision_manager.orchestration, provision_manager.orchestration_data, provision_manager.activity,
-         provision_manager.activity_output, provision_manager.history, provision_manager.operation,
-         provision_manager.dead_letter, provision_manager.admission, provision_manager.admitted, provision_manager.gate,
+         provision_manager.activity_output, provision_manager.history, provision_manager.dead_letter,
+         provision_manager.admission, provision_manager.admitted, provision_manager.gate,
          provision_manager.schedule, provision_manager.delayed_start, eventing.outbox, http.idempotent_answers
 """
 
@@ -87,9 +87,10 @@ class Ground:
         with self.database.transaction() as tx:
             tx.rows(_EMPTY)
             tx.rows(records.EMPTY)
-            # Past the rule that only a disposed participant goes.
+            # Past the rules that only a disposed participant goes, and nothing of the audit trail.
             tx.rows("SET LOCAL session_replication_role = replica")
             tx.rows("DELETE FROM tenant_manager.participant_profiles")
+            tx.rows("TRUNCATE audit.entry, audit.payload, audit.waiting, audit.seal, audit.sealed")
         if self.executions.exists():
             os.truncate(self.executions, 0)  # the agent goes on writing to it
         self.functions.forget()

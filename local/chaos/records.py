@@ -56,8 +56,9 @@ RULES: Mapping[str, str] = {
         SELECT e.id, e.state, o.state AS now FROM chaos.ended e
           LEFT JOIN provision_manager.orchestration o ON o.id = e.id
          WHERE o.state IS DISTINCT FROM e.state
-           AND NOT EXISTS (SELECT FROM provision_manager.operation p
-                            WHERE p.orch_id IN (e.id, provision_manager.compensated_by(e.id)))""",
+           AND NOT EXISTS (SELECT FROM audit.trail p
+                            WHERE p.kind = 'orchestrations' AND p.action <> 'start'
+                              AND p.entity_id IN (e.id, provision_manager.compensated_by(e.id)))""",
     "what an orchestration was started with never changes": """
         SELECT w.id FROM chaos.work w JOIN provision_manager.orchestration_data d ON d.orch_id = w.id
          WHERE d.input <> w.payload""",

@@ -55,7 +55,10 @@ SELECT format('outbox row %s for %s', id, subject) FROM eventing.outbox
 """  # noqa: S608
 _UNREST = f"SELECT EXISTS ({_OPEN})"
 _RUNS = "SELECT state, count(*) FROM provision_manager.orchestration GROUP BY state"
-_OPERATIONS = "SELECT action, count(*) FROM provision_manager.operation GROUP BY action"
+_OPERATIONS = (
+    "SELECT action, count(*) FROM audit.trail"
+    " WHERE kind IN ('orchestrations', 'activity-types', 'schedules', 'dead-letters') AND action <> 'start' GROUP BY action"
+)
 _FENCED = "SELECT count(*) FROM provision_manager.history WHERE kind LIKE 'fenced: %'"
 _IDLE_SCHEDULES = "SELECT id FROM provision_manager.schedule WHERE last_manifest_id = ''"
 

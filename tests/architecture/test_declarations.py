@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import functions
+from cfm_core.access.model import Action
 from cfm_core.contracts import subjects
 from cfm_core.declaration import Declaration, EventFunction, HttpFunction, discover
 from cfm_core.web.auth import PM_READ, PM_WRITE, TM_READ, TM_WRITE
@@ -42,6 +43,15 @@ def test_a_route_has_the_scope_of_its_manager_and_verb(function: HttpFunction) -
         assert function.scope == (TM_READ if reads else TM_WRITE)
     else:
         assert function.scope == (PM_READ if reads else PM_WRITE)
+
+
+@pytest.mark.parametrize("function", HTTP, ids=name_of)
+def test_a_route_with_a_scope_names_the_rights_that_users_need(function: HttpFunction) -> None:
+    assert bool(function.rights) is (function.scope is not None)
+    reads = function.method == "GET" or function.path.endswith("/query")
+    actions = {action for action, _ in function.rights}
+    if function.scope is not None:
+        assert (actions == {Action.READ}) is (reads or not function.gives)
 
 
 @pytest.mark.parametrize("function", DECLARED, ids=name_of)

@@ -26,12 +26,12 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 import functions
+from cfm_core import masking
 from cfm_core.clients.destinations import Destinations
 from cfm_core.declaration import HttpFunction, discover
 from cfm_core.errors import CfmError
 from cfm_core.eventing.cloudevents import from_request
 from cfm_core.json_schema import problem_of
-from cfm_core.provisioning import masking
 from cfm_core.provisioning.schedules.cron import next_time
 from cfm_core.query import parser as predicates
 from cfm_core.query import patterns
@@ -196,7 +196,7 @@ def test_no_expression_is_made_where_it_is_not_seen_here() -> None:
         "cfm_core.function.declare",
         "cfm_core.function.http_function",
         # Below.
-        "cfm_core.provisioning.operations.model.check_place",
+        "cfm_core.audit.model.check_place",
         "cfm_core.query.parser._found",
         "cfm_core.query.patterns.matcher",
         "cfm_core.web.idempotency.answer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import copy
 import threading
 import time
@@ -100,6 +101,7 @@ class Story:
     tap: Tap
     answers: list[bytes] = field(default_factory=list)
     secrets: set[str] = field(default_factory=set)
+    command_lines: bytes = b""
     tenant: str = ""
     cell: str = ""
     dataspace: str = ""
@@ -113,9 +115,10 @@ class Story:
         control = {"Authorization": f"Bearer {self.stack.standins_token}"}
         self._control = httpx2.Client(base_url=self.stack.standins_url, headers=control, timeout=10, trust_env=False)
 
-    def call(self, method: str, path: str, body: Any = None) -> Any:
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Send a request, and keep the answer with its head."""
-        answer = self._api.request(method, path if path.startswith("/") else f"{BASE}/{path}", json=body)
+        path = path if path.startswith("/") else f"{BASE}/{path}"
+        answer = self._api.request(method, path, json=body, headers=headers)
         self.answers.append(f"{method} {path}\n{answer.headers}\n".encode() + answer.content)
         assert answer.status_code < 500, answer.text
         is_json = answer.headers.get("content-type", "").partition(";")[0].endswith("json")
@@ -171,6 +174,8 @@ class Story:
         deployment = {"profileId": self.dataspace, "cellId": self.cell}
         self.call("POST", f"dataspace-profiles/{self.dataspace}/deployments", deployment)
         self.tenant = self.call("POST", "tenants", {"properties": {"name": "canary"}})["id"]
+        reason = {"X-Reason": f"seen: Bearer {self.token}, password={self.stack.standins_token}"}
+        self.call("PATCH", f"tenants/{self.tenant}", {"properties": {"seen": True}}, **reason)
 
     def deploy(self, did: str) -> dict[str, Any]:
         wanted = {"identifier": did, "cellId": self.cell, "dataspaceProfileIds": [self.dataspace]}
@@ -197,6 +202,7 @@ class Story:
         for one in orchestrations:
             self.call("GET", f"orchestrations/{one}")
             self.call("GET", f"orchestrations/{one}/history")
+        self.command_lines = b"\n".join(_command_lines())
         for letter in self.call("GET", "dead-letters"):
             self.call("GET", f"dead-letters/{letter['id']}")
 
@@ -220,6 +226,13 @@ def _files(folder: Path) -> bytes:
     assert files, f"there is nothing in {folder}"
     # Without what was only reserved.
     return b"\n".join(file.read_bytes().replace(b"\0" * 512, b"") for file in files)
+
+
+def _command_lines() -> Iterator[bytes]:
+    """Those of all processes on this machine, which everybody on it may read."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield file.read_bytes()
 
 
 def _write_ahead_log(url: str) -> Path:
@@ -305,6 +318,17 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 def test_no_secret_is_anywhere_but_where_it_belongs(story: Story) -> None:
     assert {name: found for name, place in story.places().items() if (found := found_in(place, story.secrets))} == {}
+
+
+def test_no_secret_is_in_a_command_line(story: Story) -> None:
+    assert found_in(story.command_lines, story.secrets) == []
+    for process in ("gateway", "postgres", "nats-server"):
+        assert process.encode() in story.command_lines
+
+
+def test_the_audit_trail_was_searched(story: Story) -> None:
+    (changed,) = story.call("GET", "audit?q=reason+like+'seen%25'")
+    assert changed["reason"] == "seen: Bearer ***, password=***"
 
 
 def test_what_is_no_secret_is_found_everywhere(story: Story) -> None:

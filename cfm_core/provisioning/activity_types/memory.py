@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.activity_types.model import ActivityType
 from cfm_core.provisioning.engine.model import ENDED, ActivityState
@@ -44,7 +45,7 @@ class MemoryActivityTypes:
             admit(self._runs, [type_])
 
     def note(self, type_: str, action: Action, order: Order, before: str, after: str) -> None:
-        self._runs.note(order, action, before, after, activity_type=type_)
+        self._runs.note(Subject(Kind.ACTIVITY_TYPES, type_), action, order, before, after)
 
     def _shown(self, type_: str) -> ActivityType:
         gate, limits = self._runs.gates.get(type_, Gate()), self._runs.limits(type_)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.errors import NotFoundError
 from cfm_core.provisioning.activity_types.model import ActivityType
 from cfm_core.provisioning.definitions.model import Rate
@@ -48,7 +49,7 @@ class PostgresActivityTypes:
             self._database.announce()
 
     def note(self, type_: str, action: Action, order: Order, before: str, after: str) -> None:
-        note(self._database, order, action, before, after, activity_type=type_)
+        note(self._database, Subject(Kind.ACTIVITY_TYPES, type_), action, order, before, after)
 
     def _select(self, type_: str | None) -> list[ActivityType]:
         counts: dict[str, dict[str, dict[ActivityState, int]]] = {}

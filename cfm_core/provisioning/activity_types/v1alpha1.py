@@ -7,11 +7,11 @@ from typing import Any
 from pydantic import Field
 
 from cfm_core.contracts.documents import Document
+from cfm_core.contracts.instants import Instant, instant
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.activity_types.model import ActivityType
 from cfm_core.provisioning.definitions.model import Rate
 from cfm_core.provisioning.definitions.v1alpha1 import RateDocument
-from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
 
 
 class CountsDocument(Document):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
@@ -69,7 +70,7 @@ class MemoryDeadLetters:
             self._runs.put(letter.subject, [letter.to_send])
             after = replace(letter, version=letter.version + 1, replayed_at=self._runs.clock())
             self._runs.dead_letters[letter_id] = after
-            self._runs.note(order, Action.REPLAY, "kept", "replayed", dead_letter_id=str(letter_id))
+            self._runs.note(Subject(Kind.DEAD_LETTERS, str(letter_id)), Action.REPLAY, order, "kept", "replayed")
             return after
 
     def delete(self, letter_id: int, order: Order, expected: Expected) -> bool:
@@ -79,7 +80,7 @@ class MemoryDeadLetters:
                 return False
             del self._runs.dead_letters[letter_id]
             before = "replayed" if letter.replayed_at else "kept"
-            self._runs.note(order, Action.DISCARD, before, "discarded", dead_letter_id=str(letter_id))
+            self._runs.note(Subject(Kind.DEAD_LETTERS, str(letter_id)), Action.DISCARD, order, before, "discarded")
             return True
 
     def forget(self, kept: timedelta, most: int) -> int:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.errors import NotFoundError, RecoverableError
+from cfm_core.masking import masked_page
 from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.keys import check_place
-from cfm_core.provisioning.masking import masked_page
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.versions import ANY, Expected

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
@@ -71,7 +72,7 @@ class PostgresDeadLetters:
                 return letter
             outbox.put(tx, letter.subject, [letter.to_send])
             ((version, replayed_at),) = tx.rows(SQL["mark"], id=letter_id)
-            note(tx, order, Action.REPLAY, "kept", "replayed", dead_letter_id=str(letter_id))
+            note(tx, Subject(Kind.DEAD_LETTERS, str(letter_id)), Action.REPLAY, order, "kept", "replayed")
             return replace(letter, version=version, replayed_at=replayed_at)
 
     def delete(self, letter_id: int, order: Order, expected: Expected) -> bool:
@@ -79,9 +80,8 @@ class PostgresDeadLetters:
             gone = tx.row(SQL["delete"], id=letter_id, versions=expected.as_array)
             if gone is None:
                 return False
-            note(
-                tx, order, Action.DISCARD, "replayed" if gone[1] else "kept", "discarded", dead_letter_id=str(letter_id)
-            )
+            before = "replayed" if gone[1] else "kept"
+            note(tx, Subject(Kind.DEAD_LETTERS, str(letter_id)), Action.DISCARD, order, before, "discarded")
             return True
 
     def forget(self, kept: timedelta, most: int) -> int:

@@ -10,10 +10,10 @@ import json
 from typing import Any
 
 from cfm_core.contracts.documents import Document
+from cfm_core.contracts.instants import Instant, instant
 from cfm_core.entities import JsonEntity, json_of
+from cfm_core.masking import masked, masked_text
 from cfm_core.provisioning.dead_letters.model import DeadLetter, LetterAction
-from cfm_core.provisioning.masking import masked, masked_text
-from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
 
 
 class DeadLetterEntryDocument(Document):

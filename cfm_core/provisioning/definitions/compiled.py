@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cfm_core.masking import marked_keys
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, orchestration_in, source_of
-from cfm_core.provisioning.masking import marked_keys
 from cfm_core.query import Predicate, parse
 
 _ABOUT_OTHER_KEYS = frozenset({"additionalProperties", "unevaluatedProperties", "propertyNames", "maxProperties"})

@@ -8,11 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.entities import JsonEntity, array_of, json_of
 from cfm_core.errors import FieldError, NotFoundError
 from cfm_core.provisioning.definitions.compiled import compiled
 from cfm_core.provisioning.definitions.fields import ACTIVITY_DEFINITION, ORCHESTRATION_DEFINITION
-from cfm_core.provisioning.definitions.model import ActivityDefinition, OrchestrationTemplate, template_of
+from cfm_core.provisioning.definitions.model import (
+    ActivityDefinition,
+    OrchestrationDefinition,
+    OrchestrationTemplate,
+    template_of,
+)
 from cfm_core.provisioning.definitions.rules import (
     check_activity_definition,
     check_replacement,
@@ -80,6 +86,7 @@ class MemoryDefinitions:
             if before is not None:
                 self._renew(before, after)
             self._runs.activity_definitions[definition.type] = after
+            self._note_activity_definition(after.type, before, after)
             if self._runs.is_gated_type(definition.type):
                 count_in_flight(self._runs, definition.type)
         return before is None, _entity(after)
@@ -97,6 +104,7 @@ class MemoryDefinitions:
             if runs:
                 raise activity_type_runs(activity_type, _ids(runs))
             del self._runs.activity_definitions[activity_type]
+            self._note_activity_definition(activity_type, before, None)
             self._runs.admitted = [one for one in self._runs.admitted if one.type != activity_type]
 
     def select_orchestration_definitions(self, predicate: Predicate, page: Page) -> JsonPage:
@@ -143,7 +151,8 @@ class MemoryDefinitions:
                 definitions = (one.definition for one in self._of_template(template_ref))
                 check_template(template_of(template_ref, definitions), self._runs.activity_definitions)
             for one in changed:
-                one.definition = replace(one.definition, active=active)
+                was, one.definition = one.definition, replace(one.definition, active=active)
+                self._note_definition(was, one.definition)
             self._templates[template_ref] = next(self._versions)
             return self.get_template(template_ref)
 
@@ -170,7 +179,9 @@ class MemoryDefinitions:
         users = self._users(after.type)
         check_replacement(before, after, [one.definition for one in users if one.definition.active], known)
         for one in users:
+            self._note_definition(one.definition, None)
             one.definition = replace(one.definition, version=self._next_version(one.definition.type))
+            self._note_definition(None, one.definition)
             one.made = compiled(one.definition.activities, known)
 
     def _of_template(self, template_ref: str) -> list[Defined]:
@@ -210,19 +221,15 @@ class MemoryDefinitions:
         else:
             self._take_over(template)
         for definition in template.definitions():
-            self._runs.definitions = [
-                one
-                for one in self._runs.definitions
-                if (one.definition.type, one.definition.template_ref) != (definition.type, template.id)
-            ]
-            self._runs.definitions.append(
-                Defined(
-                    definition=replace(definition, version=self._next_version(definition.type)),
-                    made=compiled(definition.activities, self._runs.activity_definitions),
-                    posted=posted,
-                    beside=beside,
-                )
+            self._remove([one for one in before if one.definition.type == definition.type])
+            new = Defined(
+                definition=replace(definition, version=self._next_version(definition.type)),
+                made=compiled(definition.activities, self._runs.activity_definitions),
+                posted=posted,
+                beside=beside,
             )
+            self._runs.definitions.append(new)
+            self._note_definition(None, new.definition)
 
     def _take_over(self, template: OrchestrationTemplate) -> None:
         taken = [
@@ -232,7 +239,7 @@ class MemoryDefinitions:
             and not one.beside
             and one.definition.template_ref != template.id
         ]
-        self._runs.definitions = [one for one in self._runs.definitions if one not in taken]
+        self._remove(taken)
         for ref in {one.definition.template_ref for one in taken}:
             if self._of_template(ref):
                 self._templates[ref] = next(self._versions)
@@ -247,7 +254,32 @@ class MemoryDefinitions:
         runs = [run for run in self._live_runs() if run.definition.template_ref == template_ref]
         if gone and runs:
             raise template_in_use(template_ref, _ids(runs))
+        self._remove(gone)
+
+    def _remove(self, gone: list[Defined]) -> None:
         self._runs.definitions = [one for one in self._runs.definitions if one not in gone]
+        for one in gone:
+            self._note_definition(one.definition, None)
+
+    def _note_activity_definition(
+        self, type_: str, before: ActivityDefinition | None, after: ActivityDefinition | None
+    ) -> None:
+        subject = Subject(Kind.ACTIVITY_DEFINITIONS, type_)
+        self._runs.audit.note_change(subject, before, after, activity_definition_to_json)
+
+    def _note_definition(self, before: OrchestrationDefinition | None, after: OrchestrationDefinition | None) -> None:
+        """Without one that is in force afterwards, the one before is retired."""
+        there = after or before
+        assert there is not None
+        action = "create" if before is None else "retire" if after is None else "resume" if after.active else "pause"
+        self._runs.audit.note_asked(
+            Subject(Kind.ORCHESTRATION_DEFINITIONS, there.type, f"{there.template_ref}/{there.version}"),
+            action,
+            _word(before) if before else "absent",
+            _word(after) if after else "retired",
+            document_before=None if before is None else orchestration_definition_to_json(before),
+            document_after=orchestration_definition_to_json(there),
+        )
 
 
 def _place(one: Defined) -> str:
@@ -256,6 +288,10 @@ def _place(one: Defined) -> str:
         return one.definition.type
     ref = hashlib.md5(one.definition.template_ref.encode(), usedforsecurity=False).hexdigest()
     return f"{one.definition.type}\x01{ref}"
+
+
+def _word(definition: OrchestrationDefinition) -> str:
+    return "active" if definition.active else "inactive"
 
 
 def _ids(runs: Sequence[Run]) -> list[str]:

@@ -14,7 +14,7 @@ SELECT s.id, s.version, s.correlation_id, s.tenant_id, s.type, s.state, s.state_
                   WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at,
        provision_manager.secret_keys()
   FROM provision_manager.delayed_start s
- WHERE s.id = :id;
+ WHERE s.id = :id AND <<within>>;
 
 -- name: cancel
 -- Cancels what has not been started. Gives its id, 0 or 1 row.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from cfm_core.access.model import ALL, Bounds
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
 from cfm_core.provisioning.engine.model import OrchestrationState, Progress, unknown_type_detail
 from cfm_core.provisioning.engine.starting import start
+from cfm_core.provisioning.orchestrations.bounds import condition_of
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.store.database import Database
 from cfm_core.store.sql import Queries
@@ -35,9 +37,10 @@ class PostgresDelayedStarts:
             start_at=start_at.isoformat(),
         )
 
-    def find(self, id_: str) -> Orchestration | None:
+    def find(self, id_: str, bounds: Bounds = ALL) -> Orchestration | None:
         """What is to become an orchestration, as one."""
-        row = self._database.row(SQL["find"], id=id_)
+        within, bound = condition_of(bounds, "s")
+        row = self._database.row(SQL["find"].replace("<<within>>", within), id=id_, **bound)
         if row is None:
             return None
         (_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]

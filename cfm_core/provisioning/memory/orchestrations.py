@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bound, Bounds, Resource
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.errors import NotFoundError
@@ -16,6 +18,7 @@ from cfm_core.provisioning.memory.outcomes import decide, recorded_problem, want
 from cfm_core.provisioning.memory.runs import Delayed, Node, Run, Runs
 from cfm_core.provisioning.memory.starting import definition_for, start_orchestrations
 from cfm_core.provisioning.orchestrations import v1alpha1
+from cfm_core.provisioning.orchestrations.bounds import belongs
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import (
     ActivityStatus,
@@ -43,11 +46,16 @@ from cfm_core.store.memory import page_of
 class MemoryOrchestrations:
     """See ``Orchestrations``."""
 
-    def __init__(self, runs: Runs, completion_key: CompletionKey = NO_KEY) -> None:
+    def __init__(self, runs: Runs, completion_key: CompletionKey = NO_KEY, access: Access = EVERYTHING) -> None:
         self._runs = runs
         self._completion_key = completion_key
+        self._access = access
+
+    def within(self, access: Access) -> MemoryOrchestrations:
+        return MemoryOrchestrations(self._runs, self._completion_key, access)
 
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
+        self._access.require_all(Action.CREATE, Resource.ORCHESTRATION)
         check_storable(manifest.model_dump())
         with self._runs.lock:
             if manifest.id not in self._runs.runs and manifest.id not in self._runs.delayed:
@@ -58,9 +66,26 @@ class MemoryOrchestrations:
                 else:
                     now = self._runs.clock()
                     self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now)
-            return self.get(manifest.id)
+                owner = Bound(manifest.tenant_id, manifest.correlation_id)
+                subject = Subject(Kind.ORCHESTRATIONS, manifest.id, belongs_to=owner)
+                self._runs.audit.note_asked(subject, "start", "absent", "running" if start_at is None else "scheduled")
+            return self._get(manifest.id)
 
     def get(self, orchestration_id: str) -> Orchestration:
+        found = self.find(orchestration_id, self._access.require(Action.READ, Resource.ORCHESTRATION))
+        if found is None:
+            raise NotFoundError("orchestration", orchestration_id)
+        return found
+
+    def find(self, orchestration_id: str, bounds: Bounds = ALL) -> Orchestration | None:
+        """The one with this id, if there is one within ``bounds``."""
+        with self._runs.lock:
+            if orchestration_id not in {*self._runs.runs, *self._runs.delayed}:
+                return None
+            found = self._get(orchestration_id)
+        return found if belongs(found, bounds) else None
+
+    def _get(self, orchestration_id: str) -> Orchestration:
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
@@ -160,10 +185,10 @@ class MemoryOrchestrations:
         return run, found
 
     def history(self, orchestration_id: str) -> list[Attempt]:
+        self.get(orchestration_id)
         with self._runs.lock:
             run = self._runs.runs.get(orchestration_id)
             if run is None:
-                self._get_delayed(orchestration_id)
                 return []
             return [
                 Attempt(
@@ -183,9 +208,11 @@ class MemoryOrchestrations:
             ]
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        bounds = self._access.require(Action.READ, Resource.ORCHESTRATION)
         check_after(page)
         with self._runs.lock:
-            found = {id_: self.get(id_) for id_ in {**self._runs.delayed, **self._runs.runs}}
+            all_ = {id_: self._get(id_) for id_ in {**self._runs.delayed, **self._runs.runs}}
+        found = {id_: one for id_, one in all_.items() if belongs(one, bounds)}
         return page_of(found, predicate, FIELDS, page, v1alpha1.fields_of, v1alpha1.entry_to_json)
 
 

@@ -10,17 +10,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from cfm_core.audit.memory import Document, MemoryAudit
+from cfm_core.audit.model import Subject
 from cfm_core.clock import Clock
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict, OutboxRow
+from cfm_core.masking import masked_text
 from cfm_core.provisioning.calls.model import CALL_TIMEOUT, Call
 from cfm_core.provisioning.dead_letters.model import DeadLetter
 from cfm_core.provisioning.definitions.compiled import CompiledActivity, CompiledDefinition
 from cfm_core.provisioning.definitions.model import ActivityDefinition, Limits, OrchestrationDefinition
 from cfm_core.provisioning.engine.events import refused_event
 from cfm_core.provisioning.engine.model import ENDED, ActivityState, OrchestrationState, Policy
-from cfm_core.provisioning.operations.model import Operation, Order
+from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.model import Schedule
 from cfm_core.provisioning.storable import copy
@@ -226,6 +229,7 @@ class Runs:
 
     clock: Clock
     jitter: Callable[[], float] = random.random
+    audit: MemoryAudit = field(default_factory=MemoryAudit)
     lock: threading.RLock = field(default_factory=threading.RLock)
     activity_definitions: dict[str, ActivityDefinition] = field(default_factory=dict)
     definitions: list[Defined] = field(default_factory=list)
@@ -234,7 +238,6 @@ class Runs:
     gates: dict[str, Gate] = field(default_factory=dict)
     admission: dict[tuple[str, int], Slot] = field(default_factory=dict)
     admitted: list[Admitted] = field(default_factory=list)
-    operations: list[Operation] = field(default_factory=list)
     delayed: dict[str, Delayed] = field(default_factory=dict)
     schedules: dict[str, Schedule] = field(default_factory=dict)
     history: list[Told] = field(default_factory=list)
@@ -243,12 +246,25 @@ class Runs:
     buried: int = 0
     outbox: list[OutboxRow] = field(default_factory=list)
 
-    def note(self, order: Order, action: Action, before: str, after: str, **to: str) -> None:
-        """Note what an operator has done; ``to`` names the run, the activity, or the activity type."""
-        noted = Operation(
-            id=len(self.operations) + 1, at=self.clock(), order=order, action=action, before=before, after=after, **to
+    def note(
+        self,
+        subject: Subject,
+        action: Action,
+        order: Order,
+        before: str,
+        after: str,
+        documents: tuple[Document | None, Document | None] = (None, None),
+    ) -> None:
+        """Note what an operator has done."""
+        document_before, document_after = documents
+        self.audit.note(
+            *(subject, action, before, after),
+            actor=order.actor,
+            reason=masked_text(order.reason),
+            request_id=order.request_id,
+            document_before=document_before,
+            document_after=document_after,
         )
-        self.operations.append(noted)
 
     @property
     def secret_keys(self) -> frozenset[str]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
+from cfm_core.access.model import Bounds
+from cfm_core.audit.model import Subject
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.memory import orders
 from cfm_core.provisioning.memory.orchestrations import MemoryOrchestrations
 from cfm_core.provisioning.memory.runs import Runs
-from cfm_core.provisioning.operations.fields import FIELDS
-from cfm_core.provisioning.operations.model import Operation, Order, Resolution, check_place
-from cfm_core.provisioning.operations.v1alpha1 import operation_to_json
+from cfm_core.provisioning.operations.model import Order, Resolution
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.provisioning.storable import check_storable
-from cfm_core.query import JsonPage, Page, Predicate
-from cfm_core.store.memory import page_of
 
 
 class MemoryOperations:
@@ -37,6 +34,9 @@ class MemoryOperations:
 
     def get(self, id_: str) -> Orchestration:
         return self._orchestrations.get(id_)
+
+    def find(self, id_: str, bounds: Bounds) -> Orchestration | None:
+        return self._orchestrations.find(id_, bounds)
 
     def pause(self, id_: str) -> None:
         orders.pause(self._runs, self._runs.runs[id_])
@@ -80,22 +80,5 @@ class MemoryOperations:
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
         return self._orchestrations.start(manifest)
 
-    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
-        self._runs.note(order, action, before, after, orchestration_id=id_, activity_id=activity_id)
-
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
-        check_place(page)
-        with self._runs.lock:
-            # Compared as texts, the places are to have the order of numbers.
-            found = {f"{one.id:020}": one for one in self._runs.operations}
-        place = replace(page, after=page.after and page.after.zfill(20))
-        shown = page_of(found, predicate, FIELDS, place, _fields_of, operation_to_json)
-        return replace(shown, last=shown.last.lstrip("0"))
-
-
-def _fields_of(operation: Operation) -> dict[str, object]:
-    return (
-        dict.fromkeys(("orchestrationId", "activityId", "activityType", "scheduleId", "deadLetterId", "reason"), "")
-        | operation_to_json(operation)
-        | {"at": operation.at}
-    )
+    def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None:
+        self._runs.note(subject, action, order, before, after)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from cfm_core.errors import ConflictError, FieldError, NotFoundError, RefusedError, ValidationError
+from cfm_core.errors import ConflictError, FieldError, NotFoundError, RefusedError
 from cfm_core.provisioning.definitions.model import graph_of
 from cfm_core.provisioning.engine.model import UNDONE, OrchestrationState
 from cfm_core.provisioning.orchestrations.actions import Action, allowed_actions, allowed_activity_actions
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Orchestration
-from cfm_core.query.page import Page
 
 WHOLE = ""
 """Stands for the whole run where an activity could be named."""
@@ -26,23 +23,6 @@ class Order:
     actor: str
     reason: str
     request_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """What an operator has done to a run, to one of its activities, an activity type, a schedule, or a dead letter."""
-
-    id: int = 0
-    at: datetime
-    order: Order
-    action: Action
-    orchestration_id: str = ""
-    activity_id: str = WHOLE
-    activity_type: str = ""
-    schedule_id: str = ""
-    dead_letter_id: str = ""
-    before: str
-    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +105,6 @@ def status_of_activity(run: Orchestration, activity_id: str) -> ActivityStatus:
         if one.id == activity_id:
             return one
     raise NotFoundError("activity", f"{run.id}/{activity_id}")
-
-
-def check_place(page: Page) -> None:
-    """Raises ValidationError for a page behind something that is not the id of an operation."""
-    if page.after and not re.fullmatch("[0-9]{1,18}", page.after):
-        raise ValidationError("Invalid after: not the id of an operation", [FieldError("/after", "must be a number")])
 
 
 def to_retry(run: Orchestration, chosen: Sequence[str]) -> list[int]:

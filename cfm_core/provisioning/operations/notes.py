@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from cfm_core.provisioning.operations.model import WHOLE, Order
+from cfm_core.audit import store as audit
+from cfm_core.audit.model import Subject
+from cfm_core.audit.store import Document
+from cfm_core.masking import masked_text
+from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.store.database import Database, Transaction
-from cfm_core.store.sql import Queries
-
-SQL = Queries("cfm_core.provisioning.operations")
 
 
 def note(
     where: Database | Transaction,
-    order: Order,
+    subject: Subject,
     action: Action,
+    order: Order,
     before: str,
     after: str,
-    *,
-    orchestration_id: str = "",
-    activity_id: str = WHOLE,
-    activity_type: str = "",
-    schedule_id: str = "",
-    dead_letter_id: str = "",
+    documents: tuple[Document | None, Document | None] = (None, None),
 ) -> None:
-    """Note what was done, to what, and from which state to which."""
-    where.rows(
-        SQL["note"],
+    """Note what was done, to what, and from which state to which; ``documents`` tell what states do not."""
+    audit.note(
+        *(where, subject, action, before, after),
         actor=order.actor,
-        action=action,
-        orch_id=orchestration_id,
-        activity_id=activity_id,
-        activity_type=activity_type,
-        schedule_id=schedule_id,
-        dead_letter_id=dead_letter_id,
-        reason=order.reason,
-        before=before,
-        after=after,
+        reason=masked_text(order.reason),
         request_id=order.request_id,
+        documents=documents,
     )

@@ -45,9 +45,3 @@ UNION ALL
 SELECT payload FROM provision_manager.delayed_start WHERE id = :id
  LIMIT 1;
 
--- name: note
--- Notes what was done.
-INSERT INTO provision_manager.operation
-  (actor, action, orch_id, activity_id, activity_type, schedule_id, dead_letter, reason, before, after, request_id)
-VALUES (:actor, :action, :orch_id, :activity_id, :activity_type, :schedule_id, :dead_letter_id, :reason, :before, :after,
-        :request_id);

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from cfm_core.access.model import EVERYTHING, Access, Bound, Bounds, Resource, refused
+from cfm_core.access.model import Action as RightTo
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.errors import ConflictError
+from cfm_core.errors import ConflictError, NotFoundError
 from cfm_core.provisioning.engine.model import ActivityState, check_id
-from cfm_core.provisioning.masking import masked_page
 from cfm_core.provisioning.operations.model import (
     WHOLE,
     Order,
@@ -21,8 +23,8 @@ from cfm_core.provisioning.operations.model import (
     word_of,
 )
 from cfm_core.provisioning.orchestrations.actions import Action
+from cfm_core.provisioning.orchestrations.bounds import owner_of
 from cfm_core.provisioning.orchestrations.model import Orchestration
-from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.versions import ANY, Expected
 
 
@@ -38,6 +40,10 @@ class OperationStore(Protocol):
 
     def get(self, id_: str) -> Orchestration:
         """Raises NotFoundError where there is none with this id."""
+        ...
+
+    def find(self, id_: str, bounds: Bounds) -> Orchestration | None:
+        """The one with this id, if there is one within ``bounds``."""
         ...
 
     def pause(self, id_: str) -> None:
@@ -74,22 +80,30 @@ class OperationStore(Protocol):
 
     def start(self, manifest: OrchestrationManifest) -> Orchestration: ...
 
-    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None: ...
-
-    def select(self, predicate: Predicate, page: Page) -> JsonPage: ...
+    def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None: ...
 
 
 class Operations:
-    """Each method takes effect once: asked for again, it gives the run as it is, and notes nothing.
+    """What somebody with ``access`` does. Each method takes effect once: asked for again, it gives the run as it is, and
+    notes nothing.
+
+    Whoever gives data gives what agents act on, for whomever the data name; so only who may change any orchestration resolves
+    an activity, and only who may start any one chooses an id.
 
     Raises:
-        NotFoundError: there is no such orchestration, or it has no such activity.
+        NotFoundError: there is no such orchestration, or one may not see it, or it has no such activity.
+        ForbiddenError: one may see it, and not do this.
         ConflictError: the state forbids it; ``allowedActions`` says what it allows.
         PreconditionFailedError: the orchestration is not in the expected version.
     """
 
-    def __init__(self, store: OperationStore) -> None:
+    def __init__(self, store: OperationStore, access: Access = EVERYTHING) -> None:
         self._store = store
+        self._access = access
+
+    def within(self, access: Access) -> Operations:
+        """See ``Bounded``."""
+        return Operations(self._store, access)
 
     def pause(self, id_: str, order: Order, expected: Expected = ANY) -> Orchestration:
         """Send nothing more, neither of the run nor of those that were started for its activities; what was sent may report."""
@@ -137,6 +151,8 @@ class Operations:
         Raises:
             ValidationError: nobody defines the type any more, or the new id is too long.
         """
+        if new_id:
+            self._access.require_all(RightTo.CREATE, Resource.ORCHESTRATION)
         again = new_id or f"{id_}.again"
         check_id(again)
         self._do(
@@ -170,6 +186,7 @@ class Operations:
         """Do an activity by hand: it is done, with what ``resolution`` records. A failed run goes on once it is retried."""
 
         def act(run: Orchestration) -> None:
+            self._access.require_all(RightTo.UPDATE, Resource.ORCHESTRATION)
             activity = check_activity_action(run, activity_id, Action.RESOLVE)
             self._store.resolve(id_, activity.ord, order.reason, resolution)
 
@@ -178,26 +195,23 @@ class Operations:
     def erase(self, correlation_id: str, order: Order) -> int:
         """Forget what the runs with a correlation id have held and told: for a person whom they were about.
 
+        They may be of several tenants, so that it takes the right to all orchestrations, or to those of this participant profile.
+
         Their states and times stay. Gives how many there were; asked again, none.
 
         Raises:
             ConflictError: some of them have not ended.
         """
+        if not self._access.require(RightTo.DELETE, Resource.ORCHESTRATION).allow(Bound("", correlation_id)):
+            raise refused(RightTo.DELETE, Resource.ORCHESTRATION)
         with self._store.held(WHOLE):
             erased, going = self._store.erase(correlation_id)
             if going:
                 raise ConflictError(f"orchestrations of {correlation_id} have not ended", {"usedBy": going})
             if erased:
-                self._store.note(f"of {correlation_id}", WHOLE, Action.ERASE, order, "kept", "erased")
+                subject = Subject(Kind.ORCHESTRATIONS, f"of {correlation_id}", belongs_to=Bound("", correlation_id))
+                self._store.note(subject, Action.ERASE, order, "kept", "erased")
             return erased
-
-    def select(self, predicate: str, page: Page) -> JsonPage:
-        """One page of what operators have done, in the order in which they did it.
-
-        Raises:
-            ValidationError: the predicate cannot be read, or names a field that operations lack.
-        """
-        return masked_page(self._store.select(parse(predicate), page))
 
     def _do(
         self,
@@ -209,6 +223,7 @@ class Operations:
         *,
         force: bool = False,
     ) -> Orchestration:
+        self._admit(id_, RightTo.CREATE if action is Action.RERUN else RightTo.UPDATE)
         with self._store.held(id_, with_below=action in {Action.PAUSE, Action.RESUME}):
             before = self._store.get(id_)
             expected.check(f"orchestration {id_}", before.version)
@@ -216,7 +231,7 @@ class Operations:
                 return before
             act(before)
             after = self._store.get(id_)
-            self._store.note(id_, WHOLE, action, order, word_of(before), word_of(after))
+            self._store.note(_subject(before), action, order, word_of(before), word_of(after))
             return after
 
     def _do_to_activity(
@@ -228,6 +243,7 @@ class Operations:
         expected: Expected,
         act: Callable[[Orchestration], None],
     ) -> Orchestration:
+        self._admit(id_, RightTo.UPDATE)
         with self._store.held(id_):
             before = self._store.get(id_)
             was = status_of_activity(before, activity_id).state
@@ -237,5 +253,18 @@ class Operations:
             act(before)
             after = self._store.get(id_)
             now = status_of_activity(after, activity_id).state
-            self._store.note(id_, activity_id, action, order, was.lower(), now.lower())
+            self._store.note(_subject(before, activity_id), action, order, was.lower(), now.lower())
             return after
+
+    def _admit(self, id_: str, action: RightTo) -> None:
+        """Look whether one may do ``action`` with a run, before anybody has to wait for it: whose it is never changes."""
+        bounds = self._access.require(action, Resource.ORCHESTRATION)
+        if not bounds.unlimited and self._store.find(id_, bounds) is None:
+            unknown = NotFoundError("orchestration", id_)
+            raise self._access.why_not(
+                action, Resource.ORCHESTRATION, unknown, lambda reading: self._store.find(id_, reading) is not None
+            )
+
+
+def _subject(run: Orchestration, activity_id: str = WHOLE) -> Subject:
+    return Subject(Kind.ORCHESTRATIONS, run.id, activity_id, owner_of(run))

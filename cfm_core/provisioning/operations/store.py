@@ -7,26 +7,20 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cfm_core.access.model import Bounds
+from cfm_core.audit.model import Subject
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
-from cfm_core.provisioning.operations.fields import FIELDS
-from cfm_core.provisioning.operations.model import Order, Resolution, check_place
-from cfm_core.provisioning.operations.notes import SQL, note
+from cfm_core.provisioning.operations.model import Order, Resolution
+from cfm_core.provisioning.operations.notes import note
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.orchestrations.model import Orchestration
 from cfm_core.provisioning.orchestrations.store import PostgresOrchestrations
-from cfm_core.query import JsonPage, Page, Predicate, to_sql
-from cfm_core.store import paging
 from cfm_core.store.database import Database
-from cfm_core.store.paging import Listing
+from cfm_core.store.sql import Queries
 
-LISTING = Listing(
-    "provision_manager.operation",
-    "provision_manager.operation_json(t)",
-    "1024 + octet_length((t).orch_id) + octet_length((t).activity_id) + octet_length((t).reason)",
-    key_type="bigint",
-)
+SQL = Queries("cfm_core.provisioning.operations")
 
 
 class PostgresOperations:
@@ -49,6 +43,9 @@ class PostgresOperations:
 
     def get(self, id_: str) -> Orchestration:
         return self._orchestrations.get(id_)
+
+    def find(self, id_: str, bounds: Bounds) -> Orchestration | None:
+        return None if "\0" in id_ else self._orchestrations.find(id_, bounds)
 
     def pause(self, id_: str) -> None:
         self._database.rows(SQL["pause"], id=id_)
@@ -103,13 +100,8 @@ class PostgresOperations:
     def start(self, manifest: OrchestrationManifest) -> Orchestration:
         return self._orchestrations.start(manifest)
 
-    def note(self, id_: str, activity_id: str, action: Action, order: Order, before: str, after: str) -> None:
-        note(self._database, order, action, before, after, orchestration_id=id_, activity_id=activity_id)
-
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
-        check_place(page)
-        condition, params = to_sql(predicate, FIELDS)
-        return paging.select(self._database, LISTING, page, condition, params)
+    def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None:
+        note(self._database, subject, action, order, before, after)
 
     def _step(self, name: str, **params: Any) -> None:
         if self._database.rows(SQL[name], **params):

@@ -11,8 +11,7 @@ from pydantic import Field
 
 from cfm_core.contracts.documents import Document
 from cfm_core.provisioning.engine.model import LONGEST_ID
-from cfm_core.provisioning.operations.model import Operation, Order
-from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
+from cfm_core.provisioning.operations.model import Order
 
 LONGEST_REASON = 1000
 
@@ -67,43 +66,3 @@ class ErasedDocument(Document):
     """How many runs there were."""
 
     erased: int
-
-
-class OperationDocument(Document):
-    """What an operator has done to an orchestration, to one of its activities, an activity type, a schedule, or a dead letter."""
-
-    id: int
-    at: Instant
-    actor: str
-    action: str
-    orchestration_id: str = ""
-    activity_id: str = ""
-    activity_type: str = ""
-    schedule_id: str = ""
-    dead_letter_id: str = ""
-    reason: str = ""
-    """Left out where nobody is asked for one."""
-    before: str
-    """Its state."""
-    after: str
-    request_id: str
-
-
-def operation_to_json(operation: Operation) -> dict[str, Any]:
-    """The database's ``operation_json`` gives the same."""
-    document = {
-        "id": operation.id,
-        "at": instant(operation.at),
-        "actor": operation.order.actor,
-        "action": operation.action,
-        "orchestrationId": operation.orchestration_id or None,
-        "activityId": operation.activity_id or None,
-        "activityType": operation.activity_type or None,
-        "scheduleId": operation.schedule_id or None,
-        "deadLetterId": operation.dead_letter_id or None,
-        "reason": operation.order.reason or None,
-        "before": operation.before,
-        "after": operation.after,
-        "requestId": operation.order.request_id,
-    }
-    return {name: value for name, value in document.items() if value is not None}

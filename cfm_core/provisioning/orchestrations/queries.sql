@@ -36,7 +36,7 @@ SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_
   FROM provision_manager.run o
   JOIN provision_manager.run_data d ON d.orch_id = o.id
   JOIN provision_manager.definition f ON f.id = o.def_id
- WHERE o.id = :id;
+ WHERE o.id = :id AND <<within>>;
 
 -- name: find_activities
 -- What undoes an activity of a run, if that has begun, and then the activity: as it is now, with the token of its last dispatch, and
@@ -63,7 +63,7 @@ SELECT n.activity_id, n.type, h.phase, h.dispatch, h.attempt, h.kind, h.reason, 
   FROM provision_manager.run o
   LEFT JOIN (provision_manager.history h JOIN provision_manager.def_node n USING (phase, ord))
     ON h.orch_id = o.id AND n.def_id = o.def_id
- WHERE o.id = :id
+ WHERE o.id = :id AND <<within>>
  ORDER BY h.at, h.phase, h.ord;
 
 -- name: archive

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Protocol
 
+from cfm_core.access.model import Access
 from cfm_core.contracts.activity import LONGEST_PROGRESS, ActivityOutcome
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
@@ -19,7 +20,15 @@ from cfm_core.query import JsonPage, Page, Predicate
 
 
 class Orchestrations(Protocol):
-    """All runs, ended ones included; and those that are to start later."""
+    """All runs, ended ones included, and those that are to start later, for somebody who has some access to them.
+
+    What one may not see is unknown. Whoever gives data gives what agents act on, for whomever the data name; so only who may
+    start any orchestration starts one.
+    """
+
+    def within(self, access: Access) -> Orchestrations:
+        """See ``Bounded``."""
+        ...
 
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
         """Start an orchestration, or keep it until ``start_at``.
@@ -28,6 +37,7 @@ class Orchestrations(Protocol):
 
         Raises:
             ValidationError: nobody has defined this orchestration type, or the manifest cannot be stored.
+            ForbiddenError: there are orchestrations that one may not start.
         """
         ...
 

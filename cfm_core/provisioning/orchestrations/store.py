@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bounds, Resource
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.completion import NO_KEY, CompletionKey
 from cfm_core.contracts.orchestration import OrchestrationManifest
@@ -17,6 +18,7 @@ from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.engine.store import manifest_row, outcome_row, taken_in
 from cfm_core.provisioning.keys import check_after, check_known
+from cfm_core.provisioning.orchestrations.bounds import condition_of
 from cfm_core.provisioning.orchestrations.fields import FIELDS
 from cfm_core.provisioning.orchestrations.model import (
     ActivityStatus,
@@ -38,6 +40,7 @@ from cfm_core.provisioning.orchestrations.service import (
 )
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
+from cfm_core.store.conditions import both
 from cfm_core.store.database import Database, Row
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
@@ -65,24 +68,30 @@ MOST_BATCHES = 60
 class PostgresOrchestrations:
     """See ``Orchestrations``."""
 
-    def __init__(self, database: Database, completion_key: CompletionKey = NO_KEY) -> None:
+    def __init__(self, database: Database, completion_key: CompletionKey = NO_KEY, access: Access = EVERYTHING) -> None:
         self._database = database
         self._completion_key = completion_key
+        self._access = access
         self._delayed_starts = PostgresDelayedStarts(database)
 
+    def within(self, access: Access) -> PostgresOrchestrations:
+        return PostgresOrchestrations(self._database, self._completion_key, access)
+
     def start(self, manifest: OrchestrationManifest, start_at: datetime | None = None) -> Orchestration:
+        self._access.require_all(Action.CREATE, Resource.ORCHESTRATION)
         if start_at is not None:
             self._delayed_starts.put(manifest, start_at)
         elif self._database.rows(SQL["start"], id=manifest.id, manifests=json.dumps([manifest_row(manifest)])):
             self._database.announce()
-        started = self._find(manifest.id)
+        started = self.find(manifest.id)
         if started is None:
             raise unknown_type(manifest)
         return started
 
     def get(self, orchestration_id: str) -> Orchestration:
+        bounds = self._access.require(Action.READ, Resource.ORCHESTRATION)
         check_known("orchestration", orchestration_id)
-        found = self._find(orchestration_id)
+        found = self.find(orchestration_id, bounds)
         if found is None:
             raise NotFoundError("orchestration", orchestration_id)
         return found
@@ -116,8 +125,10 @@ class PostgresOrchestrations:
         return until
 
     def history(self, orchestration_id: str) -> list[Attempt]:
+        within, bound = condition_of(self._access.require(Action.READ, Resource.ORCHESTRATION), "o")
         check_known("orchestration", orchestration_id)
-        rows = self._database.rows(SQL["history"], id=orchestration_id)
+        sql = SQL["history"].replace("<<within>>", within)
+        rows = self._database.rows(sql, id=orchestration_id, **bound)
         if not rows:
             # One that is to start later has no history yet.
             self.get(orchestration_id)
@@ -139,9 +150,9 @@ class PostgresOrchestrations:
         ]
 
     def select(self, predicate: Predicate, page: Page) -> JsonPage:
+        within = condition_of(self._access.require(Action.READ, Resource.ORCHESTRATION), "t")
         check_after(page)
-        condition, params = to_sql(predicate, FIELDS)
-        return paging.select(self._database, LISTING, page, condition, params)
+        return paging.select(self._database, LISTING, page, *both(within, to_sql(predicate, FIELDS)))
 
     def _find_ended(self, orchestration_id: str, activity_id: str, ending: Ending) -> Endable:
         found = self._find_activities(orchestration_id, activity_id)
@@ -166,16 +177,18 @@ class PostgresOrchestrations:
     def _end(self, outcome: dict[str, Any]) -> list[Row]:
         return self._database.rows(SQL["end_activity"], outcomes=json.dumps([outcome]))
 
-    def _find(self, orchestration_id: str) -> Orchestration | None:
+    def find(self, orchestration_id: str, bounds: Bounds = ALL) -> Orchestration | None:
+        """The one with this id, if there is one within ``bounds``."""
         # What is in neither place has perhaps just moved from the second to the first.
         return (
-            self._find_run(orchestration_id)
-            or self._delayed_starts.find(orchestration_id)
-            or self._find_run(orchestration_id)
+            self._find_run(orchestration_id, bounds)
+            or self._delayed_starts.find(orchestration_id, bounds)
+            or self._find_run(orchestration_id, bounds)
         )
 
-    def _find_run(self, orchestration_id: str) -> Orchestration | None:
-        row = self._database.row(SQL["get"], id=orchestration_id)
+    def _find_run(self, orchestration_id: str, bounds: Bounds) -> Orchestration | None:
+        within, bound = condition_of(bounds, "o")
+        row = self._database.row(SQL["get"].replace("<<within>>", within), id=orchestration_id, **bound)
         if row is None:
             return None
         (id_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]

@@ -6,19 +6,20 @@ Source: CFM wire contract, sections 5.9 and 5.10.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from cfm_core.clock import system_clock
 from cfm_core.contracts.documents import Document
+from cfm_core.contracts.instants import Instant, instant
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.entities import JsonEntity, json_of
+from cfm_core.masking import masked, masked_text
 from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE, Activity, steps_of
 from cfm_core.provisioning.definitions.v1alpha1 import ActivityDocument, activity_to_json
 from cfm_core.provisioning.engine.model import LONGEST_ID, OrchestrationState
-from cfm_core.provisioning.masking import masked, masked_text
 from cfm_core.provisioning.orchestrations.actions import allowed_actions, allowed_activity_actions
 from cfm_core.provisioning.orchestrations.model import ActivityStatus, Attempt, Ending, Heartbeat, Orchestration
 from cfm_core.provisioning.orchestrations.status import status_of
@@ -73,9 +74,6 @@ class HeartbeatDocument(Document):
 
     def to_heartbeat(self) -> Heartbeat:
         return Heartbeat(token=self.token, progress=self.progress)
-
-
-Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 
 class OrchestrationEntryDocument(Document):
@@ -301,13 +299,6 @@ def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
         "nextAt": attempt.next_at and instant(attempt.next_at),
     }
     return {name: value for name, value in document.items() if value is not None}
-
-
-def instant(at: datetime) -> str:
-    """RFC 3339 in UTC, without trailing zeros."""
-    at = at.astimezone(UTC)
-    fraction = f".{at.microsecond:06}".rstrip("0") if at.microsecond else ""
-    return f"{at.year:04}-{at:%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def ended_to_json(activity_id: str, ending: Ending) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.engine.model import OrchestrationState, Progress
 from cfm_core.provisioning.memory.runs import Runs
@@ -37,7 +38,9 @@ class MemorySchedules:
             if new.id in self._runs.schedules:
                 return None
             self._runs.schedules[new.id] = new
-            self._runs.note(order, Action.CREATE, "absent", new.word, schedule_id=new.id)
+            self._runs.note(
+                Subject(Kind.SCHEDULES, new.id), Action.CREATE, order, "absent", new.word, (None, shown(new))
+            )
             return _entity(new)
 
     def find(self, schedule_id: str) -> JsonEntity | None:
@@ -60,7 +63,8 @@ class MemorySchedules:
             after = change(before, self._runs.clock())
             check_storable(shown(after))
             if is_noted(action, before, after):
-                self._runs.note(order, action, before.word, after.word, schedule_id=schedule_id)
+                subject, documents = Subject(Kind.SCHEDULES, schedule_id), (shown(before), shown(after))
+                self._runs.note(subject, action, order, before.word, after.word, documents)
             return _entity(self._keep(after))
 
     def delete(self, schedule_id: str, order: Order, expected: Expected) -> bool:
@@ -69,7 +73,7 @@ class MemorySchedules:
             if found is None or not expected.allows(found.version):
                 return False
             del self._runs.schedules[schedule_id]
-            self._runs.note(order, Action.DELETE, found.word, "deleted", schedule_id=schedule_id)
+            self._runs.note(Subject(Kind.SCHEDULES, schedule_id), Action.DELETE, order, found.word, "deleted")
             return True
 
     def secret_keys(self) -> frozenset[str]:

@@ -19,9 +19,9 @@ from cfm_core.errors import (
     RefusedError,
     ValidationError,
 )
+from cfm_core.masking import masked_json, masked_page, masked_pointer
 from cfm_core.provisioning.engine.model import unknown_type_detail
 from cfm_core.provisioning.keys import check_after, check_known
-from cfm_core.provisioning.masking import masked_json, masked_page, masked_pointer
 from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.model import LONGEST_SCHEDULE_ID, Schedule, begun, check_schedule, renewed

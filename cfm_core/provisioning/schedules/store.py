@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.provisioning.engine.model import Progress
 from cfm_core.provisioning.engine.starting import start
@@ -15,6 +16,7 @@ from cfm_core.provisioning.operations.notes import note
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.fields import FIELDS
 from cfm_core.provisioning.schedules.model import Overlap, Schedule, fired, is_noted, set_aside, skipped
+from cfm_core.provisioning.schedules.v1alpha1 import shown
 from cfm_core.query import JsonPage, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, Row, Transaction
@@ -56,7 +58,7 @@ class PostgresSchedules:
                 next_at=_text(new.next_at),
             )
             if row is not None:
-                note(tx, order, Action.CREATE, "absent", new.word, schedule_id=new.id)
+                note(tx, Subject(Kind.SCHEDULES, new.id), Action.CREATE, order, "absent", new.word, (None, shown(new)))
         return JsonEntity(*row) if row else None
 
     def find(self, schedule_id: str) -> JsonEntity | None:
@@ -76,17 +78,25 @@ class PostgresSchedules:
                 return None
             before = _schedule_from(row)
             after = change(before, row[-1])
-            (shown,) = _replace(tx, [after])
+            (entity,) = _replace(tx, [after])
             if is_noted(action, before, after):
-                note(tx, order, action, before.word, after.word, schedule_id=schedule_id)
-        return shown
+                subject, documents = Subject(Kind.SCHEDULES, schedule_id), (shown(before), shown(after))
+                note(tx, subject, action, order, before.word, after.word, documents)
+        return entity
 
     def delete(self, schedule_id: str, order: Order, expected: Expected) -> bool:
         with self._database.transaction() as tx:
             gone = tx.row(SQL["delete"], id=schedule_id, versions=expected.as_array)
             if gone is None:
                 return False
-            note(tx, order, Action.DELETE, "paused" if gone[1] else "active", "deleted", schedule_id=schedule_id)
+            note(
+                tx,
+                Subject(Kind.SCHEDULES, schedule_id),
+                Action.DELETE,
+                order,
+                "paused" if gone[1] else "active",
+                "deleted",
+            )
             return True
 
     def secret_keys(self) -> frozenset[str]:

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import Field
 
 from cfm_core.contracts.documents import Document
+from cfm_core.contracts.instants import Instant, instant
 from cfm_core.provisioning.definitions.model import LONGEST_TEMPLATE_ID, LONGEST_TYPE
 from cfm_core.provisioning.engine.model import LONGEST_ID
-from cfm_core.provisioning.orchestrations.v1alpha1 import Instant, instant
 from cfm_core.provisioning.schedules.cron import LONGEST_CRON
 from cfm_core.provisioning.schedules.model import LONGEST_SCHEDULE_ID, Overlap, Schedule
 

@@ -162,39 +162,6 @@ $$;
 
 SELECT provision_manager.keep_history(interval '1000 years');
 
--- What operators have done, and why; only ever added to.
-CREATE TABLE provision_manager.operation (
-  id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  at            timestamptz NOT NULL DEFAULT now(),
-  actor         text NOT NULL,                    -- the subject of the token
-  action        text NOT NULL,
-  -- To an activity type, a schedule, a dead letter, or a run, or to one of its activities; '' is what it was not.
-  orch_id       text COLLATE "C" NOT NULL DEFAULT '',
-  activity_id   text NOT NULL DEFAULT '',
-  activity_type text NOT NULL DEFAULT '',
-  schedule_id   text COLLATE "C" NOT NULL DEFAULT '',
-  dead_letter   text COLLATE "C" NOT NULL DEFAULT '',
-  reason        text NOT NULL,                    -- '': nobody is asked for one
-  before        text NOT NULL,                    -- its state
-  after         text NOT NULL,
-  request_id    text NOT NULL
-);
-
-CREATE INDEX operation_of ON provision_manager.operation (orch_id);
-
-CREATE FUNCTION provision_manager.operation_json(o provision_manager.operation) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN '{"id":' || o.id || ',"at":"' || provision_manager.instant(o.at)
-    || '","actor":' || to_json(o.actor)::text || ',"action":' || to_json(o.action)::text
-    || CASE o.orch_id WHEN '' THEN '' ELSE ',"orchestrationId":' || to_json(o.orch_id)::text END
-    || CASE o.activity_id WHEN '' THEN '' ELSE ',"activityId":' || to_json(o.activity_id)::text END
-    || CASE o.activity_type WHEN '' THEN '' ELSE ',"activityType":' || to_json(o.activity_type)::text END
-    || CASE o.schedule_id WHEN '' THEN '' ELSE ',"scheduleId":' || to_json(o.schedule_id)::text END
-    || CASE o.dead_letter WHEN '' THEN '' ELSE ',"deadLetterId":' || to_json(o.dead_letter)::text END
-    || CASE o.reason WHEN '' THEN '' ELSE ',"reason":' || to_json(o.reason)::text END
-    || ',"before":' || to_json(o.before)::text || ',"after":' || to_json(o.after)::text
-    || ',"requestId":' || to_json(o.request_id)::text || '}';
-
 -- What the engine could not take in, and the trigger not deliver; an operator has to look.
 CREATE TABLE provision_manager.dead_letter (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -14,12 +14,32 @@ CREATE INDEX roles_json ON tenant_manager.roles USING gin (rights jsonb_path_ops
 CREATE TABLE tenant_manager.users (
   id         uuid PRIMARY KEY,
   version    integer NOT NULL DEFAULT 0,          -- rises also when roles are assigned or withdrawn
-  subject    text NOT NULL CONSTRAINT users_subject_key UNIQUE CHECK (subject <> ''), -- what tokens call the user
+  subject    text NOT NULL CHECK (subject <> ''), -- what tokens call the user
+  issuer     text NOT NULL DEFAULT '',            -- of these tokens; '': any that is trusted
   name       text NOT NULL DEFAULT '',
   role_ids   jsonb NOT NULL CHECK (jsonb_typeof(role_ids) = 'array'), -- an array of their ids
   rights     jsonb NOT NULL CHECK (jsonb_typeof(rights) = 'array'), -- besides those of the roles
-  properties jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object')
+  properties jsonb NOT NULL CHECK (jsonb_typeof(properties) = 'object'),
+  CONSTRAINT users_subject_key UNIQUE (subject, issuer)
 );
+
+-- Whoever is a user whichever issuer names them is no other user for one of these.
+CREATE FUNCTION tenant_manager.check_subject() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  -- One of 64 locks, so that a statement may write any number of users.
+  PERFORM pg_advisory_xact_lock(hashtext('tenant_manager.users'), hashtext(NEW.subject) & 63);
+  IF EXISTS (SELECT FROM tenant_manager.users u
+              WHERE u.subject = NEW.subject AND u.id <> NEW.id AND u.issuer <> NEW.issuer AND '' IN (u.issuer, NEW.issuer)) THEN
+    RAISE EXCEPTION USING ERRCODE = 'unique_violation', CONSTRAINT = 'users_subject_key';
+  END IF;
+  RETURN NEW;
+END
+$$;
+
+CREATE TRIGGER users_subject BEFORE INSERT OR UPDATE OF subject, issuer ON tenant_manager.users
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.check_subject();
 
 CREATE INDEX users_json ON tenant_manager.users
   USING gin (role_ids jsonb_path_ops, rights jsonb_path_ops, properties jsonb_path_ops) WITH (fastupdate = off);
@@ -90,7 +110,122 @@ RETURN '{"id":"' || r.id || '","version":' || r.version || ',"name":' || to_json
 CREATE FUNCTION tenant_manager.user_json(u tenant_manager.users) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN '{"id":"' || u.id || '","version":' || u.version || ',"subject":' || to_json(u.subject)::text
+    || tenant_manager.text_member('issuer', u.issuer)
     || tenant_manager.text_member('name', u.name)
     || ',"roleIds":' || u.role_ids::text
     || ',"rights":' || tenant_manager.rights_json(u.rights)
     || tenant_manager.object_member('properties', u.properties) || '}';
+
+-- What somebody may do -------------------------------------------------------------------------------------------------
+
+-- Who was a user once. Without a user they would have all that their token's scopes allow; so they have nothing until they
+-- are a user again. Only a digest is kept, which tells nothing of who has gone.
+CREATE TABLE tenant_manager.former_users (
+  digest bytea PRIMARY KEY
+);
+
+CREATE FUNCTION tenant_manager.user_digest(issuer text, subject text) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN sha256(convert_to(to_json(ARRAY[issuer, subject])::text, 'UTF8'));
+
+CREATE FUNCTION tenant_manager.remember_former_user() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  INSERT INTO tenant_manager.former_users (digest) VALUES (tenant_manager.user_digest(OLD.issuer, OLD.subject))
+  ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER users_deleted_former AFTER DELETE ON tenant_manager.users
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.remember_former_user();
+CREATE TRIGGER users_renamed_former AFTER UPDATE OF subject, issuer ON tenant_manager.users
+FOR EACH ROW WHEN (OLD.subject <> NEW.subject OR OLD.issuer <> NEW.issuer)
+EXECUTE FUNCTION tenant_manager.remember_former_user();
+
+-- Rises with every change of users and roles: whoever remembers what somebody may do sees by it whether that still holds.
+-- A row and not a sequence, whose number others would see before the change that it counts.
+CREATE TABLE tenant_manager.access_version (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  version  bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 10);
+
+INSERT INTO tenant_manager.access_version DEFAULT VALUES;
+
+CREATE FUNCTION tenant_manager.count_access_change() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  UPDATE tenant_manager.access_version SET version = version + 1;
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER users_access AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.users
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.count_access_change();
+CREATE TRIGGER roles_access AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.roles
+FOR EACH ROW EXECUTE FUNCTION tenant_manager.count_access_change();
+
+-- The rights of a user, those of its roles included.
+CREATE FUNCTION tenant_manager.rights_of_user(u tenant_manager.users) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN (SELECT coalesce(jsonb_agg(DISTINCT r), '[]')
+          FROM (SELECT jsonb_array_elements(u.rights)
+                 UNION ALL
+                SELECT jsonb_array_elements(role.rights)
+                  FROM tenant_manager.user_roles has
+                  JOIN tenant_manager.roles role ON role.id = has.role_id
+                 WHERE has.user_id = u.id) AS each_right(r));
+
+-- What both managers ask: whoever may use the schema need not be able to read users and roles.
+CREATE SCHEMA access;
+
+-- What somebody may do whom a token of ``issuer`` calls ``subject``: who that is, ``user``, ``former`` or ``nobody``, and the
+-- rights: those of the user, or for nobody those of the roles with these names.
+CREATE FUNCTION access.of_caller(issuer text, subject text, role_names text[])
+RETURNS TABLE (version bigint, who text, rights text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT v.version,
+         CASE
+           WHEN u.row IS NOT NULL THEN 'user'
+           WHEN EXISTS (SELECT FROM tenant_manager.former_users f
+                         WHERE f.digest = ANY (ARRAY[tenant_manager.user_digest('', $2),
+                                                     tenant_manager.user_digest($1, $2)])) THEN 'former'
+           ELSE 'nobody'
+         END,
+         CASE
+           WHEN u.row IS NOT NULL THEN tenant_manager.rights_of_user(u.row)
+           ELSE (SELECT coalesce(jsonb_agg(DISTINCT r), '[]')
+                   FROM tenant_manager.roles role, jsonb_array_elements(role.rights) AS r
+                  WHERE role.name = ANY ($3))
+         END::text
+    FROM tenant_manager.access_version v
+    LEFT JOIN LATERAL (SELECT one AS row
+                         FROM tenant_manager.users one
+                        WHERE one.subject = $2 AND one.issuer IN ('', $1)
+                        LIMIT 1) u ON true
+$$;
+
+-- Makes the first user who may do everything, or gives that right to one who is there; raises where somebody has it already.
+-- Whoever comes at the same time waits, and is refused. Gives the user's id.
+CREATE FUNCTION tenant_manager.make_first_administrator(issuer text, subject text) RETURNS uuid
+LANGUAGE plpgsql
+AS $$
+#variable_conflict use_column
+DECLARE
+  everything constant jsonb := '[{"action": "*", "resource": "*"}]';
+  administrator uuid;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('tenant_manager.make_first_administrator', 0));
+  IF EXISTS (SELECT FROM tenant_manager.users u WHERE tenant_manager.rights_of_user(u) @> everything) THEN
+    RAISE EXCEPTION USING ERRCODE = 'unique_violation', CONSTRAINT = 'users_first_administrator';
+  END IF;
+  INSERT INTO tenant_manager.users AS u (id, subject, issuer, role_ids, rights, properties)
+  VALUES (gen_random_uuid(), $2, $1, '[]', everything, '{}')
+  ON CONFLICT ON CONSTRAINT users_subject_key DO UPDATE SET rights = u.rights || everything, version = u.version + 1
+  RETURNING u.id INTO administrator;
+  RETURN administrator;
+END
+$$;

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from cfm_core.access.model import ALL, Bound, Bounds
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.constraints import in_use
@@ -28,19 +29,19 @@ class MemoryCells:
             self._keep(cell)
             return _entity(cell)
 
-    def find(self, cell_id: CellId) -> JsonEntity | None:
+    def find(self, cell_id: CellId, bounds: Bounds = ALL) -> JsonEntity | None:
         with self._fabric.lock:
-            cell = self._fabric.cells.get(cell_id)
+            cell = self._within(cell_id, bounds)
             return _entity(cell) if cell else None
 
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+    def select(self, predicate: Predicate, page: Page, bounds: Bounds = ALL) -> JsonPage:
         with self._fabric.lock:
-            cells = dict(self._fabric.cells)
+            cells = {key: one for key, one in self._fabric.cells.items() if bounds.allow(Bound(cell_id=key))}
         return page_of(cells, predicate, FIELDS, page, _stored, shown)
 
-    def change(self, cell_id: CellId, change: Callable[[Cell], Cell]) -> JsonEntity | None:
+    def change(self, cell_id: CellId, change: Callable[[Cell], Cell], bounds: Bounds = ALL) -> JsonEntity | None:
         with self._fabric.lock:
-            before = self._fabric.cells.get(cell_id)
+            before = self._within(cell_id, bounds)
             if before is None:
                 return None
             after = replace(change(before), version=before.version + 1)
@@ -55,15 +56,18 @@ class MemoryCells:
                         self._fabric.dataspace_profiles[key] = replace(profile, version=profile.version + 1)
             return _entity(after)
 
-    def delete(self, cell_id: CellId, expected: Expected) -> bool:
+    def delete(self, cell_id: CellId, expected: Expected, bounds: Bounds = ALL) -> bool:
         with self._fabric.lock:
-            cell = self._fabric.cells.get(cell_id)
+            cell = self._within(cell_id, bounds)
             if cell is None or not expected.allows(cell.version):
                 return False
             if users := self._served(cell_id) + self._fabric.users_of(cell_id, None):
                 raise in_use(f"cell {cell_id}", users)
             del self._fabric.cells[cell_id]
             return True
+
+    def _within(self, cell_id: CellId, bounds: Bounds) -> Cell | None:
+        return self._fabric.cells.get(cell_id) if bounds.allow(Bound(cell_id=cell_id)) else None
 
     def _keep(self, cell: Cell) -> None:
         others = (one for one in self._fabric.cells.values() if one.id != cell.id)

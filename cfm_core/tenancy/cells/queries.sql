@@ -7,13 +7,13 @@ RETURNING c.version, tenant_manager.cell_json(c);
 
 -- name: find
 -- One cell's version and JSON, 0 or 1 row.
-SELECT c.version, tenant_manager.cell_json(c) FROM tenant_manager.cells c WHERE c.id = :id::uuid;
+SELECT t.version, tenant_manager.cell_json(t) FROM tenant_manager.cells t WHERE t.id = :id::uuid AND <<within>>;
 
 -- name: lock
 -- One cell, held until the commit against whoever deploys a participant to it. Gives 0 or 1 row.
 SELECT id::text, external_id, state, state_at, properties, version
-  FROM tenant_manager.cells
- WHERE id = :id::uuid
+  FROM tenant_manager.cells t
+ WHERE id = :id::uuid AND <<within>>
    FOR NO KEY UPDATE;
 
 -- name: replace
@@ -32,6 +32,6 @@ RETURNING c.version, tenant_manager.cell_json(c);
 
 -- name: delete
 -- Deletes a cell that nothing is deployed to, in one of the expected versions; a trigger refuses any other.
-DELETE FROM tenant_manager.cells
- WHERE id = :id::uuid AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
+DELETE FROM tenant_manager.cells t
+ WHERE id = :id::uuid AND <<within>> AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
 RETURNING id;

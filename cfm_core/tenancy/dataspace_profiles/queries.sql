@@ -7,11 +7,13 @@ RETURNING d.version, tenant_manager.dataspace_profile_json(d);
 
 -- name: find
 -- One profile's version and JSON, 0 or 1 row.
-SELECT d.version, tenant_manager.dataspace_profile_json(d) FROM tenant_manager.dataspace_profiles d WHERE d.id = :id::uuid;
+SELECT t.version, tenant_manager.dataspace_profile_json(t)
+  FROM tenant_manager.dataspace_profiles t
+ WHERE t.id = :id::uuid AND <<within>>;
 
 -- name: lock
 -- The version of one profile, held until the commit against whoever changes it. Gives 0 or 1 row.
-SELECT version FROM tenant_manager.dataspace_profiles WHERE id = :id::uuid FOR NO KEY UPDATE;
+SELECT version FROM tenant_manager.dataspace_profiles t WHERE id = :id::uuid AND <<within>> FOR NO KEY UPDATE;
 
 -- name: replace
 -- Writes a profile that is held; its deployments stay. Gives its version and JSON.
@@ -22,13 +24,13 @@ RETURNING d.version, tenant_manager.dataspace_profile_json(d);
 
 -- name: delete
 -- Deletes a profile with its deployments, in one of the expected versions; a trigger refuses one that is used.
-DELETE FROM tenant_manager.dataspace_profiles
- WHERE id = :id::uuid AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
+DELETE FROM tenant_manager.dataspace_profiles t
+ WHERE id = :id::uuid AND <<within>> AND (:versions::integer[] IS NULL OR version = ANY (:versions::integer[]))
 RETURNING id;
 
 -- name: options
 -- Whether there is such a profile, and every cell as an array of id, external id and state.
-SELECT EXISTS (SELECT FROM tenant_manager.dataspace_profiles WHERE id = :id::uuid),
+SELECT EXISTS (SELECT FROM tenant_manager.dataspace_profiles t WHERE t.id = :id::uuid AND <<within>>),
        (SELECT coalesce(json_agg(json_build_array(id, external_id, state) ORDER BY id), '[]')::text
           FROM tenant_manager.cells);
 
@@ -61,9 +63,16 @@ SELECT (SELECT count(*) FROM cell) = cardinality(:cell_ids::uuid[]);
 WITH undeployed AS (
   DELETE FROM tenant_manager.dataspace_deployments
    WHERE id = :deployment_id::uuid AND dataspace_profile_id = :id::uuid
+     AND (:within_cells::uuid[] IS NULL OR cell_id = ANY (:within_cells::uuid[]))
   RETURNING dataspace_profile_id
 )
 UPDATE tenant_manager.dataspace_profiles
    SET version = version + 1
  WHERE id IN (SELECT dataspace_profile_id FROM undeployed)
 RETURNING id;
+
+-- name: deployed_within
+-- The condition that a profile is deployed, and to nothing but these cells.
+(EXISTS (SELECT FROM tenant_manager.dataspace_deployments p WHERE p.dataspace_profile_id = t.id)
+ AND NOT EXISTS (SELECT FROM tenant_manager.dataspace_deployments p
+                  WHERE p.dataspace_profile_id = t.id AND p.cell_id <> ALL (:within_cells::uuid[])))

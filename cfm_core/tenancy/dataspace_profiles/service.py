@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bound, Bounds, Resource, refused, without_names
 from cfm_core.entities import JsonEntity
-from cfm_core.errors import FieldError, NotFoundError, RecoverableError, ValidationError
+from cfm_core.errors import ClientError, ConflictError, FieldError, NotFoundError, RecoverableError, ValidationError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.tenancy.cells.model import CellId, CellOption
 from cfm_core.tenancy.dataspace_profiles.model import CredentialSpec, DataspaceProfile, DataspaceProfileId, cells_for
@@ -22,6 +23,7 @@ _ATTEMPTS = 3
 class DataspaceProfileStore(Protocol):
     """Keeps dataspace profiles with their deployments, and gives them as the API shows them.
 
+    What is not within the bounds is not there: what is deployed to other cells as well, or to none, belongs to no cell.
     Where there is a ``check``, it is called with the profile's version while nobody else can change the profile; what it
     raises ends the matter.
     """
@@ -30,17 +32,19 @@ class DataspaceProfileStore(Protocol):
         """Keep a new profile; None where its id is taken."""
         ...
 
-    def find(self, profile_id: DataspaceProfileId) -> JsonEntity | None: ...
+    def find(self, profile_id: DataspaceProfileId, bounds: Bounds = ALL) -> JsonEntity | None: ...
 
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
+    def select(self, predicate: Predicate, page: Page, bounds: Bounds = ALL) -> JsonPage:
         """Raises ValidationError: dataspace profiles have no field that the predicate names."""
         ...
 
-    def replace(self, profile: DataspaceProfile, check: Callable[[int], None]) -> JsonEntity | None:
+    def replace(
+        self, profile: DataspaceProfile, check: Callable[[int], None], bounds: Bounds = ALL
+    ) -> JsonEntity | None:
         """Replace a profile but not its deployments; None where there is none with its id."""
         ...
 
-    def delete(self, profile_id: DataspaceProfileId, expected: Expected) -> bool:
+    def delete(self, profile_id: DataspaceProfileId, expected: Expected, bounds: Bounds = ALL) -> bool:
         """Whether there was such a profile in an expected version; its deployments go with it.
 
         Raises:
@@ -48,7 +52,7 @@ class DataspaceProfileStore(Protocol):
         """
         ...
 
-    def options(self, profile_id: DataspaceProfileId) -> Sequence[CellOption] | None:
+    def options(self, profile_id: DataspaceProfileId, bounds: Bounds = ALL) -> Sequence[CellOption] | None:
         """Every cell; None where there is no such profile."""
         ...
 
@@ -65,8 +69,15 @@ class DataspaceProfileStore(Protocol):
         """Raises ValidationError: deployments have no field that the predicate names."""
         ...
 
-    def undeploy(self, profile_id: DataspaceProfileId, deployment_id: str, check: Callable[[int], None]) -> bool:
-        """Whether there was such a deployment of the profile.
+    def undeploy(
+        self,
+        profile_id: DataspaceProfileId,
+        deployment_id: str,
+        check: Callable[[int], None],
+        seen: Bounds = ALL,
+        bounds: Bounds = ALL,
+    ) -> bool:
+        """Whether there was such a deployment, on a cell within ``bounds``, of such a profile within ``seen``.
 
         Raises:
             ConflictError: participant profiles that are not disposed use it; its context says which.
@@ -75,12 +86,22 @@ class DataspaceProfileStore(Protocol):
 
 
 class DataspaceProfiles:
-    """The use cases of dataspace profiles. An id that is none is unknown like any other: NotFoundError."""
+    """The use cases of dataspace profiles, for somebody who has ``access``.
 
-    def __init__(self, store: DataspaceProfileStore) -> None:
+    An id that is none is unknown like any other; see ``Tenants``. Deploying is bounded by the cell: to one's own cell one may
+    deploy what one may see.
+    """
+
+    def __init__(self, store: DataspaceProfileStore, access: Access = EVERYTHING) -> None:
         self._store = store
+        self._access = access
+
+    def within(self, access: Access) -> DataspaceProfiles:
+        """See ``Bounded``."""
+        return DataspaceProfiles(self._store, access)
 
     def create(self, new: NewDataspaceProfile) -> tuple[DataspaceProfileId, JsonEntity]:
+        self._access.require_all(Action.CREATE, Resource.DATASPACE_PROFILE)
         profile_id = DataspaceProfileId(str(uuid.uuid4()))
         profile = self._store.insert(_profile(profile_id, new))
         assert profile is not None, "a random id is taken"
@@ -95,20 +116,27 @@ class DataspaceProfiles:
             ValidationError: the id is not a UUID in lower case.
             PreconditionFailedError: it is not in an expected version.
         """
+        bounds = self._access.require(Action.UPDATE, Resource.DATASPACE_PROFILE)
         check_chosen_id(profile_id)
         wanted = _profile(DataspaceProfileId(profile_id), new)
+
+        def created() -> JsonEntity | None:
+            if not self._access.bounds(Action.CREATE, Resource.DATASPACE_PROFILE).unlimited:
+                raise self._why_not(profile_id, Action.UPDATE)
+            kept = self._store.insert(wanted)
+            if kept is None and not bounds.unlimited:
+                raise refused(Action.UPDATE, Resource.DATASPACE_PROFILE)
+            return kept
+
         return created_or_replaced(
             f"dataspace profile {profile_id}",
             expected,
-            lambda: self._store.replace(wanted, _checked(profile_id, expected)),
-            lambda: self._store.insert(wanted),
+            lambda: self._store.replace(wanted, _checked(profile_id, expected), bounds),
+            created,
         )
 
     def get(self, profile_id: str) -> JsonEntity:
-        answer = self._store.find(DataspaceProfileId(profile_id)) if is_id(profile_id) else None
-        if answer is None:
-            raise NotFoundError("dataspace profile", profile_id)
-        return answer
+        return self._get(profile_id, Action.READ)
 
     def select(self, predicate: str, page: Page) -> JsonPage:
         """Those that ``predicate`` holds for, by id.
@@ -116,8 +144,9 @@ class DataspaceProfiles:
         Raises:
             ValidationError: the predicate or the page cannot be read.
         """
+        bounds = self._access.require(Action.READ, Resource.DATASPACE_PROFILE)
         check_key(page)
-        return self._store.select(parse(predicate), page)
+        return self._store.select(parse(predicate), page, bounds)
 
     def delete(self, profile_id: str, expected: Expected = ANY) -> None:
         """Delete a dataspace profile with its deployments.
@@ -126,8 +155,10 @@ class DataspaceProfiles:
             ConflictError: a participant that is not disposed uses it.
             PreconditionFailedError: it is not in an expected version.
         """
-        if not is_id(profile_id) or not self._store.delete(DataspaceProfileId(profile_id), expected):
-            expected.check(f"dataspace profile {profile_id}", self.get(profile_id).version)
+        bounds = self._access.require(Action.DELETE, Resource.DATASPACE_PROFILE)
+        known_id = DataspaceProfileId(profile_id)
+        if not is_id(profile_id) or not self._told(lambda: self._store.delete(known_id, expected, bounds)):
+            expected.check(f"dataspace profile {profile_id}", self._get(profile_id, Action.DELETE).version)
             raise RecoverableError(f"dataspace profile {profile_id} is changing just now")
 
     def deploy(self, profile_id: str, new: NewDataspaceProfileDeployment, expected: Expected = ANY) -> None:
@@ -139,6 +170,8 @@ class DataspaceProfiles:
             RefusedError: the cell is not active, or none is named and none is active.
             PreconditionFailedError: the profile is not in an expected version.
         """
+        bounds = self._access.require(Action.DEPLOY, Resource.DATASPACE_PROFILE)
+        seen = bounds | self._access.bounds(Action.READ, Resource.DATASPACE_PROFILE)
         if new.profile_id not in ("", profile_id):
             problem = f"is {new.profile_id!r}, and the path says {profile_id!r}"
             raise ValidationError(
@@ -146,9 +179,10 @@ class DataspaceProfiles:
             )
         known_id = DataspaceProfileId(profile_id)
         for _ in range(_ATTEMPTS):
-            cells = self._store.options(known_id) if is_id(profile_id) else None
+            cells = self._store.options(known_id, seen) if is_id(profile_id) else None
             if cells is None:
                 raise NotFoundError("dataspace profile", profile_id)
+            cells = [cell for cell in cells if bounds.allow(Bound(cell_id=cell.id))]
             wanted = {cell.id: str(uuid.uuid4()) for cell in cells_for(cells, new.cell_id)}
             if self._store.deploy(known_id, wanted, _checked(profile_id, expected)):
                 return
@@ -172,12 +206,38 @@ class DataspaceProfiles:
             ConflictError: a participant that is not disposed uses it on that cell.
             PreconditionFailedError: the profile is not in an expected version.
         """
+        bounds = self._access.require(Action.DISPOSE, Resource.DATASPACE_PROFILE)
+        seen = bounds | self._access.bounds(Action.READ, Resource.DATASPACE_PROFILE)
+        known_id, check = DataspaceProfileId(profile_id), _checked(profile_id, expected)
         if not (
             is_id(profile_id)
             and is_id(deployment_id)
-            and self._store.undeploy(DataspaceProfileId(profile_id), deployment_id, _checked(profile_id, expected))
+            and self._told(lambda: self._store.undeploy(known_id, deployment_id, check, seen, bounds))
         ):
             raise NotFoundError("deployment", deployment_id)
+
+    def _get(self, profile_id: str, action: Action) -> JsonEntity:
+        """The profile, if one may do ``action`` with it."""
+        found = self._find(profile_id, self._access.require(action, Resource.DATASPACE_PROFILE))
+        if found is None:
+            raise self._why_not(profile_id, action)
+        return found
+
+    def _find(self, profile_id: str, bounds: Bounds) -> JsonEntity | None:
+        return self._store.find(DataspaceProfileId(profile_id), bounds) if is_id(profile_id) else None
+
+    def _why_not(self, profile_id: str, action: Action) -> ClientError:
+        unknown = NotFoundError("dataspace profile", profile_id)
+        return self._access.why_not(
+            action, Resource.DATASPACE_PROFILE, unknown, lambda reading: self._find(profile_id, reading) is not None
+        )
+
+    def _told(self, change: Callable[[], bool]) -> bool:
+        """What ``change`` gives. Who may not see all that uses a dataspace profile is not told what does."""
+        try:
+            return change()
+        except ConflictError as error:
+            raise without_names(error, self._access, Resource.PARTICIPANT_PROFILE) from None
 
 
 def _checked(profile_id: str, expected: Expected) -> Callable[[int], None]:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from cfm_core.access.model import ALL, Bounds
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
-from cfm_core.store.database import Database
+from cfm_core.store.conditions import EVERYTHING, Condition, both
+from cfm_core.store.database import Database, Transaction
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
 from cfm_core.tenancy.cells.model import CellId, CellOption
@@ -57,28 +59,34 @@ class PostgresDataspaceProfiles:
         row = self._database.row(SQL["insert"], **_params(profile))
         return JsonEntity(*row) if row else None
 
-    def find(self, profile_id: DataspaceProfileId) -> JsonEntity | None:
-        row = self._database.row(SQL["find"], id=profile_id)
+    def find(self, profile_id: DataspaceProfileId, bounds: Bounds = ALL) -> JsonEntity | None:
+        within, bound = _within(bounds)
+        row = self._database.row(SQL["find"].replace("<<within>>", within), id=profile_id, **bound)
         return JsonEntity(*row) if row else None
 
-    def select(self, predicate: Predicate, page: Page) -> JsonPage:
-        condition, params = to_sql(predicate, FIELDS)
-        return paging.select(self._database, LISTING, page, condition, params)
+    def select(self, predicate: Predicate, page: Page, bounds: Bounds = ALL) -> JsonPage:
+        condition = both(_within(bounds), to_sql(predicate, FIELDS))
+        return paging.select(self._database, LISTING, page, *condition)
 
-    def replace(self, profile: DataspaceProfile, check: Callable[[int], None]) -> JsonEntity | None:
+    def replace(
+        self, profile: DataspaceProfile, check: Callable[[int], None], bounds: Bounds = ALL
+    ) -> JsonEntity | None:
         with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=profile.id)
-            if row is None:
+            version = _lock(transaction, profile.id, bounds)
+            if version is None:
                 return None
-            check(row[0])
+            check(version)
             ((version, text),) = transaction.rows(SQL["replace"], **_params(profile))
         return JsonEntity(version, text)
 
-    def delete(self, profile_id: DataspaceProfileId, expected: Expected) -> bool:
-        return self._database.row(SQL["delete"], id=profile_id, versions=expected.as_array) is not None
+    def delete(self, profile_id: DataspaceProfileId, expected: Expected, bounds: Bounds = ALL) -> bool:
+        within, bound = _within(bounds)
+        sql = SQL["delete"].replace("<<within>>", within)
+        return self._database.row(sql, id=profile_id, versions=expected.as_array, **bound) is not None
 
-    def options(self, profile_id: DataspaceProfileId) -> Sequence[CellOption] | None:
-        ((exists, cells),) = self._database.rows(SQL["options"], id=profile_id)
+    def options(self, profile_id: DataspaceProfileId, bounds: Bounds = ALL) -> Sequence[CellOption] | None:
+        within, bound = _within(bounds)
+        ((exists, cells),) = self._database.rows(SQL["options"].replace("<<within>>", within), id=profile_id, **bound)
         if not exists:
             return None
         return [CellOption(id_, external_id, DeploymentState(state)) for id_, external_id, state in json.loads(cells)]
@@ -87,10 +95,10 @@ class PostgresDataspaceProfiles:
         self, profile_id: DataspaceProfileId, wanted: Mapping[CellId, str], check: Callable[[int], None]
     ) -> bool:
         with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=profile_id)
-            if row is None:
+            version = _lock(transaction, profile_id, ALL)
+            if version is None:
                 return False
-            check(row[0])
+            check(version)
             found: bool = transaction.value(
                 SQL["deploy"], id=profile_id, cell_ids=list(wanted), deployment_ids=list(wanted.values())
             )
@@ -101,13 +109,34 @@ class PostgresDataspaceProfiles:
         condition = f"t.dataspace_profile_id = :profile_id::uuid AND ({condition})"
         return paging.select(self._database, DEPLOYMENTS, page, condition, params | {"profile_id": profile_id})
 
-    def undeploy(self, profile_id: DataspaceProfileId, deployment_id: str, check: Callable[[int], None]) -> bool:
+    def undeploy(
+        self,
+        profile_id: DataspaceProfileId,
+        deployment_id: str,
+        check: Callable[[int], None],
+        seen: Bounds = ALL,
+        bounds: Bounds = ALL,
+    ) -> bool:
+        cells = None if bounds.unlimited else bounds.cells()
         with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=profile_id)
-            if row is None:
+            version = _lock(transaction, profile_id, seen)
+            if version is None:
                 return False
-            check(row[0])
-            return transaction.row(SQL["undeploy"], id=profile_id, deployment_id=deployment_id) is not None
+            check(version)
+            sql = SQL["undeploy"]
+            return transaction.row(sql, id=profile_id, deployment_id=deployment_id, within_cells=cells) is not None
+
+
+def _lock(transaction: Transaction, profile_id: DataspaceProfileId, bounds: Bounds) -> int | None:
+    """The version of a profile, which nobody else can change until the transaction ends."""
+    within, bound = _within(bounds)
+    version: int | None = transaction.value(SQL["lock"].replace("<<within>>", within), id=profile_id, **bound)
+    return version
+
+
+def _within(bounds: Bounds) -> Condition:
+    """The condition that a dataspace profile ``t`` belongs to ``bounds``: it is deployed, and to nothing but these cells."""
+    return EVERYTHING if bounds.unlimited else (SQL["deployed_within"], {"within_cells": bounds.cells()})
 
 
 def _params(profile: DataspaceProfile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cfm_core.access.model import Resource
 from cfm_core.errors import FieldError, ValidationError
 from cfm_core.tenancy.ids import is_id
 
@@ -24,6 +25,17 @@ class Kind(StrEnum):
     DATASPACE_PROFILES = "dataspace-profiles"
     ROLES = "roles"
     USERS = "users"
+
+
+RESOURCES: Mapping[Kind, Resource] = {
+    Kind.TENANTS: Resource.TENANT,
+    Kind.PARTICIPANT_PROFILES: Resource.PARTICIPANT_PROFILE,
+    Kind.CELLS: Resource.CELL,
+    Kind.DATASPACE_PROFILES: Resource.DATASPACE_PROFILE,
+    Kind.ROLES: Resource.ROLE,
+    Kind.USERS: Resource.USER,
+}
+"""What somebody needs a right to read, to be told what happens to a kind."""
 
 
 class Happening(StrEnum):

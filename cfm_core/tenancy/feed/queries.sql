@@ -9,7 +9,7 @@ SELECT '[' || coalesce(string_agg(eventing.event_json(f, :source), ',' ORDER BY 
           FROM eventing.feed f
          WHERE (f.xid, f.serial) > (:xid::xid8, :serial::bigint)
            AND f.xid < pg_snapshot_xmin(pg_current_snapshot())
-           AND <<condition>>
+           AND (<<condition>>)
          ORDER BY f.xid, f.serial
          LIMIT :limit::bigint) AS f;
 
@@ -24,3 +24,21 @@ WITH forgotten AS (
   RETURNING 1
 )
 SELECT count(*) FROM forgotten;
+
+-- name: of_tenants
+-- These, and the ones below, are conditions of an event ``f``.
+f.kind = 'tenants' AND f.entity_id = ANY (:event_tenants::uuid[])
+
+-- name: of_cells
+f.kind = 'cells' AND f.entity_id = ANY (:event_cells::uuid[])
+
+-- name: of_dataspace_profiles
+f.kind = 'dataspace-profiles' AND f.data::jsonb->'cellIds' <@ :event_dataspace_cells::jsonb AND f.data::jsonb->'cellIds' <> '[]'
+
+-- name: of_participant_profiles
+f.kind = 'participant-profiles'
+AND (f.entity_id = ANY (:event_profiles::uuid[]) OR f.data->>'tenantId' = ANY (:event_profile_tenants::text[]))
+
+-- name: of_participant_profiles_that_are
+f.kind = 'participant-profiles'
+AND EXISTS (SELECT FROM tenant_manager.participant_profiles t WHERE t.id = f.entity_id AND <<condition>>)

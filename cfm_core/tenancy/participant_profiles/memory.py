@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from cfm_core.access.model import ALL, Bounds
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict
 from cfm_core.entities import JsonEntity, json_of
@@ -16,6 +17,7 @@ from cfm_core.store.constraints import BrokenRuleError
 from cfm_core.store.memory import page_of
 from cfm_core.tenancy.dataspace_profiles.model import DataspaceProfileOption
 from cfm_core.tenancy.memory import Awaited, Fabric, violated
+from cfm_core.tenancy.participant_profiles.bounds import belongs
 from cfm_core.tenancy.participant_profiles.manifests import manifest_event
 from cfm_core.tenancy.participant_profiles.model import (
     DeploymentBasis,
@@ -41,17 +43,19 @@ class MemoryParticipantProfiles:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
 
-    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None:
+    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId, bounds: Bounds = ALL) -> JsonEntity | None:
         with self._fabric.lock:
-            profile = self._of(tenant_id, profile_id)
+            profile = self._of(tenant_id, profile_id, bounds)
             return _entity(profile) if profile else None
 
-    def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
+    def select(
+        self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None, bounds: Bounds = ALL
+    ) -> JsonPage:
         with self._fabric.lock:
             profiles = {
                 key: profile
                 for key, profile in self._fabric.participant_profiles.items()
-                if tenant_id in (None, profile.tenant_id)
+                if tenant_id in (None, profile.tenant_id) and belongs(profile, bounds)
             }
         return page_of(profiles, predicate, FIELDS, page, stored, shown)
 
@@ -74,11 +78,16 @@ class MemoryParticipantProfiles:
             return self._keep(replace(profile, vpas=vpas), manifest, due)
 
     def change(
-        self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta
+        self,
+        tenant_id: TenantId,
+        profile_id: ParticipantProfileId,
+        decide: Decide,
+        due: timedelta,
+        bounds: Bounds = ALL,
     ) -> JsonEntity | None:
         fabric = self._fabric
         with fabric.lock:
-            profile = self._of(tenant_id, profile_id)
+            profile = self._of(tenant_id, profile_id, bounds)
             if profile is None:
                 return None
             change = decide(profile, functools.partial(self._basis, tenant_id))
@@ -89,10 +98,14 @@ class MemoryParticipantProfiles:
             return self._keep(in_state(change.profile, change.state, fabric.clock()), change.manifest, due)
 
     def purge(
-        self, tenant_id: TenantId, profile_id: ParticipantProfileId, check: Callable[[ParticipantProfile], None]
+        self,
+        tenant_id: TenantId,
+        profile_id: ParticipantProfileId,
+        check: Callable[[ParticipantProfile], None],
+        bounds: Bounds = ALL,
     ) -> bool:
         with self._fabric.lock:
-            profile = self._of(tenant_id, profile_id)
+            profile = self._of(tenant_id, profile_id, bounds)
             if profile is None:
                 return False
             check(profile)
@@ -125,9 +138,10 @@ class MemoryParticipantProfiles:
             rows = [fabric.announce(events)] if events else []
         return Resent(rows, tuple(hopeless))
 
-    def _of(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> ParticipantProfile | None:
+    def _of(self, tenant_id: TenantId, profile_id: ParticipantProfileId, bounds: Bounds) -> ParticipantProfile | None:
         profile = self._fabric.participant_profiles.get(profile_id)
-        return profile if profile is not None and profile.tenant_id == tenant_id else None
+        is_there = profile is not None and profile.tenant_id == tenant_id and belongs(profile, bounds)
+        return profile if is_there else None
 
     def _basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
         fabric = self._fabric

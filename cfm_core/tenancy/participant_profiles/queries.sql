@@ -1,8 +1,8 @@
 -- name: find
 -- The version and JSON of one profile of one tenant, 0 or 1 row.
-SELECT p.version, tenant_manager.participant_profile_json(p)
-  FROM tenant_manager.participant_profiles p
- WHERE p.id = :id::uuid AND p.tenant_id = :tenant_id::uuid;
+SELECT t.version, tenant_manager.participant_profile_json(t)
+  FROM tenant_manager.participant_profiles t
+ WHERE t.id = :id::uuid AND t.tenant_id = :tenant_id::uuid AND <<within>>;
 
 -- name: basis
 -- Whether the tenant exists; every cell with its load; the dataspace profiles, all or those given, with the cells that
@@ -52,8 +52,8 @@ SELECT (inserted.p).version, tenant_manager.participant_profile_json(inserted.p)
 -- One profile of one tenant, its row held until the commit. Gives 0 or 1 row.
 SELECT version, identifier, dataspace_profile_ids::text, names_dataspaces, participant_roles::text, vpas::text,
        properties::text, state, live, failed_manifest_id, error, error_detail, manifest_id, sent_manifest_ids
-  FROM tenant_manager.participant_profiles
- WHERE id = :id::uuid AND tenant_id = :tenant_id::uuid
+  FROM tenant_manager.participant_profiles t
+ WHERE id = :id::uuid AND tenant_id = :tenant_id::uuid AND <<within>>
    FOR UPDATE;
 
 -- name: change
@@ -217,3 +217,17 @@ WITH overdue AS (
 )
 SELECT ARRAY(SELECT id::text FROM given_up), announced.id, announced.events::text
   FROM (VALUES (1)) AS always LEFT JOIN announced ON true;
+
+-- name: each_vpa_within
+-- The condition that each VPA of a profile ``t`` belongs to one of the bounds, of which '' stands for any.
+NOT EXISTS (
+  SELECT FROM jsonb_array_elements(t.vpas) AS vpa
+   WHERE NOT EXISTS (
+     SELECT FROM unnest(:within_tenant::text[], :within_profile::text[], :within_vpa::text[], :within_cell::text[])
+                 AS one (tenant_id, profile_id, vpa_id, cell_id)
+      WHERE one.tenant_id IN ('', t.tenant_id::text) AND one.profile_id IN ('', t.id::text)
+        AND one.vpa_id IN ('', vpa->>'id') AND one.cell_id IN ('', vpa->>'cellId')))
+
+-- name: some_vpa_within
+-- The condition that a profile ``t`` has one of these VPAs, which an index answers.
+t.vpas @> ANY (ARRAY(SELECT jsonb_build_array(vpa) FROM jsonb_array_elements(:within_vpas::jsonb) AS vpa))

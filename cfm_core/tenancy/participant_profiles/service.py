@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 
+from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bound, Bounds, Resource, refused
 from cfm_core.contracts.orchestration import (
     DEPLOY,
     DISPOSE,
@@ -20,10 +21,11 @@ from cfm_core.contracts.orchestration import (
 )
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.entities import JsonEntity
-from cfm_core.errors import CfmError, NotFoundError, RecoverableError, RefusedError
+from cfm_core.errors import CfmError, ClientError, NotFoundError, RecoverableError, RefusedError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.store.constraints import BrokenRuleError
 from cfm_core.tenancy.ids import check_key, is_id
+from cfm_core.tenancy.participant_profiles.bounds import belongs, cells_within, creates_in
 from cfm_core.tenancy.participant_profiles.changes import (
     BasisOf,
     concerns_services,
@@ -32,8 +34,8 @@ from cfm_core.tenancy.participant_profiles.changes import (
     with_properties,
 )
 from cfm_core.tenancy.participant_profiles.manifests import deploy_manifest, dispose_manifest
+from cfm_core.tenancy.participant_profiles.model import Action as ProfileAction
 from cfm_core.tenancy.participant_profiles.model import (
-    Action,
     Change,
     DeploymentBasis,
     ParticipantProfile,
@@ -84,11 +86,15 @@ class Resent:
 
 
 class ParticipantProfileStore(Protocol):
-    """Keeps participant profiles, and gives them as the API shows them."""
+    """Keeps participant profiles, and gives them as the API shows them. What is not within the bounds is not there."""
 
-    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None: ...
+    def find(
+        self, tenant_id: TenantId, profile_id: ParticipantProfileId, bounds: Bounds = ALL
+    ) -> JsonEntity | None: ...
 
-    def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
+    def select(
+        self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None, bounds: Bounds = ALL
+    ) -> JsonPage:
         """Those of all tenants, or of one.
 
         Raises:
@@ -119,7 +125,12 @@ class ParticipantProfileStore(Protocol):
         ...
 
     def change(
-        self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta
+        self,
+        tenant_id: TenantId,
+        profile_id: ParticipantProfileId,
+        decide: Decide,
+        due: timedelta,
+        bounds: Bounds = ALL,
     ) -> JsonEntity | None:
         """Change a profile and announce the manifest, both or nothing. None where the tenant has no such profile.
 
@@ -132,7 +143,11 @@ class ParticipantProfileStore(Protocol):
         ...
 
     def purge(
-        self, tenant_id: TenantId, profile_id: ParticipantProfileId, check: Callable[[ParticipantProfile], None]
+        self,
+        tenant_id: TenantId,
+        profile_id: ParticipantProfileId,
+        check: Callable[[ParticipantProfile], None],
+        bounds: Bounds = ALL,
     ) -> bool:
         """Delete a profile; False where the tenant has no such profile.
 
@@ -153,23 +168,32 @@ class ParticipantProfileStore(Protocol):
 
 
 class ParticipantProfiles:
-    """The use cases of participant profiles. An id that is none is unknown like any other."""
+    """The use cases of participant profiles, for somebody who has ``access``.
+
+    An id that is none is unknown like any other; see ``Tenants``. Nobody brings VPAs to cells where they are not allowed to:
+    those are not there for them.
+    """
 
     def __init__(
         self,
         store: ParticipantProfileStore,
         patience: Patience | None = None,
         selection: CellSelection = spread_by_load,
+        access: Access = EVERYTHING,
     ) -> None:
         self._store = store
         self._patience = patience or Patience()
         self._selection = selection
+        self._access = access
+
+    def within(self, access: Access) -> ParticipantProfiles:
+        """See ``Bounded``."""
+        return ParticipantProfiles(self._store, self._patience, self._selection, access)
 
     def get(self, tenant_id: str, profile_id: str) -> JsonEntity:
         """Raises NotFoundError: the tenant has no such profile; that of another tenant counts as none."""
-        found = None
-        if is_id(tenant_id) and is_id(profile_id):
-            found = self._store.find(TenantId(tenant_id), ParticipantProfileId(profile_id))
+        bounds = self._access.require(Action.READ, Resource.PARTICIPANT_PROFILE)
+        found = self._find(tenant_id, profile_id, bounds)
         if found is None:
             raise NotFoundError("participant profile", profile_id)
         return found
@@ -180,14 +204,17 @@ class ParticipantProfiles:
         Raises:
             ValidationError: the predicate or the page cannot be read.
         """
+        bounds = self._access.require(Action.READ, Resource.PARTICIPANT_PROFILE)
         check_key(page)
-        return self._store.select(parse(predicate), page)
+        return self._store.select(parse(predicate), page, None, bounds)
 
     def select_of(self, tenant_id: str, predicate: str, page: Page) -> JsonPage:
         """Like ``select``, of one tenant; none for an unknown tenant."""
+        bounds = self._access.require(Action.READ, Resource.PARTICIPANT_PROFILE)
         check_key(page)
         # An id that is none is compared like any other: no profile has it.
-        return self._store.select(parse(predicate), page, TenantId(tenant_id if is_id(tenant_id) else _NOBODY))
+        known_id = TenantId(tenant_id if is_id(tenant_id) else _NOBODY)
+        return self._store.select(parse(predicate), page, known_id, bounds)
 
     def deploy(self, tenant_id: str, new: NewParticipantProfileDeployment) -> tuple[str, JsonEntity]:
         """Keep a new profile with its VPAs pending, and ask for their deployment.
@@ -200,6 +227,13 @@ class ParticipantProfiles:
             RefusedError: the dataspace profiles or the cells do not allow it.
             ConflictError: another profile that is not disposed has the same identifier.
         """
+        bounds = self._access.require(Action.CREATE, Resource.PARTICIPANT_PROFILE)
+        is_seen = self._access.bounds(Action.READ, Resource.TENANT).allow(Bound(tenant_id))
+        if not creates_in(bounds, tenant_id, is_seen=is_seen):
+            # Whether there is such a tenant is not looked at: whoever may see it knows, and nobody else learns it.
+            if is_seen:
+                raise refused(Action.CREATE, Resource.PARTICIPANT_PROFILE)
+            raise NotFoundError("tenant", tenant_id)
         named = tuple(dict.fromkeys(new.dataspace_profile_ids))
         manifest_id = str(uuid.uuid4())
 
@@ -209,7 +243,8 @@ class ParticipantProfiles:
             basis = self._store.basis(TenantId(tenant_id), named, remembered=remembered)
             if not basis.tenant_exists:
                 raise NotFoundError("tenant", tenant_id)
-            profile, credentials = planned(TenantId(tenant_id), new, named, basis, self._selection)
+            seen = replace(basis, cells=cells_within(bounds, TenantId(tenant_id), None, basis.cells))
+            profile, credentials = planned(TenantId(tenant_id), new, named, seen, self._selection)
             manifest = deploy_manifest(profile, manifest_id, credentials)
             return self._store.insert(profile, manifest, basis, self._patience.first)
 
@@ -237,19 +272,23 @@ class ParticipantProfiles:
             PreconditionFailedError: it is not in an expected version.
         """
         manifest_id = str(uuid.uuid4())
+        bounds = self._access.require(Action.DEPLOY, Resource.PARTICIPANT_PROFILE)
 
         def decide(profile: ParticipantProfile, basis_of: BasisOf) -> Change:
             expected.check(f"participant profile {profile_id}", profile.version)
-            check_allowed(profile, Action.DEPLOY)
+            check_allowed(profile, ProfileAction.DEPLOY)
             if not profile.live:
                 # What an earlier deployment has left is history.
                 left = {key: value for key, value in profile.properties.items() if key != VPA_STATE}
                 profile = replace(profile, properties=left)
-            after, credentials = revised(with_properties(profile, diff), diff, basis_of, self._selection, again=True)
+            seen = _within(bounds, profile, basis_of)
+            after, credentials = revised(with_properties(profile, diff), diff, seen, self._selection, again=True)
+            _check_within(after, bounds, Action.DEPLOY)
             manifest = deploy_manifest(after, manifest_id, credentials)
             return Change(replace(after, failed_manifest_id=""), DeploymentState.PENDING, manifest)
 
-        return manifest_id, _with_orchestration(self._change(tenant_id, profile_id, decide), manifest_id)
+        changed = self._change(tenant_id, profile_id, decide, Action.DEPLOY, bounds)
+        return manifest_id, _with_orchestration(changed, manifest_id)
 
     def change(
         self, tenant_id: str, profile_id: str, diff: ParticipantProfileDiff, expected: Expected = ANY
@@ -267,19 +306,22 @@ class ParticipantProfiles:
         """
         manifest_id = str(uuid.uuid4())
         started = False
+        bounds = self._access.require(Action.UPDATE, Resource.PARTICIPANT_PROFILE)
 
         def decide(profile: ParticipantProfile, basis_of: BasisOf) -> Change | None:
             nonlocal started
             expected.check(f"participant profile {profile_id}", profile.version)
             after = plain = with_properties(profile, diff)
             if concerns_services(profile, diff):
-                check_allowed(profile, Action.CHANGE)
-                after, credentials = revised(plain, diff, basis_of, self._selection, again=False)
+                check_allowed(profile, ProfileAction.CHANGE)
+                seen = _within(bounds, profile, basis_of)
+                after, credentials = revised(plain, diff, seen, self._selection, again=False)
+                _check_within(after, bounds, Action.UPDATE)
             if started := after != plain:
                 return Change(after, DeploymentState.PENDING, deploy_manifest(after, manifest_id, credentials))
             return None if after == profile else Change(after)
 
-        entity = self._change(tenant_id, profile_id, decide)
+        entity = self._change(tenant_id, profile_id, decide, Action.UPDATE, bounds)
         return (manifest_id, _with_orchestration(entity, manifest_id)) if started else (None, entity)
 
     def dispose(self, tenant_id: str, profile_id: str, expected: Expected = ANY) -> tuple[str, JsonEntity]:
@@ -291,13 +333,14 @@ class ParticipantProfiles:
             PreconditionFailedError: it is not in an expected version.
         """
         manifest_id = str(uuid.uuid4())
+        bounds = self._access.require(Action.DISPOSE, Resource.PARTICIPANT_PROFILE)
 
         def decide(profile: ParticipantProfile, _: BasisOf) -> Change:
             expected.check(f"participant profile {profile_id}", profile.version)
-            check_allowed(profile, Action.DISPOSE)
+            check_allowed(profile, ProfileAction.DISPOSE)
             return Change(profile, DeploymentState.DISPOSING, dispose_manifest(profile, manifest_id))
 
-        return manifest_id, self._change(tenant_id, profile_id, decide)
+        return manifest_id, self._change(tenant_id, profile_id, decide, Action.DISPOSE, bounds)
 
     def purge(self, tenant_id: str, profile_id: str, expected: Expected = ANY) -> None:
         """Delete a disposed profile for good.
@@ -308,26 +351,42 @@ class ParticipantProfiles:
             PreconditionFailedError: it is not in an expected version.
         """
 
+        bounds = self._access.require(Action.DELETE, Resource.PARTICIPANT_PROFILE)
+
         def check(profile: ParticipantProfile) -> None:
             expected.check(f"participant profile {profile_id}", profile.version)
-            check_allowed(profile, Action.PURGE)
+            check_allowed(profile, ProfileAction.PURGE)
 
         if not (
             is_id(tenant_id)
             and is_id(profile_id)
-            and self._store.purge(TenantId(tenant_id), ParticipantProfileId(profile_id), check)
+            and self._store.purge(TenantId(tenant_id), ParticipantProfileId(profile_id), check, bounds)
         ):
-            raise NotFoundError("participant profile", profile_id)
+            raise self._why_not(tenant_id, profile_id, Action.DELETE)
 
-    def _change(self, tenant_id: str, profile_id: str, decide: Decide) -> JsonEntity:
+    def _find(self, tenant_id: str, profile_id: str, bounds: Bounds) -> JsonEntity | None:
+        if not (is_id(tenant_id) and is_id(profile_id)):
+            return None
+        return self._store.find(TenantId(tenant_id), ParticipantProfileId(profile_id), bounds)
+
+    def _why_not(self, tenant_id: str, profile_id: str, action: Action) -> ClientError:
+        unknown = NotFoundError("participant profile", profile_id)
+        return self._access.why_not(
+            action,
+            Resource.PARTICIPANT_PROFILE,
+            unknown,
+            lambda reading: self._find(tenant_id, profile_id, reading) is not None,
+        )
+
+    def _change(self, tenant_id: str, profile_id: str, decide: Decide, action: Action, bounds: Bounds) -> JsonEntity:
         def attempt() -> JsonEntity:
             changed = None
             if is_id(tenant_id) and is_id(profile_id):
                 changed = self._store.change(
-                    TenantId(tenant_id), ParticipantProfileId(profile_id), decide, self._patience.first
+                    TenantId(tenant_id), ParticipantProfileId(profile_id), decide, self._patience.first, bounds
                 )
             if changed is None:
-                raise NotFoundError("participant profile", profile_id)
+                raise self._why_not(tenant_id, profile_id, action)
             return changed
 
         return _in_peace(attempt)
@@ -361,6 +420,22 @@ class ParticipantProfiles:
         for profile_id in resent.given_up:
             log.error("no response for participant profile %s after %d sends", profile_id, self._patience.sends)
         return resent.rows
+
+
+def _within(bounds: Bounds, profile: ParticipantProfile, basis_of: BasisOf) -> BasisOf:
+    """What a deployment rests on, with the cells only to which the profile's VPAs may come."""
+
+    def seen(named: Sequence[str]) -> DeploymentBasis:
+        basis = basis_of(named)
+        return replace(basis, cells=cells_within(bounds, profile.tenant_id, profile, basis.cells))
+
+    return seen
+
+
+def _check_within(profile: ParticipantProfile, bounds: Bounds, action: Action) -> None:
+    """Raises ForbiddenError: with its new VPAs the profile is not within the bounds any more."""
+    if not belongs(profile, bounds):
+        raise refused(action, Resource.PARTICIPANT_PROFILE)
 
 
 def _in_peace(attempt: Callable[[], JsonEntity | None]) -> JsonEntity:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
+from cfm_core.access.model import ALL, Bounds
 from cfm_core.contracts.orchestration import DEPLOY, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.contracts.subjects import MANIFESTS
 from cfm_core.entities import JsonEntity
 from cfm_core.query import Column, DeclaredPath, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import outbox, paging
+from cfm_core.store.conditions import EVERYTHING, Condition, both
 from cfm_core.store.database import Database, Row, Transaction
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
@@ -67,16 +69,20 @@ class PostgresParticipantProfiles:
         self._indexes = ReadyIndexes(database, IndexedEntity.PARTICIPANT_PROFILES)
         self._bases: dict[tuple[str, ...], DeploymentBasis] = {}
 
-    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None:
-        row = self._database.row(SQL["find"], id=profile_id, tenant_id=tenant_id)
+    def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId, bounds: Bounds = ALL) -> JsonEntity | None:
+        within, bound = condition_of(bounds)
+        sql = SQL["find"].replace("<<within>>", within)
+        row = self._database.row(sql, id=profile_id, tenant_id=tenant_id, **bound)
         return JsonEntity(*row) if row else None
 
     def declared(self) -> Collection[DeclaredPath]:
         """The paths whose declared index is ready."""
         return self._indexes.paths()
 
-    def select(self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None) -> JsonPage:
-        condition, params = to_sql(predicate, FIELDS, self.declared())
+    def select(
+        self, predicate: Predicate, page: Page, tenant_id: TenantId | None = None, bounds: Bounds = ALL
+    ) -> JsonPage:
+        condition, params = both(condition_of(bounds), to_sql(predicate, FIELDS, self.declared()))
         if tenant_id is not None:
             condition, params = f"t.tenant_id = :tenant_id::uuid AND ({condition})", params | {"tenant_id": tenant_id}
         return paging.select(self._database, LISTING, page, condition, params)
@@ -119,16 +125,22 @@ class PostgresParticipantProfiles:
         return JsonEntity(version, shown)
 
     def change(
-        self, tenant_id: TenantId, profile_id: ParticipantProfileId, decide: Decide, due: timedelta
+        self,
+        tenant_id: TenantId,
+        profile_id: ParticipantProfileId,
+        decide: Decide,
+        due: timedelta,
+        bounds: Bounds = ALL,
     ) -> JsonEntity | None:
         with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=profile_id, tenant_id=tenant_id)
+            row = _lock(transaction, tenant_id, profile_id, bounds)
             if row is None:
                 return None
             before = _profile_from(tenant_id, profile_id, row)
             change = decide(before, functools.partial(_basis, transaction, tenant_id))
             if change is None:
-                ((version, text),) = transaction.rows(SQL["find"], id=profile_id, tenant_id=tenant_id)
+                sql = SQL["find"].replace("<<within>>", "true")
+                ((version, text),) = transaction.rows(sql, id=profile_id, tenant_id=tenant_id)
                 return JsonEntity(version, text)
             manifest = change.manifest
             ((version, text),) = transaction.rows(
@@ -145,10 +157,14 @@ class PostgresParticipantProfiles:
         return JsonEntity(version, text)
 
     def purge(
-        self, tenant_id: TenantId, profile_id: ParticipantProfileId, check: Callable[[ParticipantProfile], None]
+        self,
+        tenant_id: TenantId,
+        profile_id: ParticipantProfileId,
+        check: Callable[[ParticipantProfile], None],
+        bounds: Bounds = ALL,
     ) -> bool:
         with self._database.transaction() as transaction:
-            row = transaction.row(SQL["lock"], id=profile_id, tenant_id=tenant_id)
+            row = _lock(transaction, tenant_id, profile_id, bounds)
             if row is None:
                 return False
             check(_profile_from(tenant_id, profile_id, row))
@@ -193,6 +209,41 @@ class PostgresParticipantProfiles:
         )
         rows = [] if row_id is None else [OutboxRow(row_id, MANIFESTS, json.loads(events))]
         return Resent(rows, tuple(map(ParticipantProfileId, given_up)))
+
+
+def condition_of(bounds: Bounds) -> Condition:
+    """The condition that a participant profile ``t`` belongs to ``bounds``; see ``bounds.belongs``."""
+    if bounds.unlimited:
+        return EVERYTHING
+    parts, params = list[str](), dict[str, Any]()
+    if tenants := bounds.tenants():
+        parts.append("t.tenant_id = ANY (:within_tenants::uuid[])")
+        params["within_tenants"] = tenants
+    if profiles := bounds.participant_profiles():
+        parts.append("t.id = ANY (:within_profiles::uuid[])")
+        params["within_profiles"] = profiles
+    if others := bounds.others():
+        each = SQL["each_vpa_within"]
+        params |= {
+            "within_tenant": [one.tenant_id for one in others],
+            "within_profile": [one.participant_profile_id for one in others],
+            "within_vpa": [one.vpa_id for one in others],
+            "within_cell": [one.cell_id for one in others],
+        }
+        named = [{name: key for name, key in (("id", one.vpa_id), ("cellId", one.cell_id)) if key} for one in others]
+        if all(named):
+            each = f"{SQL['some_vpa_within']} AND {each}"
+            params["within_vpas"] = json.dumps(named)
+        parts.append(each)
+    return f"({' OR '.join(parts) or 'false'})", params
+
+
+def _lock(
+    transaction: Transaction, tenant_id: TenantId, profile_id: ParticipantProfileId, bounds: Bounds
+) -> Row | None:
+    """The row of a profile of a tenant, if it is within ``bounds``; nobody else can change it until the transaction ends."""
+    within, bound = condition_of(bounds)
+    return transaction.row(SQL["lock"].replace("<<within>>", within), id=profile_id, tenant_id=tenant_id, **bound)
 
 
 def _basis(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cfm_core.audit.model import Kind, Subject
 from cfm_core.entities import JsonEntity, json_of
 from cfm_core.query import JsonPage, Page, Predicate
 from cfm_core.store.memory import page_of
@@ -26,6 +27,7 @@ class MemoryQueryIndexes:
             if len(self._fabric.query_indexes) >= MOST:
                 raise too_many()
             self._fabric.query_indexes[index.id] = ready = replace(index, state=IndexState.READY)
+            self._fabric.audit.note_change(_subject(ready), None, ready, shown)
             return ready.id, _entity(ready)
 
     def find(self, index_id: QueryIndexId) -> JsonEntity | None:
@@ -43,10 +45,15 @@ class MemoryQueryIndexes:
             if index is None or not expected.allows(index.version):
                 return False
             del self._fabric.query_indexes[index_id]
+            self._fabric.audit.note_change(_subject(index), index, None, shown)
             return True
 
     def work(self) -> None:
         """There is nothing to build."""
+
+
+def _subject(index: QueryIndex) -> Subject:
+    return Subject(Kind.QUERY_INDEXES, index.id)
 
 
 def _entity(index: QueryIndex) -> JsonEntity:

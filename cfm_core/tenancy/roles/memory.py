@@ -56,12 +56,14 @@ class MemoryRoles:
             if users:
                 raise in_use(f"role {role_id}", [("user", user) for user in users[:_SOME]])
             del self._fabric.roles[role_id]
+            self._fabric.access_version += 1
             return True
 
     def _keep(self, role: Role) -> JsonEntity:
         if any(role.name == one.name and role.id != one.id for one in self._fabric.roles.values()):
             raise violated("roles_name_key")
         self._fabric.roles[role.id] = role
+        self._fabric.access_version += 1
         return _entity(role)
 
 

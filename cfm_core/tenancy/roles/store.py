@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from cfm_core.access.model import Right
 from cfm_core.entities import JsonEntity
 from cfm_core.query import Column, Fields, Json, JsonArray, JsonPage, Kind, Page, Predicate, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database
 from cfm_core.store.paging import Listing
 from cfm_core.store.sql import Queries
-from cfm_core.tenancy.roles.model import Right, Role, RoleId
+from cfm_core.tenancy.roles.model import Role, RoleId
 from cfm_core.tenancy.roles.v1alpha1 import RightDocument, rights_of, shown_right
 from cfm_core.versions import Expected
 

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cfm_core.access.model import Action, Resource, Right, pointless_bounds
 from cfm_core.contracts.documents import Document
 from cfm_core.tenancy.ids import is_id
-from cfm_core.tenancy.roles.model import Action, Resource, Right, Role, pointless_bounds
+from cfm_core.tenancy.roles.model import Role
 from cfm_core.tenancy.texts import GivenText
 
 MOST = 1000

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NewType
 
+from cfm_core.access.model import Right
 from cfm_core.errors import FieldError, RefusedError
-from cfm_core.tenancy.roles.model import Right, RoleId
+from cfm_core.tenancy.roles.model import RoleId
 
 UserId = NewType("UserId", str)
 
@@ -24,7 +25,10 @@ class UnknownRoleError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """``subject``, unique, is what tokens call the user; ``rights`` are those besides the roles'."""
+    """``subject`` is what tokens of ``issuer``, or of any where that is empty, call the user, and nobody else.
+
+    ``rights`` are those besides the roles'.
+    """
 
     id: UserId
     subject: str
@@ -32,12 +36,14 @@ class User:
     role_ids: frozenset[RoleId]
     rights: tuple[Right, ...]
     properties: Mapping[str, Any]
+    issuer: str = ""
     version: int = 0
 
 
 def changed(
     user: User,
     subject: str | None,
+    issuer: str | None,
     name: str | None,
     role_ids: Iterable[str] | None,
     rights: Iterable[Right] | None,
@@ -49,6 +55,7 @@ def changed(
     return replace(
         user,
         subject=user.subject if subject is None else subject,
+        issuer=user.issuer if issuer is None else issuer,
         name=user.name if name is None else name,
         role_ids=user.role_ids if role_ids is None else frozenset(map(RoleId, role_ids)),
         rights=user.rights if rights is None else tuple(rights),
@@ -79,3 +86,17 @@ def check_roles(user: User, known: Collection[str]) -> None:
     if missing := sorted(user.role_ids.difference(known)):
         problem = f"there is no role {', '.join(map(repr, missing))}"
         raise UnknownRoleError(problem, [FieldError("/roleIds", problem)])
+
+
+def gained(before: User | None, after: User, rights_of: Mapping[RoleId, Iterable[Right]]) -> list[Right]:
+    """The rights that somebody comes to have: those that are new, and all of them where another becomes this user.
+
+    Args:
+        rights_of: the rights of all roles that the user has after the change.
+    """
+    if before is None or (before.issuer, before.subject) != (after.issuer, after.subject):
+        rights, roles = after.rights, after.role_ids
+    else:
+        rights = tuple(right for right in after.rights if right not in before.rights)
+        roles = after.role_ids - before.role_ids
+    return [*rights, *(right for role_id in sorted(roles) for right in rights_of[role_id])]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+from cfm_core.access.model import EVERYTHING, Access, Action, Resource, Right
 from cfm_core.entities import JsonEntity
 from cfm_core.errors import NotFoundError, RecoverableError
 from cfm_core.query import JsonPage, Page, Predicate, parse
@@ -13,15 +14,21 @@ from cfm_core.tenancy.ids import check_chosen_id, check_key, is_id
 from cfm_core.tenancy.putting import created_or_replaced
 from cfm_core.tenancy.roles.model import RoleId
 from cfm_core.tenancy.roles.v1alpha1 import rights_of
-from cfm_core.tenancy.users.model import UnknownRoleError, User, UserId, changed, with_role, without_role
+from cfm_core.tenancy.users.model import UnknownRoleError, User, UserId, changed, gained, with_role, without_role
 from cfm_core.tenancy.users.v1alpha1 import NewUser, UserDiff
 from cfm_core.versions import ANY, Expected
 
+Approve = Callable[[User | None, User, Mapping[RoleId, Sequence[Right]]], None]
+"""Looks at a user before (None: there is none) and after a change, and at the rights of all roles; what it raises ends it."""
+
 
 class UserStore(Protocol):
-    """Keeps users with their roles, and gives them as the API shows them."""
+    """Keeps users with their roles, and gives them as the API shows them.
 
-    def insert(self, user: User) -> JsonEntity | None:
+    ``approve`` is asked while nobody else can change the user.
+    """
+
+    def insert(self, user: User, approve: Approve | None = None) -> JsonEntity | None:
         """Keep a new user; None where its id is taken.
 
         Raises:
@@ -36,7 +43,9 @@ class UserStore(Protocol):
         """Raises ValidationError: users have no field that the predicate names."""
         ...
 
-    def change(self, user_id: UserId, change: Callable[[User], User]) -> JsonEntity | None:
+    def change(
+        self, user_id: UserId, change: Callable[[User], User], approve: Approve | None = None
+    ) -> JsonEntity | None:
         """Replace a user by what ``change`` makes of it, which is asked while nobody else can change it.
 
         A user that ``change`` gives back as it is, is not written.
@@ -53,10 +62,25 @@ class UserStore(Protocol):
 
 
 class Users:
-    """The use cases of users. An id that is none is unknown like any other: NotFoundError."""
+    """The use cases of users, for somebody who has ``access``. An id that is none is unknown like any other: NotFoundError.
 
-    def __init__(self, store: UserStore) -> None:
+    Nobody gives more than they have: neither a right, nor a role with it, nor a user who has it to another subject.
+
+    Args:
+        on_change: called after each change.
+    """
+
+    def __init__(
+        self, store: UserStore, on_change: Callable[[], None] = lambda: None, access: Access = EVERYTHING
+    ) -> None:
         self._store = store
+        self._on_change = on_change
+        self._access = access
+        self._approve = None if access.everything else self._check_granted
+
+    def within(self, access: Access) -> Users:
+        """See ``Bounded``."""
+        return Users(self._store, self._on_change, access)
 
     def create(self, new: NewUser) -> tuple[UserId, JsonEntity]:
         """Create a user.
@@ -64,10 +88,14 @@ class Users:
         Raises:
             ConflictError: another user has the same subject.
             UnknownRoleError: one of its roles is not there.
+            ForbiddenError: it would have more rights than whoever creates it.
         """
+        self._access.require_all(Action.CREATE, Resource.USER)
+        self._check_sees_roles(new.role_ids)
         user_id = UserId(str(uuid.uuid4()))
-        user = self._store.insert(_user(user_id, new))
+        user = self._store.insert(_user(user_id, new), self._approve)
         assert user is not None, "a random id is taken"
+        self._on_change()
         return user_id, user
 
     def put(self, user_id: str, new: NewUser, expected: Expected = ANY) -> tuple[bool, JsonEntity]:
@@ -77,8 +105,11 @@ class Users:
             ValidationError: the id is not a UUID in lower case.
             ConflictError: another user has the same subject.
             UnknownRoleError: one of its roles is not there.
+            ForbiddenError: somebody would come to have more rights than whoever asks.
             PreconditionFailedError: it is not in an expected version.
         """
+        self._access.require_all(Action.UPDATE, Resource.USER)
+        self._check_sees_roles(new.role_ids)
         check_chosen_id(user_id)
         wanted = _user(UserId(user_id), new)
 
@@ -86,18 +117,19 @@ class Users:
             expected.check(f"user {user_id}", user.version)
             return wanted
 
-        return created_or_replaced(
-            f"user {user_id}",
-            expected,
-            lambda: self._store.change(wanted.id, replaced),
-            lambda: self._store.insert(wanted),
+        def created() -> JsonEntity | None:
+            self._access.require_all(Action.CREATE, Resource.USER)
+            return self._store.insert(wanted, self._approve)
+
+        put = created_or_replaced(
+            f"user {user_id}", expected, lambda: self._store.change(wanted.id, replaced, self._approve), created
         )
+        self._on_change()
+        return put
 
     def get(self, user_id: str) -> JsonEntity:
-        found = self._store.find(UserId(user_id)) if is_id(user_id) else None
-        if found is None:
-            raise NotFoundError("user", user_id)
-        return found
+        self._access.require_all(Action.READ, Resource.USER)
+        return self._get(user_id)
 
     def select(self, predicate: str, page: Page) -> JsonPage:
         """Those that ``predicate`` holds for, by id.
@@ -105,6 +137,7 @@ class Users:
         Raises:
             ValidationError: the predicate or the page cannot be read.
         """
+        self._access.require_all(Action.READ, Resource.USER)
         check_key(page)
         return self._store.select(parse(predicate), page)
 
@@ -114,14 +147,18 @@ class Users:
         Raises:
             ConflictError: another user has the same subject.
             UnknownRoleError: one of its roles is not there.
+            ForbiddenError: somebody would come to have more rights than whoever asks.
             PreconditionFailedError: it is not in an expected version.
         """
+        self._check_sees_roles(diff.role_ids or ())
         rights = None if diff.rights is None else rights_of(diff.rights)
 
         def after(user: User) -> User:
             if not diff.model_fields_set:
                 return user
-            return changed(user, diff.subject, diff.name, diff.role_ids, rights, diff.properties, diff.removed)
+            return changed(
+                user, diff.subject, diff.issuer, diff.name, diff.role_ids, rights, diff.properties, diff.removed
+            )
 
         return self._change(user_id, after, expected)
 
@@ -131,8 +168,10 @@ class Users:
         Raises:
             NotFoundError: there is no such user, or no such role.
             RefusedError: the user has as many roles as a user can have.
+            ForbiddenError: the role has more rights than whoever asks.
             PreconditionFailedError: the user is not in an expected version.
         """
+        self._check_sees_roles([role_id])
         try:
             return self._change(user_id, lambda user: with_role(user, RoleId(role_id)), expected)
         except UnknownRoleError:
@@ -147,26 +186,45 @@ class Users:
         return self._change(user_id, lambda user: without_role(user, RoleId(role_id)), expected)
 
     def delete(self, user_id: str, expected: Expected = ANY) -> None:
-        """Delete a user, who loses all roles.
+        """Delete a user, who loses all roles; tokens with the subject allow nothing any more, whatever their scopes are.
 
         Raises:
             PreconditionFailedError: it is not in an expected version.
         """
+        self._access.require_all(Action.DELETE, Resource.USER)
         if not is_id(user_id) or not self._store.delete(UserId(user_id), expected):
-            expected.check(f"user {user_id}", self.get(user_id).version)
+            expected.check(f"user {user_id}", self._get(user_id).version)
             raise RecoverableError(f"user {user_id} is changing just now")
+        self._on_change()
 
-    def _change(self, user_id: str, change: Callable[[User], User], expected: Expected) -> JsonEntity:
-        def checked(user: User) -> User:
-            expected.check(f"user {user_id}", user.version)
-            return change(user)
-
-        found = self._store.change(UserId(user_id), checked) if is_id(user_id) else None
+    def _get(self, user_id: str) -> JsonEntity:
+        found = self._store.find(UserId(user_id)) if is_id(user_id) else None
         if found is None:
             raise NotFoundError("user", user_id)
         return found
 
+    def _change(self, user_id: str, change: Callable[[User], User], expected: Expected) -> JsonEntity:
+        self._access.require_all(Action.UPDATE, Resource.USER)
+
+        def checked(user: User) -> User:
+            expected.check(f"user {user_id}", user.version)
+            return change(user)
+
+        found = self._store.change(UserId(user_id), checked, self._approve) if is_id(user_id) else None
+        if found is None:
+            raise NotFoundError("user", user_id)
+        self._on_change()
+        return found
+
+    def _check_sees_roles(self, role_ids: Collection[str]) -> None:
+        """Raises ForbiddenError: whoever gives roles has to see them, or would learn so which ids are those of roles."""
+        if role_ids:
+            self._access.require_all(Action.READ, Resource.ROLE)
+
+    def _check_granted(self, before: User | None, after: User, rights_of: Mapping[RoleId, Sequence[Right]]) -> None:
+        self._access.check_granted(gained(before, after, rights_of))
+
 
 def _user(user_id: UserId, new: NewUser) -> User:
     roles = frozenset(map(RoleId, new.role_ids))
-    return User(user_id, new.subject, new.name, roles, rights_of(new.rights), new.properties)
+    return User(user_id, new.subject, new.name, roles, rights_of(new.rights), new.properties, new.issuer)

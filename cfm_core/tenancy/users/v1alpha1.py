@@ -15,11 +15,12 @@ RoleIds = Annotated[list[str], Field(max_length=MOST_ROLES)]
 
 
 class UserDocument(Document):
-    """A user as it is shown, roles by id; ``name`` and ``properties`` are left out where they are empty."""
+    """A user as it is shown, roles by id; ``issuer``, ``name`` and ``properties`` are left out where they are empty."""
 
     id: str
     version: int
     subject: str
+    issuer: str = ""
     name: str = ""
     role_ids: list[str]
     rights: list[RightDocument]
@@ -27,7 +28,10 @@ class UserDocument(Document):
 
 
 class NewUser(Document):
+    """``subject`` is what tokens of ``issuer`` call the user, or those of any trusted issuer where that is empty."""
+
     subject: GivenText
+    issuer: str = ""
     name: str = ""
     role_ids: RoleIds = Field(default_factory=list)
     rights: Rights = Field(default_factory=list)
@@ -38,6 +42,7 @@ class UserDiff(Document):
     """What is absent stays; ``roleIds`` and ``rights`` are given as a whole; ``removed`` wins over ``properties``."""
 
     subject: GivenText | None = None
+    issuer: str | None = None
     name: str | None = None
     role_ids: RoleIds | None = None
     rights: Rights | None = None
@@ -48,6 +53,8 @@ class UserDiff(Document):
 def shown(user: User) -> dict[str, Any]:
     """``user`` as the API shows it; the database's ``user_json`` gives the same."""
     document: dict[str, Any] = {"id": user.id, "version": user.version, "subject": user.subject}
+    if user.issuer:
+        document["issuer"] = user.issuer
     if user.name:
         document["name"] = user.name
     document["roleIds"] = sorted(user.role_ids)

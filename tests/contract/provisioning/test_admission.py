@@ -297,7 +297,7 @@ def test_a_type_is_paused_once_and_noted(world: World, driver: Driver) -> None:
         world.activity_types.resume("t", ORDER, Expected(frozenset({paused.version + 1})))
     world.activity_types.resume("t", ORDER, Expected(frozenset({paused.version})))
     world.activity_types.resume("t", ORDER)
-    assert world.operations.select("activityType = 't'", Page()).total == 2
+    assert world.audit.select("activityType = 't'", Page()).total == 2
     for unknown in ("nope", "", "a\0b"):
         with pytest.raises(NotFoundError):
             world.activity_types.pause(unknown, ORDER)

@@ -323,7 +323,7 @@ def test_with_a_run_those_below_it_are_paused_and_resumed(world: World, driver: 
     assert paused(world) == world.runs()
     assert {id_: world.orchestrations.get(id_).version - before[id_] for id_ in before} == dict.fromkeys(before, 1)
     assert [world.orchestrations.get(id_).paused_above for id_ in world.runs()] == [False, True, True, True]
-    noted = json.loads(world.operations.select("true", Page()).json)
+    noted = json.loads(world.audit.select("true", Page()).json)
     assert [(one["orchestrationId"], one["action"]) for one in noted] == [("o", "pause")]
 
     world.let_time_pass()

@@ -198,7 +198,7 @@ def test_what_is_done_to_letters_is_noted_once(world: World) -> None:
     with pytest.raises(PreconditionFailedError):
         world.letters.discard(two, ORDER, Expected(frozenset({5})))
     world.letters.discard(two, ORDER)
-    noted = json.loads(world.operations.select("deadLetterId != ''", Page()).json)
+    noted = json.loads(world.audit.select("deadLetterId != ''", Page()).json)
     assert [(each["actor"], each["action"], each["deadLetterId"], each["before"], each["after"]) for each in noted] == [
         ("ann", "replay", one, "kept", "replayed"),
         ("ann", "discard", one, "replayed", "discarded"),

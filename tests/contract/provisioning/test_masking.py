@@ -127,5 +127,5 @@ def test_a_mask_that_is_sent_back_is_refused(world: World) -> None:
 def test_what_operators_give_as_reasons_is_shown_without_secrets(world: World, driver: Driver) -> None:
     driver.start(manifest("o", "one"))
     world.operations.pause("o", Order(actor="ann", reason="their token=abc has leaked", request_id="r"))
-    (noted,) = json.loads(world.operations.select("true", Page()).json)
+    (noted,) = json.loads(world.audit.select("true", Page()).json)
     assert noted["reason"] == "their token=*** has leaked"

@@ -33,7 +33,7 @@ PAIR = [Activity("a", "t"), Activity("b", "t")]
 
 
 def noted(world: World, predicate: str = "true") -> list[dict[str, Any]]:
-    return list(json.loads(world.operations.select(predicate, Page()).json))
+    return list(json.loads(world.audit.select(predicate, Page()).json))
 
 
 def actions(world: World) -> list[str]:
@@ -561,7 +561,10 @@ def test_what_was_done_is_noted_with_who_and_why(world: World, driver: Driver) -
     del first["id"], first["at"]
     assert first == {
         "actor": "ann",
+        "manager": "provision-manager",
         "action": "pause",
+        "kind": "orchestrations",
+        "entityId": "o",
         "orchestrationId": "o",
         "reason": "the issuer is away",
         "before": "running",
@@ -570,8 +573,8 @@ def test_what_was_done_is_noted_with_who_and_why(world: World, driver: Driver) -
     }
     assert (second["before"], second["after"]) == ("running", "cancelling")
     assert [one["orchestrationId"] for one in noted(world, "actor = 'bob' AND action = 'cancel'")] == ["p"]
-    behind = world.operations.select("true", Page(after=str(second["id"] - 1)))
+    behind = world.audit.select("true", Page(after=str(second["id"] - 1)))
     assert [one["actor"] for one in json.loads(behind.json)] == ["bob"]
     for bad in ("x", "-1", "\0", "9" * 30):
         with pytest.raises(ValidationError):
-            world.operations.select("true", Page(after=bad))
+            world.audit.select("true", Page(after=bad))

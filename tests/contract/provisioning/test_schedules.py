@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from cfm_core.clock import system_clock
+from cfm_core.contracts.instants import instant
 from cfm_core.entities import JsonEntity
 from cfm_core.errors import ConflictError, NotFoundError, PreconditionFailedError, RefusedError, ValidationError
 from cfm_core.provisioning.definitions.model import Activity, ActivityDefinition, OrchestrationTemplate
 from cfm_core.provisioning.operations.model import Order
-from cfm_core.provisioning.orchestrations.v1alpha1 import instant
 from cfm_core.provisioning.schedules.v1alpha1 import NewSchedule, ScheduleDiff
 from cfm_core.query import Page, parse
 from cfm_core.versions import Expected
@@ -444,7 +444,7 @@ def test_what_is_to_start_later_can_be_cancelled_and_run_again(world: World, dri
         assert refused.value.context == {"allowedActions": ["rerun"]}
     again = world.operations.rerun("o", ORDER)
     assert (again.id, again.state, again.processing_data) == ("o.again", "RUNNING", {"k": 1})
-    noted = json.loads(world.operations.select("orchestrationId = 'o'", Page()).json)
+    noted = json.loads(world.audit.select("orchestrationId = 'o'", Page()).json)
     assert [(one["action"], one["before"], one["after"]) for one in noted] == [
         ("cancel", "scheduled", "cancelled"),
         ("rerun", "cancelled", "cancelled"),
@@ -464,7 +464,7 @@ def test_what_is_done_to_schedules_is_noted_once(world: World) -> None:
     with pytest.raises(ConflictError):
         world.schedules.create(new(id="s"), ORDER)
     world.schedules.delete("s", ORDER)
-    noted = json.loads(world.operations.select("scheduleId = 's'", Page()).json)
+    noted = json.loads(world.audit.select("scheduleId = 's'", Page()).json)
     assert [(each["action"], each["before"], each["after"]) for each in noted] == [
         ("create", "absent", "active"),
         ("pause", "active", "paused"),

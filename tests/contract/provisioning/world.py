@@ -11,6 +11,9 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from cfm_core.audit.memory import MemoryAudit
+from cfm_core.audit.service import Audit
+from cfm_core.audit.store import PostgresAudit
 from cfm_core.clock import system_clock
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityCall, ActivityDispatch, ActivityOutcome, OutcomeKind, UncheckedDispatch
@@ -61,6 +64,7 @@ from cfm_core.provisioning.schedules.sweep import DueStarts
 from cfm_core.query import Everything, Page
 from cfm_core.store.database import Database, connect
 from local.servers.postgres import EmbeddedPostgres
+from tests.support.audit import empty_audit
 
 _numbers = itertools.count(1)
 
@@ -85,6 +89,7 @@ class World(Protocol):
     calls: Calls
     orchestrations: Orchestrations
     operations: Operations
+    audit: Audit
     activity_types: ActivityTypes
     letters: DeadLetters
     schedules: Schedules
@@ -145,6 +150,7 @@ class PostgresWorld:
         self.calls = Calls(PostgresCalls(database))
         self.orchestrations: Orchestrations = PostgresOrchestrations(database, KEY)
         self.operations = Operations(PostgresOperations(database))
+        self.audit = Audit(PostgresAudit(database))
         self.activity_types = ActivityTypes(PostgresActivityTypes(database))
         self.letters = DeadLetters(PostgresDeadLetters(database))
         schedules = PostgresSchedules(database)
@@ -230,13 +236,14 @@ class PostgresWorld:
 
 
 class MemoryWorld:
-    def __init__(self) -> None:
-        self.memory = Runs(system_clock)
+    def __init__(self, trail: MemoryAudit | None = None) -> None:
+        self.memory = Runs(system_clock, audit=trail or MemoryAudit())
         self.definitions: Definitions = MemoryDefinitions(self.memory)
         self.engine: Engine = MemoryEngine(self.memory)
         self.calls = Calls(MemoryCalls(self.memory))
         self.orchestrations: Orchestrations = MemoryOrchestrations(self.memory, KEY)
         self.operations = Operations(MemoryOperations(self.memory))
+        self.audit = Audit(self.memory.audit)
         self.activity_types = ActivityTypes(MemoryActivityTypes(self.memory))
         self.letters = DeadLetters(MemoryDeadLetters(self.memory))
         schedules = MemorySchedules(self.memory)
@@ -325,13 +332,14 @@ def empty(database: Database) -> None:
         tables = [
             *("def_edge", "def_node", "orchestration", "orchestration_data", "activity", "activity_output"),
             *(f"archived_{table}" for table in ARCHIVED),
-            *("history", "operation", "admission", "admitted", "gate", "dead_letter"),
+            *("history", "admission", "admitted", "gate", "dead_letter"),
             *("definition", "template", "activity_definition", "activity_type_policy"),
             *("schedule", "delayed_start", "fan_out"),
         ]
         for table in sorted(tables, key=lambda name: name == "definition"):
             tx.rows(f"DELETE FROM provision_manager.{table}")  # noqa: S608
         tx.rows("DELETE FROM eventing.outbox")
+    empty_audit(database)
 
 
 DIAMOND = (

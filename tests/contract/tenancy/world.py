@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+from cfm_core.access.model import Access, Right
+from cfm_core.access.service import RightStore
+from cfm_core.access.store import PostgresRights
+from cfm_core.audit.memory import MemoryAudit
+from cfm_core.audit.service import Audit
+from cfm_core.audit.store import PostgresAudit
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, OrchestrationResponse
 from cfm_core.query import Page
 from cfm_core.store.database import Database
@@ -43,6 +49,7 @@ from cfm_core.tenancy.tenants.service import Tenants
 from cfm_core.tenancy.tenants.store import PostgresTenants
 from cfm_core.tenancy.tenants.v1alpha1 import NewTenant
 from cfm_core.tenancy.users.memory import MemoryUsers
+from cfm_core.tenancy.users.memory_rights import MemoryRights
 from cfm_core.tenancy.users.service import Users
 from cfm_core.tenancy.users.store import PostgresUsers
 from cfm_core.tenancy.users.v1alpha1 import NewUser
@@ -63,10 +70,26 @@ class World:
     roles: Roles
     users: Users
     feed: Feed
+    rights: RightStore
+    audit: Audit
     settle: Callable[[], None]
     """Waits until readers of the feed get all that has happened."""
     sent: Callable[[], list[dict[str, Any]]]
     """The events in the outbox, in the order of their rows."""
+
+    def seen_by(self, *rights: Right) -> World:
+        """The same world for somebody who has these rights."""
+        access = Access(rights)
+        return replace(
+            self,
+            tenants=self.tenants.within(access),
+            cells=self.cells.within(access),
+            dataspace_profiles=self.dataspace_profiles.within(access),
+            participant_profiles=self.participant_profiles.within(access),
+            roles=self.roles.within(access),
+            users=self.users.within(access),
+            feed=self.feed.within(access),
+        )
 
     def patient(self, patience: Patience) -> ParticipantProfiles:
         """The use cases with another patience."""
@@ -195,8 +218,8 @@ def _response(
     )
 
 
-def in_memory() -> World:
-    fabric = Fabric()
+def in_memory(trail: MemoryAudit | None = None) -> World:
+    fabric = Fabric(audit=trail or MemoryAudit())
     store = MemoryParticipantProfiles(fabric)
     return World(
         Tenants(MemoryTenants(fabric)),
@@ -208,6 +231,8 @@ def in_memory() -> World:
         Roles(MemoryRoles(fabric)),
         Users(MemoryUsers(fabric)),
         Feed(fabric.feed),
+        MemoryRights(fabric),
+        Audit(fabric.audit),
         lambda: None,
         lambda: [event for row in fabric.outbox for event in row.events],
     )
@@ -229,6 +254,8 @@ def in_postgres(database: Database) -> World:
         Roles(PostgresRoles(database)),
         Users(PostgresUsers(database)),
         Feed(PostgresFeed(database)),
+        PostgresRights(database),
+        Audit(PostgresAudit(database)),
         lambda: settle(database),
         sent,
     )

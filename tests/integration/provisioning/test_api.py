@@ -423,8 +423,8 @@ def test_operators_orders_are_answered_with_the_new_state_and_noted() -> None:
     assert (cancelled.json["status"], cancelled.json["errorDetail"]) == ("cancelling", "cancelled: the issuer is away")
     assert call("POST", "/orchestrations/o/compensate", order | {"force": True}).status == 409
     notes = call("GET", "/audit?q=orchestrationId+%3D+'o'")
-    assert [one["action"] for one in notes.json] == ["pause", "resume", "resolve", "cancel"]
-    assert notes.json[0]["requestId"] == "r1"
+    assert [one["action"] for one in notes.json] == ["start", "pause", "resume", "resolve", "cancel"]
+    assert notes.json[1]["requestId"] == "r1"
     assert {one["actor"] for one in notes.json} == {"anonymous"}
     assert call("POST", "/audit/query", {"predicate": "action = 'cancel'"}).headers["X-Total-Count"] == "1"
 

@@ -306,8 +306,8 @@ def test_an_order_given_by_many_at_once_takes_effect_once(world: PostgresWorld, 
     cancelled = at_once(lambda _: operations.cancel("o", order).state)
     assert cancelled == ["COMPENSATING"] * THREADS
     assert len(responses(driver.hear())) == 1
-    assert json.loads(operations.select("true", Page()).json)[0]["action"] == "cancel"
-    assert operations.select("true", Page()).total == 1
+    assert json.loads(world.audit.select("true", Page()).json)[0]["action"] == "cancel"
+    assert world.audit.select("true", Page()).total == 1
 
 
 def test_rates_hold_whoever_sends_at_once(world: PostgresWorld, pool: Database) -> None:

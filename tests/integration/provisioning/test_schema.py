@@ -7,6 +7,7 @@ from datetime import datetime
 
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import CALL_EVENT, DISPATCH_EVENT, OutcomeKind
+from cfm_core.contracts.instants import instant
 from cfm_core.contracts.orchestration import DISPOSE, compensation_id
 from cfm_core.provisioning.calls.model import CALL_TIMEOUT, LOOKED_AFTER_EVERY
 from cfm_core.provisioning.engine.model import (
@@ -17,7 +18,6 @@ from cfm_core.provisioning.engine.model import (
     OrchestrationState,
     Policy,
 )
-from cfm_core.provisioning.orchestrations.v1alpha1 import instant
 from cfm_core.provisioning.schedules.model import Overlap
 from cfm_core.store.database import Database
 from cfm_core.store.migrations import known

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from cfm_core.access.model import Bound, Bounds
 from cfm_core.query import IndexKind, Page, parse, to_sql
 from cfm_core.store import paging
 from cfm_core.store.database import Database, connect
@@ -20,6 +21,7 @@ from local.bench.crowd import DATASPACE, fill
 from local.servers.postgres import EmbeddedPostgres
 
 NAME = "query_plans"
+ABSENT = "00000000-0000-4000-8000-00000000ffff"
 PAGE = Page(0, 50)
 
 Shown = tuple[str, str]
@@ -119,6 +121,23 @@ def test_a_selective_query_of_participant_profiles_begins_with_an_index(
 ) -> None:
     store = profiles.PostgresParticipantProfiles(crowd)
     condition, params = to_sql(parse(predicate), profiles.FIELDS, store.declared())
+    shown = plan(crowd, profiles.LISTING, PAGE, condition, params)
+    assert index in shown, shown
+    assert "Seq Scan" not in shown, shown
+
+
+@pytest.mark.parametrize(
+    ("bound", "index"),
+    [
+        (Bound(tenant_id=ABSENT), "participant_profiles_tenant"),
+        (Bound(participant_profile_id=ABSENT), "participant_profiles_pkey"),
+        (Bound(cell_id=ABSENT), "participant_profiles_json"),
+        (Bound(vpa_id=ABSENT), "participant_profiles_json"),
+        (Bound(tenant_id=ABSENT, cell_id=ABSENT), "participant_profiles_json"),
+    ],
+)
+def test_what_users_see_of_participant_profiles_is_found_by_an_index(crowd: Database, bound: Bound, index: str) -> None:
+    condition, params = profiles.condition_of(Bounds((bound,)))
     shown = plan(crowd, profiles.LISTING, PAGE, condition, params)
     assert index in shown, shown
     assert "Seq Scan" not in shown, shown

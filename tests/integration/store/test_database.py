@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from cfm_core.contracts import wake
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import ConflictError, FatalError, RecoverableError, ValidationError
+from cfm_core.secret_files import SecretFile
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, connect
 from cfm_core.store.migrations import Migration, known, migrate
@@ -199,3 +202,26 @@ def test_a_row_that_cannot_be_handed_over_is_free_at_once(database_url: str, han
     assert woken == [None]
     assert [row.events for row in outbox.Outbox(database).claim()] == [[{"id": text}]]
     database.close()
+
+
+def test_a_password_that_changes_is_read_from_its_file(database: Database, database_url: str, tmp_path: Path) -> None:
+    parts = urlsplit(database_url)
+
+    def url(password: str) -> str:
+        return parts._replace(netloc=f"rotated:{password}@{parts.hostname}:{parts.port}").geturl()
+
+    file = tmp_path / "url"
+    file.write_text(url("first"))
+    database.rows("CREATE ROLE rotated LOGIN PASSWORD 'first'")
+    rotated = Database(SecretFile(file), size=1)
+    try:
+        pid = rotated.value("SELECT pg_backend_pid()")
+        database.rows("ALTER ROLE rotated PASSWORD 'second'")
+        database.rows("SELECT pg_terminate_backend(:pid, 5000)", pid=pid)
+        with pytest.raises(RecoverableError):
+            rotated.value("SELECT 1")
+        file.write_text(url("second"))
+        assert rotated.value("SELECT 1") == 1
+    finally:
+        rotated.close()
+        database.rows("DROP ROLE rotated")

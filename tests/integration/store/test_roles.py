@@ -9,6 +9,9 @@ from datetime import timedelta
 import pytest
 from pg8000.exceptions import DatabaseError
 
+from cfm_core.access.model import Action, Resource, Right
+from cfm_core.access.service import Who
+from cfm_core.access.store import PostgresRights
 from cfm_core.contracts import subjects
 from cfm_core.errors import FatalError, RecoverableError
 from cfm_core.provisioning.orchestrations.store import PostgresHistory
@@ -18,15 +21,16 @@ from cfm_core.store.migrations import known
 from cfm_core.store.outbox import Outbox
 from cfm_core.store.roles import Role, set_up, url_of
 from local.servers.postgres import EmbeddedPostgres
-from tests.support.roles import PASSWORDS, as_role
+from tests.support.roles import PASSWORDS, TEMPLATE, as_role
 
 NOT_ALLOWED = "42501"
-SCHEMAS = ("tenant_manager", "provision_manager", "eventing", "http", "cfm")
+SCHEMAS = ("tenant_manager", "provision_manager", "eventing", "http", "audit", "cfm")
 MANAGERS = (Role.TENANT_MANAGER, Role.PROVISION_MANAGER)
 TRIGGERS = (Role.TRIGGER, Role.TENANT_MANAGER_TRIGGER, Role.PROVISION_MANAGER_TRIGGER)
 OPERATORS = (*MANAGERS, *TRIGGERS)
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 OTHER_VERBS = ("TRUNCATE", "REFERENCES", "TRIGGER")
+EVERYTHING = Right(Action.ANY, Resource.ANY)
 
 
 def rights(database_url: str, role: Role) -> dict[str, set[str]]:
@@ -81,16 +85,16 @@ def test_a_manager_has_its_own_tables_and_those_that_both_share(database_url: st
     assert tenant_manager["eventing.feed"] == {"SELECT", "INSERT", "DELETE"}
     provision_manager = rights(database_url, Role.PROVISION_MANAGER)
     own = {name for name in provision_manager if name.startswith("provision_manager.")}
-    assert provision_manager.keys() == own | shared
+    assert provision_manager.keys() == own | shared | {"audit.trail"}
     assert tables(database_url, "provision_manager") - own == set()
     assert {verb for verbs in provision_manager.values() for verb in verbs} == {*VERBS}
+    assert provision_manager["audit.trail"] == {"SELECT"}
     for one in (tenant_manager, provision_manager):
         assert one["eventing.outbox"] == {"SELECT", "INSERT"}
 
 
 def test_what_has_happened_is_only_added_to(database_url: str) -> None:
     found = rights(database_url, Role.PROVISION_MANAGER)
-    assert found["provision_manager.operation"] == {"SELECT", "INSERT"}
     assert found["provision_manager.history"] == {"SELECT", "INSERT", "UPDATE"}
     with session(database_url, Role.PROVISION_MANAGER) as connection:
         assert refused(connection, "UPDATE provision_manager.history SET kind = 'complete'")
@@ -115,8 +119,44 @@ def test_a_manager_reads_nothing_of_the_other(database_url: str, role: Role, sch
         for table in others:
             assert refused(connection, f"SELECT count(*) FROM {table}")  # noqa: S608
             assert refused(connection, f"DELETE FROM {table}")  # noqa: S608
-        # Nor by what runs with the rights of whoever has made it: there is no such thing.
-        assert connection.run("SELECT count(*) FROM pg_proc WHERE prosecdef AND pronamespace >= 16384") == [[0]]
+
+
+def test_few_functions_run_with_the_rights_of_their_owner(database_url: str) -> None:
+    with contextlib.closing(connect(database_url)) as admin:
+        found = admin.run(
+            "SELECT f.oid::regproc::text, f.proconfig, f.prorettype = 'trigger'::regtype,"
+            "       ARRAY(SELECT r FROM unnest(:roles::text[]) r WHERE has_function_privilege(r, f.oid, 'EXECUTE'))"
+            "  FROM pg_proc f WHERE f.prosecdef AND f.pronamespace >= 16384 ORDER BY 1",
+            roles=[role.called(TEMPLATE) for role in OPERATORS],
+        )
+    # Nobody who calls them decides what the names in them mean.
+    assert all(settings == ["search_path=pg_catalog, pg_temp"] for _, settings, *_ in found)
+    managers = [role.called(TEMPLATE) for role in MANAGERS]
+    assert {name: roles for name, _, is_trigger, roles in found if not is_trigger} == {
+        # Triggers have no right to use the schema.
+        "access.of_caller": [role.called(TEMPLATE) for role in OPERATORS],
+        "audit.erase": managers[1:],
+        "audit.seal_waiting": [],
+        "provision_manager.note": managers[1:],
+    }
+    # Nobody can make a trigger of them.
+    assert [roles for *_, is_trigger, roles in found if is_trigger] == [[]] * 12
+
+
+@pytest.mark.parametrize("role", MANAGERS)
+def test_managers_ask_what_somebody_may_do(database_url: str, role: Role) -> None:
+    with contextlib.closing(Database(database_url, size=1)) as admin:
+        PostgresRights(admin).make_first_administrator("", "ann")
+    with contextlib.closing(Database(as_role(role, database_url), size=1)) as database:
+        store = PostgresRights(database)
+        assert store.find("urn:i", "ann", []).rights == (EVERYTHING,)
+        assert store.find("urn:i", "bob", []).who is Who.NOBODY
+
+
+@pytest.mark.parametrize("role", TRIGGERS)
+def test_triggers_do_not_ask_what_somebody_may_do(database_url: str, role: Role) -> None:
+    with session(database_url, role) as connection:
+        assert refused(connection, "SELECT * FROM access.of_caller('', 'ann', ARRAY[]::text[])")
 
 
 @pytest.mark.parametrize("role", OPERATORS)

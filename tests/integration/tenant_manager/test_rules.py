@@ -102,7 +102,8 @@ def test_what_has_not_changed_is_not_read_again(world: World, database: Database
 def test_a_profile_is_not_kept_on_a_basis_that_has_changed(world: World, database: Database, happens: str) -> None:
     tenant, cell, other = world.tenant(), world.cell(), world.cell()
     dataspace = world.dataspace(cell, other)
-    (_, unused) = json.loads(world.dataspace_profiles.deployments(dataspace, "true", ALL).json)
+    deployments = json.loads(world.dataspace_profiles.deployments(dataspace, "true", ALL).json)
+    (unused,) = (one for one in deployments if one["cellId"] == other)
     empty = world.dataspace()
     before = database.value("SELECT sum(changes) FROM tenant_manager.basis_changes")
     match happens:

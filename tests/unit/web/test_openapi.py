@@ -57,18 +57,24 @@ def test_names_come_from_the_handler_and_its_module() -> None:
     assert operation["security"] == [{"token": ["things:all"]}]
 
 
+def test_the_rights_that_users_need_are_told() -> None:
+    _, operation = operation_of("GET", "/things", rights=["read cell", "update tenant"])
+    assert operation["x-rights"] == ["read cell", "update tenant"]
+    assert "x-rights" not in operation_of("GET", "/things")[1]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "declared", "expected"),
     [
         ("GET", "/things", {"lists": Thing}, ["q", "offset", "limit", "after", "prefer"]),
         ("POST", "/things/query", {"lists": Thing}, ["prefer", "fieldValidation"]),
-        ("POST", "/things", {"body": NewThing}, ["fieldValidation", "idempotencyKey"]),
+        ("POST", "/things", {"body": NewThing}, ["fieldValidation", "idempotencyKey", "reason"]),
         ("POST", "/things", {"body": NewThing, "scope": None}, ["fieldValidation"]),
         ("GET", "/things/{id}", {"gives": {200: Thing}}, ["id", "ifNoneMatch"]),
         ("GET", "/things/{id}", {}, ["id"]),
-        ("PUT", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "ifMatch", "ifNoneMatch"]),
-        ("PATCH", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "ifMatch"]),
-        ("DELETE", "/things/{id}", {"query": {"purge": bool}}, ["id", "purge", "ifMatch"]),
+        ("PUT", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "reason", "ifMatch", "ifNoneMatch"]),
+        ("PATCH", "/things/{id}", {"body": NewThing}, ["id", "fieldValidation", "reason", "ifMatch"]),
+        ("DELETE", "/things/{id}", {"query": {"purge": bool}}, ["id", "purge", "reason", "ifMatch"]),
     ],
 )
 def test_parameters_follow_from_what_is_declared(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cfm_core.provisioning.masking import (
+from cfm_core.masking import (
     is_secret,
     marked_keys,
     masked,
