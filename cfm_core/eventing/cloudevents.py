@@ -86,16 +86,22 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDic
         if not isinstance(items, list):
             raise ValidationError("a batch of CloudEvents is a JSON array")
         for index, item in enumerate(items):
-            if not isinstance(item, dict) or not all(
-                isinstance(item.get(name), str) and item[name] for name in _REQUIRED
-            ):
+            if not isinstance(item, dict) or not _has_what_is_required(item):
                 raise ValidationError(f"item {index} of the batch is not a CloudEvent")
         return items, True
     try:
         parsed = from_http(dict(headers), body)
     except (GenericException, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValidationError(f"the request is not a CloudEvent: {error}") from None
+    if not _has_what_is_required(parsed.get_attributes()):
+        raise ValidationError(
+            f"the request is not a CloudEvent: {', '.join(_REQUIRED)} must be texts that are not empty"
+        )
     return [{**parsed.get_attributes(), "data": parsed.get_data()}], False
+
+
+def _has_what_is_required(attributes: Mapping[str, Any]) -> bool:
+    return all(isinstance(attributes.get(name), str) and attributes[name] for name in _REQUIRED)
 
 
 def to_batch(events: Sequence[EventDict]) -> bytes:
