@@ -1,4 +1,4 @@
-"""``cfm test``: style, types and tests of the checkout, as a clean machine runs them too."""
+"""``cfm test``: style, types, packages and tests of the checkout, as a clean machine runs them too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def run(arguments: Sequence[str]) -> int:
         return 1
     if arguments:
         return _call("pytest", *arguments)
-    codes = [_call("ruff", "check"), _call("ruff", "format", "--check"), _call("mypy"), _call("pytest")]
+    checks = (("ruff", "check"), ("ruff", "format", "--check"), ("mypy",), ("local.dependencies",), ("pytest",))
+    codes = [_call(*check) for check in checks]
     return next((code for code in codes if code), 0)
 
 

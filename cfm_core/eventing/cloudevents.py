@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from cloudevents.exceptions import GenericException
-from cloudevents.http import from_dict, from_http
+from cloudevents.http import from_http
 
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import ValidationError
@@ -149,16 +149,3 @@ def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, f
         raise ValidationError(f"the message is not JSON: {error}") from None
     carried = event(type=subject, source=f"nats:{subject}", subject=subject, data=data, id=fallback_id)
     return [carried | {name: found[name] for name in _TRACE if name in found}]
-
-
-def checked(document: Mapping[str, Any]) -> EventDict:
-    """Give ``document`` as an event in its JSON form if it is one.
-
-    Raises:
-        ValidationError: it lacks what CloudEvents 1.0 requires.
-    """
-    try:
-        parsed = from_dict(dict(document))
-    except (GenericException, ValueError, KeyError, TypeError) as error:
-        raise ValidationError(f"not a CloudEvent: {error}") from None
-    return {**parsed.get_attributes(), "data": parsed.get_data()}

@@ -215,7 +215,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _get(url: str, timeout: float) -> bytes:
     """The body of an answer of success, read within ``timeout``; no redirect is followed."""
     until = time.monotonic() + timeout
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - whoever made it has seen the scheme
     try:
         with urllib.request.build_opener(_NoRedirect()).open(request, timeout=timeout) as response:
             text = b""

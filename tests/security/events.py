@@ -56,26 +56,34 @@ def opened(function: str) -> Callable[[Ground], Headers]:
     return bearing(lambda ground: ground.event_token(function))
 
 
+def nothing(_: Ground) -> Headers:
+    return []
+
+
+def of_another_key(_: Ground, function: str) -> str:
+    return event_tokens.derived("a-key-of-somebody-else", function)
+
+
+def as_basic(token: Callable[[Ground], str]) -> Callable[[Ground], Headers]:
+    """A token as the password of somebody."""
+    return lambda ground: [("Authorization", "Basic " + base64.b64encode(f"trigger:{token(ground)}".encode()).decode())]
+
+
 def forged() -> Iterator[Attack]:
     """Every event function, for whoever has no token of it."""
+    body = json.dumps([event(MANIFEST)]).encode()
     names = [one.name for one in EVENTS]
     for function, neighbour in zip(names, [*names[1:], names[0]], strict=True):
         token = partial(Ground.event_token, function=function)
-        shown: dict[str, Callable[[Ground], Headers]] = {
-            "no token": lambda _: [],
-            "an empty token": lambda _: [("Authorization", "Bearer ")],
+        for name, shown in {
+            "no token": nothing,
+            "an empty token": bearing(lambda _: ""),
             "another function's token": opened(neighbour),
-            "a token of another key": bearing(
-                lambda _, function=function: event_tokens.derived("a-key-of-somebody-else", function)  # type: ignore[misc]
-            ),
-            "its token as Basic": lambda ground, token=token: [  # type: ignore[misc]
-                ("Authorization", "Basic " + base64.b64encode(f"trigger:{token(ground)}".encode()).decode())
-            ],
+            "a token of another key": bearing(partial(of_another_key, function=function)),
+            "its token as Basic": as_basic(token),
             "the API's token": bearing(lambda ground: ground.good),
-        }
-        for name, headers in shown.items():
-            body = json.dumps([event(MANIFEST)]).encode()
-            yield to(name, function, 401, REFUSED, shown=headers, body=body)
+        }.items():
+            yield to(name, function, 401, REFUSED, shown=shown, body=body)
 
 
 SPELLINGS: dict[str, Callable[[str], Headers]] = {
@@ -97,29 +105,29 @@ SPELLINGS: dict[str, Callable[[str], Headers]] = {
 }
 
 
+def spelt(spelling: Callable[[str], Headers], function: str) -> Callable[[Ground], Headers]:
+    return lambda ground: spelling(ground.event_token(function))
+
+
+def in_query(query: str, function: str, body: bytes) -> Callable[[Ground], Answer]:
+    def send(ground: Ground) -> Answer:
+        target = f"/{function}?" + query.format(ground.event_token(function))
+        return ground.at(function).request("POST", target, [("Content-Type", BATCH)], body)
+
+    return send
+
+
 def spelled() -> Iterator[Attack]:
     """One function's token, shown as it is not to be shown."""
     function = "start_orchestrations"
     body = json.dumps([event(MANIFEST)]).encode()
-    for name, headers in SPELLINGS.items():
-        shown = lambda ground, headers=headers: headers(ground.event_token(function))  # noqa: E731
-        yield to(name, function, 401, REFUSED, shown=shown, body=body)
+    for name, spelling in SPELLINGS.items():
+        yield to(name, function, 401, REFUSED, shown=spelt(spelling, function), body=body)
     yield to("the key itself", function, 401, REFUSED, shown=bearing(lambda ground: ground.event_key), body=body)
     completion = bearing(lambda ground: ground.completion_token("waiting", "sign"))
     yield to("a completion token", function, 401, REFUSED, shown=completion, body=body)
-    token = partial(Ground.event_token, function=function)
-    for name, path in {
-        "in the query": "/start_orchestrations?token={}",
-        "in the query as Authorization": "/start_orchestrations?Authorization=Bearer%20{}",
-    }.items():
-        yield Attack(
-            f"event, a token {name}",
-            lambda ground, path=path: ground.at(function).request(  # type: ignore[misc]
-                "POST", path.format(token(ground)), [("Content-Type", BATCH)], body
-            ),
-            401,
-            REFUSED,
-        )
+    for name, query in {"as token": "token={}", "as Authorization": "Authorization=Bearer%20{}"}.items():
+        yield Attack(f"event, a token in the query {name}", in_query(query, function, body), 401, REFUSED)
     for name, path, method, status in (
         ("a GET", "", "GET", 405),
         ("a HEAD", "", "HEAD", 405),
@@ -199,29 +207,41 @@ NO_EVENTS: dict[str, tuple[str, bytes, str]] = {
 }
 
 
+def also(headers: Headers, shown: Callable[[Ground], Headers]) -> Callable[[Ground], Headers]:
+    return lambda ground: [*headers, *shown(ground)]
+
+
 def malformed() -> Iterator[Attack]:
     """What the trigger itself would be refused."""
     function = "start_orchestrations"
     for name, (kind, body, says) in NO_EVENTS.items():
         yield to(name, function, 400, says, shown=opened(function), body=body, kind=kind)
     binary = {"ce-specversion": "1.0", "ce-id": "e", "ce-source": "s", "ce-type": "t"}
+    bare = json.dumps(MANIFEST).encode()
     for missing in binary:
-        headers = [*((name, value) for name, value in binary.items() if name != missing)]
-        shown = lambda ground, headers=headers: [*headers, *opened(function)(ground)]  # noqa: E731
-        body = json.dumps(MANIFEST).encode()
+        left = [(name, value) for name, value in binary.items() if name != missing]
         name = f"a binary event without {missing}"
-        yield to(name, function, 400, "not a CloudEvent", shown=shown, body=body, kind="application/json")
+        yield to(
+            name,
+            function,
+            400,
+            "not a CloudEvent",
+            shown=also(left, opened(function)),
+            body=bare,
+            kind="application/json",
+        )
     seen: set[type] = set()
     for one in EVENTS:
         if one.data is None:
             continue
         opening = opened(one.name)
-        for name, data in {
+        unfit_data: dict[str, object] = {
             "no data": None,
             "data that is a list": [],
             "data that is a text": "x",
             "empty data": {},
-        }.items():
+        }
+        for name, data in unfit_data.items():
             body = json.dumps(event(data)).encode()
             yield to(name, one.name, 422, "data: ", shown=opening, body=body, kind=STRUCTURED)
         # What is sent to agents has the same form for all of them.

@@ -16,6 +16,7 @@ from tests.security.wire import Answer
 Document = dict[str, Any]
 
 NOT_GIVEN = "the token was not given away with the activity's last dispatch"
+SUPERSEDED = "nobody waits for this attempt any more"
 COMPLETE = "/orchestrations/waiting/activities/sign/complete"
 HEARTBEAT = "/orchestrations/sent/activities/sign/heartbeat"
 
@@ -28,6 +29,20 @@ def ending(name: str, path: str, body: Callable[[Ground], object], status: int, 
         return ground.api.request("POST", BASE + path + query, [("Content-Type", "application/json")], raw)
 
     return Attack(f"{path.rpartition('/')[2]}, {name}: {path}"[:150], send, status, says)
+
+
+def always(value: object) -> Callable[[Ground], object]:
+    return lambda _: value
+
+
+def good(ground: Ground) -> object:
+    """What does end the activity."""
+    return ground.completion_token("waiting", "sign")
+
+
+def showing(token: Callable[[Ground], object], **more: object) -> Callable[[Ground], object]:
+    """A document with a token and nothing to say, but for ``more``."""
+    return lambda ground: {"token": token(ground), **more}
 
 
 def endings() -> Iterator[Attack]:
@@ -60,14 +75,13 @@ def endings() -> Iterator[Attack]:
         "very long": lambda _: "A" * 500_000,
     }
     for name, token in tokens.items():
-        yield ending(f"token {name}", COMPLETE, lambda g, token=token: {"token": token(g)}, 403, NOT_GIVEN)  # type: ignore[misc]
+        yield ending(f"token {name}", COMPLETE, showing(token), 403, NOT_GIVEN)
         if "dispatch's own" not in name:
-            beat = lambda g, token=token: {"token": token(g)}  # type: ignore[misc]  # noqa: E731
-            yield ending(f"token {name}", HEARTBEAT, beat, 409, "nobody waits for this attempt any more")
-    for value in (None, 1, True, [], {}, [["A"]], ""):
+            yield ending(f"token {name}", HEARTBEAT, showing(token), 409, SUPERSEDED)
+    values: tuple[object, ...] = (None, 1, True, [], {}, [["A"]], "")
+    for value in values:
         for path in (COMPLETE, HEARTBEAT):
-            yield ending(f"token {value!r}", path, lambda _, value=value: {"token": value}, 400, "/token")  # type: ignore[misc]
-    good = lambda ground: ground.completion_token("waiting", "sign")  # noqa: E731
+            yield ending(f"token {value!r}", path, showing(always(value)), 400, "/token")
     for path in (COMPLETE, HEARTBEAT):
         yield ending("no token", path, lambda _: {}, 400, "/token")
         yield ending("a token in the query", path, lambda _: {}, 400, "/token", query="?token=x")
@@ -75,52 +89,46 @@ def endings() -> Iterator[Attack]:
         "no such run": "/orchestrations/nobody/activities/sign/complete",
         "a NUL in the run": "/orchestrations/%00/activities/sign/complete",
         "SQL in the run": "/orchestrations/'%20OR%20'1'='1/activities/sign/complete",
-    }.items():
-        yield ending(name, path, lambda g: {"token": good(g)}, 404, "Not found")
-    for name, path in {
         "no such activity": "/orchestrations/waiting/activities/other/complete",
         "a NUL in the activity": "/orchestrations/waiting/activities/%00/complete",
     }.items():
-        yield ending(name, path, lambda g: {"token": good(g)}, 404, "Not found")
+        yield ending(name, path, showing(good), 404, "Not found")
     other = "/orchestrations/sent/activities/sign/complete"
-    yield ending("the token of another run", other, lambda g: {"token": good(g)}, 403, NOT_GIVEN)
-    ended = "/orchestrations/ended/activities/sign/complete"
-    replayed = lambda g: {"token": g.completion_token("ended", "sign"), "error": "and yet it failed"}  # noqa: E731
-    yield ending("replayed with another end", ended, replayed, 409, "the activity")
-    late = lambda g: {"token": g.dispatches["ended"]}  # noqa: E731
-    yield ending("of one that has ended", "/orchestrations/ended/activities/sign/heartbeat", late, 409, "nobody waits")
-    for field, value, says in (
+    yield ending("the token of another run", other, showing(good), 403, NOT_GIVEN)
+    ended = "/orchestrations/ended/activities/sign"
+    replayed = showing(lambda ground: ground.completion_token("ended", "sign"), error="and yet it failed")
+    yield ending("replayed with another end", f"{ended}/complete", replayed, 409, "the activity")
+    late = showing(lambda ground: ground.dispatches["ended"])
+    yield ending("of one that has ended", f"{ended}/heartbeat", late, 409, SUPERSEDED)
+    for field, given, says in (
         ("values", {"a": "\0"}, "contains a NUL character"),
         ("outputs", [], "/outputs"),
         ("values", "x", "/values"),
         ("error", 1, "/error"),
     ):
-        told = lambda g, field=field, value=value: {"token": good(g), field: value}  # noqa: E731
-        yield ending(f"{field} {value!r}", COMPLETE, told, 400, says)
+        yield ending(f"{field} {given!r}", COMPLETE, showing(good, **{field: given}), 400, says)
 
 
 def results() -> Iterator[Attack]:
     """Outcomes with the trigger's token, and with no dispatch that has asked for them."""
     function = "record_activity_results"
 
-    def told(run: str, **changes: object) -> Callable[[Ground], bytes]:
+    def told(run: str, token: Callable[[Ground], object] | None = None, **changes: object) -> Callable[[Ground], bytes]:
         def make(ground: Ground) -> bytes:
-            outcome: Document = {"orchestrationId": run, "phase": 0, "ord": 0, "kind": "complete"}
-            return json.dumps([event(outcome | {"token": ground.dispatches[run]} | changes)]).encode()
+            shown = ground.dispatches[run] if token is None else token(ground)
+            outcome = {"orchestrationId": run, "phase": 0, "ord": 0, "token": shown, **changes}
+            return json.dumps([event(outcome)]).encode()
 
         return make
 
-    forged = "00000000-0000-4000-8000-000000000000"
     for kind in ("complete", "fatal", "retry", "wait", "schedule"):
         for name, body in {
-            "a forged token": told("sent", kind=kind, token=forged),
-            "no token": told("sent", kind=kind, token=""),
-            "a token that is none": told("sent", kind=kind, token="' OR '1'='1"),
-            "the token of another run": lambda g, kind=kind: told("sent", kind=kind, token=g.dispatches["waiting"])(g),  # type: ignore[misc]
-            "the completion token": lambda g, kind=kind: told(  # type: ignore[misc]
-                "sent", kind=kind, token=g.completion_token("sent", "sign")
-            )(g),
-            "nobody's run": lambda g, kind=kind: told("sent", kind=kind, orchestrationId="nobody")(g),  # type: ignore[misc]
+            "a forged token": told("sent", always("00000000-0000-4000-8000-000000000000"), kind=kind),
+            "no token": told("sent", always(""), kind=kind),
+            "a token that is none": told("sent", always("' OR '1'='1"), kind=kind),
+            "the token of another run": told("sent", lambda ground: ground.dispatches["waiting"], kind=kind),
+            "the completion token": told("sent", lambda ground: ground.completion_token("sent", "sign"), kind=kind),
+            "nobody's run": told("sent", kind=kind, orchestrationId="nobody"),
             "another place": told("sent", kind=kind, ord=1),
             "another phase": told("sent", kind=kind, phase=1),
             "a second time": told("ended", kind=kind),

@@ -140,7 +140,7 @@ def for_every_function() -> Iterator[Attack]:
             yield request(f"{function.name}, {name}", function.method, path, status, says, token=token, body=b"{")
 
 
-ALGORITHMS = {
+ALGORITHMS: dict[str, tuple[Mapping[str, Any], Sign, str]] = {
     **{f"alg {word!r}": ({"alg": word}, empty, ALGORITHM) for word in ("none", "None", "NONE", "nOnE", "")},
     "alg null": ({"alg": None}, ours, ALGORITHM),
     "alg a number": ({"alg": 1}, ours, ALGORITHM),
