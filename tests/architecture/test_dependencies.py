@@ -80,7 +80,9 @@ def test_every_direct_dependency_is_used(requirement: Requirement) -> None:
     if name in COMMANDS | SERVERS | DATA:
         return
     of = name.removeprefix("types-")
-    modules = {module for module, names in packages_distributions().items() if of in map(canonicalize_name, names)}
+    modules = {
+        module for module, names in packages_distributions().items() if of in [canonicalize_name(one) for one in names]
+    }
     assert modules & imported()
 
 
@@ -107,8 +109,9 @@ def test_nothing_is_locked_that_nobody_needs() -> None:
 @pytest.mark.parametrize("package", PACKAGES.values(), ids=str)
 def test_no_licence_binds_what_is_built_on_it(package: Package) -> None:
     told = distribution(package.name).metadata
-    stated = [told.get("License-Expression"), told.get("License"), *(told.get_all("Classifier") or ())]
-    text = " ".join(one for one in stated if one)
+    text = " ".join(
+        one for field in ("License-Expression", "License", "Classifier") for one in told.get_all(field) or ()
+    )
     assert not re.search(r"\b(?:A?GPL|GNU (?:Affero )?General Public)", text), text[:500]
 
 

@@ -77,7 +77,7 @@ PLACES = {
     "half a place": "0" * 31,
     "a place and more": "0" * 32 + "0",
     "not hexadecimal": "g" * 32,
-    "SQL": "0'; SELECT pg_sleep(10)--",
+    "SQL": "0' OR pg_sleep(10) IS NULL--",
     "a NUL": "\0" * 32,
 }
 

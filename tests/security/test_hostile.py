@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from itertools import chain
 
@@ -21,6 +20,7 @@ LEAKS = re.compile(
     r"pydantic|pg8000|werkzeug|flask|granian|Traceback|SQLSTATE|SELECT |INSERT |UPDATE |relation \"|column \"|json\.|"
     r"site-packages|/tmp/|\.py\b"
 )
+INSTANCE = re.compile(r'"instance":"[^"]*"')
 
 
 def test_there_are_many_and_each_is_another() -> None:
@@ -39,10 +39,11 @@ def test_an_attack_is_refused_and_changes_nothing(ground: Ground, attack: Attack
 
 
 def check(ground: Ground, answer: Answer) -> None:
-    """An answer says why, and gives nothing away."""
-    assert not LEAKS.search(answer.text)
+    """An answer says why, and gives nothing away but the address that it was asked at."""
+    told = INSTANCE.sub("", answer.text)
+    assert not LEAKS.search(told)
     for secret in (ground.good, ground.event_key, ground.completion_token("waiting", "sign")):
-        assert secret not in answer.text
+        assert secret not in told
     if answer.headers.get("WWW-Authenticate"):
         assert answer.status in {401, 403}
         assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="cfm"')
@@ -55,6 +56,5 @@ def test_whoever_may_is_served_afterwards_and_what_was_there_is_there(ground: Gr
     assert {one.name: one.restarts for one in ground.stack.processes if one.restarts} == {}
     tenant = ground.call("GET", f"/tenants/{ground.ids['tenants']}")
     assert tenant["properties"] == {"n": 1}
-    assert json.loads(json.dumps(tenant["id"])) == ground.ids["tenants"]
     changed = {name for name, told in ground.kept.items() if told != ground.at_first[name]}
     assert changed <= {table for attack in ATTACKS for table in attack.noted}

@@ -20,7 +20,7 @@ from tests.support.tokens import Issuer, new_key
 GUARDED = {one.name: one for one in FUNCTIONS if one.scope is not None}
 
 generated = settings(
-    max_examples=8,
+    max_examples=5,
     derandomize=True,
     database=None,
     deadline=None,
@@ -74,7 +74,7 @@ def test_no_generated_request_gets_in_without_its_scope(shared_api: Api, shared_
 def test_a_token_is_not_ignored(shared_api: Api, label: str) -> None:
     """What is answered with a token is not answered without it, nor with another."""
 
-    @settings(generated, max_examples=2)
+    @settings(generated, max_examples=1)
     @given(case=any_case(label))
     def is_needed(case: schemathesis.Case[Any]) -> None:
         case.call_and_validate(headers=dict(shared_api.headers), checks=[ignored_auth])
