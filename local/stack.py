@@ -47,7 +47,6 @@ _START_SECONDS = 30
 GATEWAYS = ("gateway", "gateway-2")
 """Two processes on one port, between which the kernel shares out connections: one alone is held back by its lock."""
 _MANAGERS = (Role.TENANT_MANAGER, Role.PROVISION_MANAGER)
-_CONNECTIONS_OF_EACH_ROLE = 2
 _ISOLATED_SECONDS = 180
 """Starting some forty processes takes a while on a small machine."""
 
@@ -457,9 +456,7 @@ class Stack:
 
     def _database_environ(self, suffix: str, *roles: Role) -> dict[str, str]:
         urls = {f"CFM_{role.upper()}_DATABASE_URL": self._role_url(role) for role in roles}
-        # As many connections as a process with one role has: its functions rarely all want the same one.
-        size = {"CFM_DATABASE_POOL_SIZE": str(_CONNECTIONS_OF_EACH_ROLE)}
-        return urls | size | {"CFM_TRIGGER_ADDRESS": self._trigger_address(suffix), **self._wake_keys()}
+        return urls | {"CFM_TRIGGER_ADDRESS": self._trigger_address(suffix), **self._wake_keys()}
 
     def _role_url(self, role: Role) -> str:
         return url_of(role, self._database_url, self._passwords[role])

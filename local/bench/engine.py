@@ -75,13 +75,13 @@ def figures(stack: Stack, deployments: int, runs: int, seconds: float, say: Call
         seconds: how long the sustained rate is taken; each look at rest takes a quarter of it, each comparison an eighth.
     """
     prepared = Fabric(stack.url, "")
-    deployment_latency(prepared, 10)  # the first ones start assemblies and prepare statements
+    deployment_latency(prepared, stack.database_url, 10)  # the first ones start assemblies and prepare statements
     _define(prepared.connect())
     database = Database(stack.database_url, size=2)
     with contextlib.closing(database):
         found: dict[str, Any] = {}
         say("  one deployment after the other")
-        found["deploymentLatency"] = deployment_latency(prepared, _LATENCIES)
+        found["deploymentLatency"] = deployment_latency(prepared, stack.database_url, _LATENCIES)
         say(f"  {deployments} deployments at once")
         found["deploymentRate"] = deployment_rate(prepared, deployments, _CLIENTS)
         say(f"  wide runs for {seconds:.0f} s")

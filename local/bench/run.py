@@ -107,11 +107,13 @@ def _figures(
     stack: Stack, name: str | None, deployments: int, seconds: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
     prepared = fabric.Fabric(stack.url, stack.token() if stack.auth else "")
-    fabric.deployment_latency(prepared, 10)  # the first ones start assemblies and prepare statements
+    fabric.deployment_latency(
+        prepared, stack.database_url, 10
+    )  # the first ones start assemblies and prepare statements
     found: dict[str, Any] = {}
     if name in {None, "deployment-latency"}:
         say("  one deployment after the other")
-        found["deploymentLatency"] = fabric.deployment_latency(prepared, _LATENCIES)
+        found["deploymentLatency"] = fabric.deployment_latency(prepared, stack.database_url, _LATENCIES)
     if name in {None, "deployment-rate"}:
         say(f"  {deployments} deployments at once")
         found["deploymentRate"] = fabric.deployment_rate(prepared, deployments, CLIENTS)

@@ -13,12 +13,26 @@ import click
 @click.option("--seconds", default=60.0, show_default=True, help="How long each run makes requests and faults.")
 @click.option("--rate", default=36.0, show_default=True, help="How many orchestrations a run asks for in a second.")
 @click.option(
+    "--every",
+    default=1.75,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Seconds between faults, on average.",
+)
+@click.option(
     "--spare", "spared", multiple=True, help="A process that no fault is done to; may be given several times."
 )
 @click.option("--patience", default=120.0, show_default=True, help="Seconds until everything has to be at rest again.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print the plan of the seed, and do nothing.")
 def chaos(
-    seed: int, minutes: float, seconds: float, rate: float, spared: tuple[str, ...], patience: float, only_plan: bool
+    seed: int,
+    minutes: float,
+    seconds: float,
+    rate: float,
+    every: float,
+    spared: tuple[str, ...],
+    patience: float,
+    only_plan: bool,
 ) -> None:
     """Kill, pause and restart the processes of a private stack, lose its messages, and check that nothing was lost.
 
@@ -39,9 +53,11 @@ def chaos(
             f"--spare: there is no {', '.join(sorted(unknown))}; there are {', '.join(plan.PROCESSES)}"
         )
     if only_plan:
-        click.echo(json.dumps(plan.draw(seed, seconds, rate, spared).to_json(), indent=1))
+        click.echo(json.dumps(plan.draw(seed, seconds, rate, spared, every).to_json(), indent=1))
         return
     with as_interrupts():
-        summary = repeatedly(seed, minutes, seconds, rate, spared, patience, lambda text: click.echo(text, err=True))
+        summary = repeatedly(
+            seed, minutes, seconds, rate, every, spared, patience, lambda text: click.echo(text, err=True)
+        )
     click.echo(json.dumps(summary, indent=2))
     sys.exit(1 if summary["violations"] else 0)

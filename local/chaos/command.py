@@ -21,6 +21,7 @@ def repeatedly(
     minutes: float,
     seconds: float,
     rate: float,
+    every: float,
     spared: Sequence[str],
     patience: float,
     say: Callable[[str], None],
@@ -30,6 +31,7 @@ def repeatedly(
     Args:
         seconds: how long each run makes requests and faults.
         rate: how many orchestrations it asks for in a second.
+        every: how many seconds there are on average between faults.
         spared: processes that no fault is done to.
         patience: how many seconds everything may take to come to rest afterwards.
         say: takes lines about what happens, the plans among them.
@@ -42,7 +44,7 @@ def repeatedly(
         with Ground(home, say) as ground:
             fabric = prepare(ground.url)
             while not reports or (time.monotonic() < end and not reports[-1].violations):
-                plan = draw(seed + len(reports), seconds, rate, spared)
+                plan = draw(seed + len(reports), seconds, rate, spared, every)
                 say(f"run with seed {plan.seed}: {len(plan.work)} orchestrations, {len(plan.faults)} faults")
                 for fault in plan.faults:
                     say(f"  planned {fault.at:6.2f} s  {fault.kind} {fault.target} {fault.seconds or ''}".rstrip())

@@ -19,6 +19,8 @@ WIRES = ("functions", "database", "bus")
 
 RATE = 36.0
 """How many orchestrations are asked for in a second."""
+EVERY = 1.75
+"""How many seconds there are on average from one fault of a process or a wire to the next."""
 _DEPLOYMENTS = 0.15
 """The share of participants among them; and below, of others."""
 _OVER_BUS = 0.4
@@ -124,10 +126,11 @@ class Plan:
         return asdict(self)
 
 
-def draw(seed: int, seconds: float, rate: float = RATE, spared: Sequence[str] = ()) -> Plan:
+def draw(seed: int, seconds: float, rate: float = RATE, spared: Sequence[str] = (), every: float = EVERY) -> Plan:
     """The plan of a seed; the same for ever, as long as this module and the shapes stay the same.
 
     Args:
+        every: how many seconds there are on average between faults.
         spared: processes whose faults are left out; everything else stays as it is.
     """
     dice = random.Random(seed)  # noqa: S311 - chance that can be repeated
@@ -138,7 +141,7 @@ def draw(seed: int, seconds: float, rate: float = RATE, spared: Sequence[str] = 
         seed,
         seconds,
         tuple(sorted(work, key=lambda one: one.at)),
-        tuple(fault for fault in _faults(dice, seconds) if fault.target not in spared),
+        tuple(fault for fault in _faults(dice, seconds, every) if fault.target not in spared),
         tuple(_holds(dice, seconds)),
         {f"chaos-{seed}-{overlap}": overlap for overlap in ("skip", "queue", "allow")},
         dict(MESSAGES),
@@ -151,7 +154,7 @@ def calm(seed: int, seconds: float, rate: float = RATE) -> Plan:
     return replace(draw(seed, seconds, rate), faults=(), messages={})
 
 
-def _faults(dice: random.Random, seconds: float) -> list[Fault]:
+def _faults(dice: random.Random, seconds: float, every: float) -> list[Fault]:
     faults = []
     at = dice.uniform(1, 3)
     while at < seconds:
@@ -167,7 +170,7 @@ def _faults(dice: random.Random, seconds: float) -> list[Fault]:
             case kind:
                 fault = Fault(round(at, 2), kind, dice.choice(PROCESSES))
         faults.append(fault)
-        at += dice.uniform(0.5, 3)
+        at += dice.uniform(0.5, 3) * every / EVERY
     return faults
 
 

@@ -29,6 +29,11 @@ def test_a_process_that_is_spared_is_left_alone_and_nothing_else_changes() -> No
     assert (spared.work, spared.holds, spared.messages) == (whole.work, whole.holds, whole.messages)
 
 
+def test_there_are_as_many_faults_as_are_asked_for() -> None:
+    counts = {every: len(plan.draw(7, 600, every=every).faults) for every in (plan.EVERY, 5.0, 20.0)}
+    assert all(abs(count - 600 / every) < 600 / every / 5 for every, count in counts.items())
+
+
 def test_every_order_is_given_and_known() -> None:
     given = {work.order for work in plan.draw(7, 60).work}
     assert given == {*ORDERS, ""}

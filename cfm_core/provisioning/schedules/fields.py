@@ -1,8 +1,8 @@
-"""What a predicate may say of schedules."""
+"""What a predicate may say of schedules; not of their payloads, whose secrets it could guess at although they are masked."""
 
 from __future__ import annotations
 
-from cfm_core.query import Column, Fields, Json, Kind
+from cfm_core.query import Column, Fields, Kind
 
 FIELDS = Fields(
     {
@@ -14,7 +14,6 @@ FIELDS = Fields(
         "orchestrationType": Column("t.type"),
         "templateRef": Column("t.template_ref"),
         "correlationId": Column("t.correlation_id"),
-        "payload": Json("t.payload::jsonb"),
         "paused": Column("t.paused", Kind.BOOLEAN),
         "createdTimestamp": Column("t.created_at", Kind.TIMESTAMP),
         "nextAt": Column("t.next_at", Kind.TIMESTAMP),

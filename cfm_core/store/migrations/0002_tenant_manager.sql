@@ -409,6 +409,36 @@ FOR EACH ROW WHEN ((OLD.state = 'disposed') <> (NEW.state = 'disposed')
                    OR tenant_manager.cells_of(OLD.vpas) <> tenant_manager.cells_of(NEW.vpas))
 EXECUTE FUNCTION tenant_manager.count_changed_participant();
 
+-- How often what deployments rest on has changed: cells, dataspace profiles, and which cells these are deployed to. The sum
+-- of the rows, so that whoever has read all of it knows later whether it still holds.
+CREATE TABLE tenant_manager.basis_changes (
+  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  changes bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- Counts on a row that nobody holds, like ``count_participants``. A number that is drawn before the commit would not do:
+-- whoever reads in between would take the old basis for the new one.
+CREATE FUNCTION tenant_manager.count_basis_change() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  UPDATE tenant_manager.basis_changes
+     SET changes = changes + 1
+   WHERE id = (SELECT id FROM tenant_manager.basis_changes LIMIT 1 FOR UPDATE SKIP LOCKED);
+  IF NOT FOUND THEN
+    INSERT INTO tenant_manager.basis_changes (changes) VALUES (1);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER cells_basis AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.cells
+FOR EACH STATEMENT EXECUTE FUNCTION tenant_manager.count_basis_change();
+CREATE TRIGGER dataspace_profiles_basis AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.dataspace_profiles
+FOR EACH STATEMENT EXECUTE FUNCTION tenant_manager.count_basis_change();
+CREATE TRIGGER dataspace_deployments_basis AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.dataspace_deployments
+FOR EACH STATEMENT EXECUTE FUNCTION tenant_manager.count_basis_change();
+
 -- Declared indexes -----------------------------------------------------------------------------------------------------
 
 -- Paths below an entity's properties that an operator has declared as indexed. What makes the indexes, and drops them,

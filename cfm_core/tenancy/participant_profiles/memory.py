@@ -55,14 +55,20 @@ class MemoryParticipantProfiles:
             }
         return page_of(profiles, predicate, FIELDS, page, stored, shown)
 
-    def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
+    def basis(
+        self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str], *, remembered: bool = False
+    ) -> DeploymentBasis:
         with self._fabric.lock:
             return self._basis(tenant_id, dataspace_profile_ids)
 
-    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
+    def insert(
+        self, profile: ParticipantProfile, manifest: OrchestrationManifest, basis: DeploymentBasis, due: timedelta
+    ) -> JsonEntity | None:
         fabric = self._fabric
         with fabric.lock:
-            if profile.tenant_id not in fabric.tenants:
+            named = profile.dataspace_profile_ids if profile.names_dataspaces else ()
+            now = self._basis(profile.tenant_id, named)
+            if not now.tenant_exists or _without_loads(now) != _without_loads(basis):
                 return None
             vpas = vpas_in(profile.vpas, DeploymentState.PENDING, fabric.clock())
             return self._keep(replace(profile, vpas=vpas), manifest, due)
@@ -195,3 +201,7 @@ class MemoryParticipantProfiles:
 
 def _entity(profile: ParticipantProfile) -> JsonEntity:
     return JsonEntity(profile.version, json_of(shown(profile)))
+
+
+def _without_loads(basis: DeploymentBasis) -> DeploymentBasis:
+    return replace(basis, cells=tuple(replace(cell, load=0) for cell in basis.cells))

@@ -71,6 +71,8 @@ class DeploymentBasis:
     cells: tuple[CellOption, ...]
     dataspace_profiles: tuple[DataspaceProfileOption, ...]
     """All of the system, or of those named the ones that exist; by id."""
+    changes: int = 0
+    """How often any of it had changed by then, but for the loads of the cells."""
 
 
 @dataclass(frozen=True, slots=True)

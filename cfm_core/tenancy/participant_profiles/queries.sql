@@ -6,7 +6,7 @@ SELECT p.version, tenant_manager.participant_profile_json(p)
 
 -- name: basis
 -- Whether the tenant exists; every cell with its load; the dataspace profiles, all or those given, with the cells that
--- serve them.
+-- serve them; and how often any of it, but for the loads, has changed until now.
 SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
        (SELECT coalesce(json_agg(json_build_array(
                  c.id, c.external_id, c.state,
@@ -21,10 +21,12 @@ SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
                                    WHERE dataspace_profile_id = d.id),
                  'artifacts', d.artifacts) ORDER BY d.id), '[]')::text
           FROM tenant_manager.dataspace_profiles d
-         WHERE :all::boolean OR d.id = ANY (ARRAY(SELECT jsonb_array_elements_text(:ids::jsonb)::uuid)));
+         WHERE :all::boolean OR d.id = ANY (ARRAY(SELECT jsonb_array_elements_text(:ids::jsonb)::uuid))),
+       (SELECT coalesce(sum(changes), 0)::bigint FROM tenant_manager.basis_changes);
 
 -- name: insert
--- Keeps a new profile and announces its manifest, if its tenant is still there; a trigger looks at the rest.
+-- Keeps a new profile and announces its manifest, if its tenant is still there and its basis has not changed; a trigger
+-- looks at the rest.
 -- Gives the profile's version and JSON, and the id of the outbox row, 0 or 1 row.
 WITH tenant AS (
   SELECT id FROM tenant_manager.tenants WHERE id = :tenant_id::uuid FOR KEY SHARE
@@ -36,6 +38,7 @@ WITH tenant AS (
          :participant_roles::jsonb, tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
          :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', clock_timestamp() + :due::interval
     FROM tenant
+   WHERE (SELECT coalesce(sum(changes), 0) FROM tenant_manager.basis_changes) = :basis_changes::bigint
   RETURNING p
 ), announced AS (
   INSERT INTO eventing.outbox (subject, events, claimable_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections import Counter
@@ -19,7 +20,7 @@ from cfm_core.contracts.orchestration import (
 )
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.entities import JsonEntity
-from cfm_core.errors import CfmError, NotFoundError, RecoverableError
+from cfm_core.errors import CfmError, NotFoundError, RecoverableError, RefusedError
 from cfm_core.query import JsonPage, Page, Predicate, parse
 from cfm_core.store.constraints import BrokenRuleError
 from cfm_core.tenancy.ids import check_key, is_id
@@ -95,12 +96,21 @@ class ParticipantProfileStore(Protocol):
         """
         ...
 
-    def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
-        """What a deployment to these dataspace profiles, or to all where none is named, rests on."""
+    def basis(
+        self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str], *, remembered: bool = False
+    ) -> DeploymentBasis:
+        """What a deployment to these dataspace profiles, or to all where none is named, rests on.
+
+        Args:
+            remembered: what was read for another tenant or a while ago will do; then the loads of cells say nothing, and
+                whether anything has changed since is seen by ``insert``.
+        """
         ...
 
-    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
-        """Keep a new profile and announce its manifest, both or nothing; None where its tenant has gone.
+    def insert(
+        self, profile: ParticipantProfile, manifest: OrchestrationManifest, basis: DeploymentBasis, due: timedelta
+    ) -> JsonEntity | None:
+        """Keep a new profile and announce its manifest, both or nothing; None where its tenant has gone or ``basis`` changed.
 
         Raises:
             BrokenRuleError: a rule of the model does not hold any more.
@@ -193,15 +203,24 @@ class ParticipantProfiles:
         named = tuple(dict.fromkeys(new.dataspace_profile_ids))
         manifest_id = str(uuid.uuid4())
 
-        def attempt() -> JsonEntity | None:
-            basis = self._store.basis(TenantId(tenant_id), named) if is_id(tenant_id) else None
-            if basis is None or not basis.tenant_exists:
+        def attempt(*, remembered: bool) -> JsonEntity | None:
+            if not is_id(tenant_id):
+                raise NotFoundError("tenant", tenant_id)
+            basis = self._store.basis(TenantId(tenant_id), named, remembered=remembered)
+            if not basis.tenant_exists:
                 raise NotFoundError("tenant", tenant_id)
             profile, credentials = planned(TenantId(tenant_id), new, named, basis, self._selection)
             manifest = deploy_manifest(profile, manifest_id, credentials)
-            return self._store.insert(profile, manifest, self._patience.first)
+            return self._store.insert(profile, manifest, basis, self._patience.first)
 
-        return manifest_id, _with_orchestration(_in_peace(attempt), manifest_id)
+        entity = None
+        # Where no cell is chosen for its load, what was read before is mostly still right; and who is refused is looked at again.
+        if new.cell_id:
+            with contextlib.suppress(RefusedError):
+                entity = attempt(remembered=True)
+        if entity is None:
+            entity = _in_peace(lambda: attempt(remembered=False))
+        return manifest_id, _with_orchestration(entity, manifest_id)
 
     def deploy_again(
         self, tenant_id: str, profile_id: str, diff: ParticipantProfileDiff, expected: Expected = ANY

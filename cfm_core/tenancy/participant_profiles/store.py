@@ -55,6 +55,9 @@ FIELDS = Fields(
     }
 )
 
+_REMEMBERED = 64
+"""For so many choices of dataspace profiles it is remembered what deployments to them rest on."""
+
 LISTING = Listing("tenant_manager.participant_profiles", "tenant_manager.participant_profile_json(t)", "(t).bytes")
 
 
@@ -62,6 +65,7 @@ class PostgresParticipantProfiles:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._indexes = ReadyIndexes(database, IndexedEntity.PARTICIPANT_PROFILES)
+        self._bases: dict[tuple[str, ...], DeploymentBasis] = {}
 
     def find(self, tenant_id: TenantId, profile_id: ParticipantProfileId) -> JsonEntity | None:
         row = self._database.row(SQL["find"], id=profile_id, tenant_id=tenant_id)
@@ -77,10 +81,22 @@ class PostgresParticipantProfiles:
             condition, params = f"t.tenant_id = :tenant_id::uuid AND ({condition})", params | {"tenant_id": tenant_id}
         return paging.select(self._database, LISTING, page, condition, params)
 
-    def basis(self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]) -> DeploymentBasis:
-        return _basis(self._database, tenant_id, dataspace_profile_ids)
+    def basis(
+        self, tenant_id: TenantId, dataspace_profile_ids: Sequence[str], *, remembered: bool = False
+    ) -> DeploymentBasis:
+        key = tuple(dataspace_profile_ids)
+        known = self._bases.get(key) if remembered else None
+        if known is None:
+            known = _basis(self._database, tenant_id, dataspace_profile_ids)
+            if known.tenant_exists:
+                if len(self._bases) >= _REMEMBERED:
+                    self._bases.clear()
+                self._bases[key] = known
+        return known
 
-    def insert(self, profile: ParticipantProfile, manifest: OrchestrationManifest, due: timedelta) -> JsonEntity | None:
+    def insert(
+        self, profile: ParticipantProfile, manifest: OrchestrationManifest, basis: DeploymentBasis, due: timedelta
+    ) -> JsonEntity | None:
         event = manifest_event(manifest)
         text = json.dumps(event)
         lease = outbox.lease_for(text, hands_over=self._database.hands_over)
@@ -94,6 +110,7 @@ class PostgresParticipantProfiles:
             due=due,
             subject=MANIFESTS,
             lease=lease,
+            basis_changes=basis.changes,
         )
         if row is None:
             return None
@@ -181,7 +198,7 @@ class PostgresParticipantProfiles:
 def _basis(
     database: Database | Transaction, tenant_id: TenantId, dataspace_profile_ids: Sequence[str]
 ) -> DeploymentBasis:
-    ((tenant_exists, cells, profiles),) = database.rows(
+    ((tenant_exists, cells, profiles, changes),) = database.rows(
         SQL["basis"],
         tenant_id=tenant_id,
         all=not dataspace_profile_ids,
@@ -202,6 +219,7 @@ def _basis(
             )
             for profile in json.loads(profiles)
         ),
+        changes,
     )
 
 

@@ -8,6 +8,8 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,7 +26,11 @@ from cfm_core.errors import (
 from cfm_core.store.database import Database, Transaction
 from cfm_core.tenancy.cells.v1alpha1 import CellDiff
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfileDeployment
-from cfm_core.tenancy.participant_profiles.v1alpha1 import ParticipantProfileDiff
+from cfm_core.tenancy.participant_profiles.changes import planned
+from cfm_core.tenancy.participant_profiles.manifests import deploy_manifest
+from cfm_core.tenancy.participant_profiles.selection import spread_by_load
+from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment, ParticipantProfileDiff
+from cfm_core.tenancy.tenants.model import TenantId
 from tests.contract.tenancy.world import ABSENT, ALL, World, deployed, disposed, in_postgres
 
 
@@ -53,6 +59,95 @@ def insert(database: Database | Transaction, tenant: str, **changes: Any) -> Non
     row = {"dataspaces": [], "names": True, "roles": {}, "vpas": []} | changes
     encoded = {key: value if isinstance(value, bool) else json.dumps(value) for key, value in row.items()}
     database.rows(INSERT, tenant=tenant, **encoded)
+
+
+# What is remembered of a basis -------------------------------------------------------------------------------------------
+
+
+def test_a_deployment_rests_on_what_is_and_not_on_what_was_remembered(world: World) -> None:
+    tenant, cell = world.tenant(), world.cell()
+    first = world.dataspace(cell)
+    world.deploy(tenant, "did:1", cellId=cell)
+    membership = {"id": "m", "type": "M", "issuer": "i", "format": "f", "role": ""}
+    second = world.dataspace(cell, credentials=[membership])
+    answer = world.deploy(tenant, "did:2", cellId=cell)
+    assert sorted(answer["dataspaceProfileIds"]) == sorted([first, second])
+    assert world.manifests()[-1]["payload"]["cfm.vpa.credentials"] == [membership]
+    other = world.cell()
+    with pytest.raises(RefusedError, match="not deployed to cell"):
+        world.deploy(tenant, "did:3", cellId=other)
+    world.dataspace_profiles.deploy(first, NewDataspaceProfileDeployment(cell_id=other))
+    world.deploy(tenant, "did:3", cellId=other)
+    world.cells.change(cell, CellDiff.model_validate({"state": "offline"}))
+    with pytest.raises(RefusedError, match=f"cell {cell} is offline"):
+        world.deploy(tenant, "did:4", cellId=cell)
+    with pytest.raises(NotFoundError):
+        world.deploy(ABSENT, "did:5", cellId=other)
+    world.deploy(tenant, "did:6")
+
+
+def test_what_has_not_changed_is_not_read_again(world: World, database: Database) -> None:
+    tenant, cell = world.tenant(), world.cell()
+    world.dataspace(cell)
+    world.deploy(tenant, "did:1", cellId=cell)
+    with database.transaction() as other:
+        # Whoever reads the dataspace profiles now waits for this transaction.
+        other.simple("SET LOCAL lock_timeout = '5s'; LOCK TABLE tenant_manager.cell_loads IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor(1) as thread:
+            reading = thread.submit(world.participant_profile_store.basis, tenant, [], remembered=True)  # type: ignore[arg-type]
+            assert reading.result(timeout=5).tenant_exists
+
+
+@pytest.mark.parametrize("happens", ["a cell", "a dataspace profile", "a deployment", "an end of a deployment"])
+def test_a_profile_is_not_kept_on_a_basis_that_has_changed(world: World, database: Database, happens: str) -> None:
+    tenant, cell, other = world.tenant(), world.cell(), world.cell()
+    dataspace = world.dataspace(cell, other)
+    (_, unused) = json.loads(world.dataspace_profiles.deployments(dataspace, "true", ALL).json)
+    empty = world.dataspace()
+    before = database.value("SELECT sum(changes) FROM tenant_manager.basis_changes")
+    match happens:
+        case "a cell":
+            world.cells.change(other, CellDiff.model_validate({"state": "offline"}))
+        case "a dataspace profile":
+            world.dataspace_profiles.delete(empty)
+        case "a deployment":
+            world.dataspace_profiles.deploy(empty, NewDataspaceProfileDeployment(cell_id=cell))
+        case "an end of a deployment":
+            world.dataspace_profiles.undeploy(dataspace, unused["id"])
+    basis = world.participant_profile_store.basis(tenant, [])  # type: ignore[arg-type]
+    assert basis.changes > before
+    profile, credentials = planned(
+        TenantId(tenant),
+        NewParticipantProfileDeployment(identifier="did:1", cell_id=cell),
+        [],
+        basis,
+        spread_by_load,
+    )
+    manifest = deploy_manifest(profile, "m", credentials)
+    old = replace(basis, changes=before)
+    assert world.participant_profile_store.insert(profile, manifest, old, timedelta(1)) is None
+    assert world.sent() == []
+    assert world.participant_profile_store.insert(profile, manifest, basis, timedelta(1)) is not None
+
+
+def test_each_of_two_changes_at_the_same_time_counts_for_who_reads_in_between(world: World, database: Database) -> None:
+    tenant = world.tenant()
+    offline = "UPDATE tenant_manager.cells SET state = 'offline' WHERE id = :id::uuid"
+    cells = [world.cell(), world.cell()]
+
+    def seen() -> tuple[int, list[str]]:
+        basis = world.participant_profile_store.basis(tenant, [])  # type: ignore[arg-type]
+        return basis.changes, sorted(cell.state for cell in basis.cells)
+
+    with contextlib.ExitStack() as transactions:
+        begun = [transactions.enter_context(database.transaction()) for _ in cells]
+        looks = [seen()]
+        for transaction, cell in zip(begun, cells, strict=True):
+            transaction.rows(offline, id=cell)
+            looks.append(seen())
+    looks.append(seen())
+    assert [states for _, states in looks] == [["active", "active"]] * 3 + [["offline", "offline"]]
+    assert [changes - looks[0][0] for changes, _ in looks] == [0, 0, 0, 2]
 
 
 # Each rule --------------------------------------------------------------------------------------------------------------
