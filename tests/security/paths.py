@@ -74,7 +74,7 @@ BESIDE_THE_API = {
     "a path from the root as a file of the page": "//docs//etc/passwd",
     "a NUL in a file of the page": "//docs/swagger-ui.css%00.png",
     "another file of the package": "//docs/index.html",
-    "a module as a file of the page": "//docs/__init__.py",
+    "a module as a file of the page": "//docs/__init__.pyc",
     "no file of the page": "//docs/%20",
     "a very long file of the page": "//docs/" + "x" * 30_000,
     "no problem": "//problems/nothing",
