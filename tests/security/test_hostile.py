@@ -7,13 +7,13 @@ from itertools import chain
 
 import pytest
 
-from tests.security import bodies, events, identifiers, lists, outcomes, paths, tokens
+from tests.security import bodies, events, identifiers, lists, outcomes, paths, servers, tokens
 from tests.security.attack import Attack
 from tests.security.ground import Ground
 from tests.security.wire import Answer
 
 ATTACKS = tuple(
-    chain.from_iterable(one.attacks() for one in (tokens, paths, bodies, lists, identifiers, events, outcomes))
+    chain.from_iterable(one.attacks() for one in (tokens, paths, bodies, lists, identifiers, events, outcomes, servers))
 )
 
 LEAKS = re.compile(
