@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL and one NATS a run, a fresh copy of the migrated database for each test."""
+"""Real servers for the tests: one PostgreSQL and one NATS a worker, a fresh copy of the migrated database for each test."""
 
 from __future__ import annotations
 
@@ -12,15 +12,30 @@ from cfm_core.store.database import Database, connect
 from cfm_core.store.roles import set_up
 from local.servers.nats import EmbeddedNats
 from local.servers.postgres import EmbeddedPostgres
+from tests.support import memory
 from tests.support.roles import PASSWORDS, TEMPLATE
 from tests.support.vault import VaultServer
 
 _numbers = itertools.count(1)
 
 
+_LONGEST_FIRST = ("e2e", "chaos", "security", "integration", "contract")
+"""The folders of tests that take long, so that workers which share out the files end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return _LONGEST_FIRST.index(folder) if folder in _LONGEST_FIRST else len(_LONGEST_FIRST)
+
+    items.sort(key=turn)
+
+
 @pytest.fixture(scope="session")
-def servers_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("servers")
+def servers_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    # A database is some three hundred files: on a disk, to make and delete them is most of what a short test takes.
+    with memory.directory() as home:
+        yield home or tmp_path_factory.mktemp("servers")
 
 
 @pytest.fixture(scope="session")

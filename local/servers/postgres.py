@@ -7,6 +7,7 @@ where it can.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -197,10 +198,11 @@ def _remove_abandoned() -> None:
     """
     temporary = Path(tempfile.gettempdir()).resolve()
     for note in _SHARED.glob(f"postgres-*{_HOME_SUFFIX}"):
-        home = Path(note.read_text())
-        if temporary in home.parents and not (home / _POINTER).exists():
-            shutil.rmtree(note.with_suffix(""), ignore_errors=True)
-            note.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # somebody else who starts just now has deleted it
+            home = Path(note.read_text())
+            if temporary in home.parents and not (home / _POINTER).exists():
+                shutil.rmtree(note.with_suffix(""), ignore_errors=True)
+                note.unlink()
 
 
 def _unprivileged_user() -> pwd.struct_passwd | None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,18 +21,23 @@ _libc = ctypes.CDLL(None)
 _PORTS = range(15_000, 32_000)
 """Where free ports are looked for: below those that the system gives to outgoing connections, so that a server which is
 started again finds its port unused."""
+_HELD = 64
+_held: deque[socket.socket] = deque()
+"""What keeps the ports that were found last from other processes that look for some, until this one ends."""
 
 
 class StartError(Exception):
     """A process did not come up; the text says what to do about it."""
 
 
-def free_port(host: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port that nobody listens on now."""
-    for port in random.sample(_PORTS, 200):
-        if port_is_free(host, port, kind):
+def free_port(
+    host: str = "127.0.0.1", kind: socket.SocketKind = socket.SOCK_STREAM, among: Sequence[int] = _PORTS
+) -> int:
+    """A port that nobody listens on now, and that no other process was given here shortly before."""
+    for port in random.sample(among, min(len(among), 200)):
+        if port_is_free(host, port, kind) and _hold(port):
             return port
-    raise StartError(f"found no free port on {host} between {_PORTS.start} and {_PORTS.stop}")
+    raise StartError(f"found no free port on {host} between {min(among)} and {max(among)}")
 
 
 def port_is_free(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> bool:
@@ -43,6 +49,26 @@ def port_is_free(host: str, port: int, kind: socket.SocketKind = socket.SOCK_STR
             probe.bind((host, port))
         except OSError:
             return False
+    return True
+
+
+def _hold(port: int) -> bool:
+    """Whether ``port`` is now kept for this process: several stacks may look for their ports at the same time.
+
+    By a name that the system forgets with the process, and that has the scope of ports: one network namespace. Where there
+    are no such names, nothing is kept.
+    """
+    if sys.platform != "linux":
+        return True
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0cfm-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    if len(_held) == _HELD:
+        _held.popleft().close()
+    _held.append(name)
     return True
 
 

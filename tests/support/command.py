@@ -41,7 +41,7 @@ def cfm_running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_hear_of_hanging_up,
+        preexec_fn=_hear_signals,
     ) as process:
         try:
             yield process
@@ -50,9 +50,10 @@ def cfm_running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
                 process.kill()
 
 
-def _hear_of_hanging_up() -> None:
-    """Also where the tests themselves have been told not to."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def _hear_signals() -> None:
+    """Also where the tests themselves have been told not to, as a shell tells what it runs in the background."""
+    for one in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(one, signal.SIG_DFL)
 
 
 def _argv(arguments: tuple[str | Path, ...]) -> list[str | Path]:
