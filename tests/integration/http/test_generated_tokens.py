@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import ignored_auth
 from werkzeug.test import Client
@@ -61,6 +62,8 @@ def test_no_generated_request_gets_in_without_its_scope(shared_api: Api, shared_
     def is_refused(case: schemathesis.Case[Any], data: st.DataObject, status: int) -> None:
         # Headers are generated as well, this one among them.
         sent = case.as_transport_kwargs()
+        # With a line break or a slash in its variables, a path is another one.
+        assume(function.match(unquote(sent["path"])) is not None)
         others = {name: value for name, value in sent.pop("headers").items() if name.lower() != "authorization"}
         answer = Client(GATEWAY).open(**sent, headers=others | {"Authorization": data.draw(shown[status])})
         assert answer.status_code == status, (case, answer.text)
