@@ -22,6 +22,7 @@ _assembler: ServiceAssembler | None = None
 
 def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     """Every assembly of a deployment with these settings; none of them runs yet."""
+    from cfm_core.assembly.admission import AdmissionAssembly
     from cfm_core.assembly.auth import auth_assembly
     from cfm_core.assembly.database import database_assemblies
     from cfm_core.assembly.events import DoorkeeperAssembly
@@ -37,6 +38,7 @@ def assemblies(settings: Settings) -> Sequence[ServiceAssembly]:
     from cfm_core.tenancy.assembly import tenancy_assemblies
 
     return (
+        AdmissionAssembly(),
         auth_assembly(settings),
         DoorkeeperAssembly(),
         RouterAssembly(),

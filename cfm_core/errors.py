@@ -3,8 +3,9 @@
 CfmError
   ClientError        the caller changes the request      HTTP 4xx    message: dead letter, not redelivered
     ValidationError 400   UnauthorizedError 401   ForbiddenError 403   NotFoundError 404   ConflictError 409
-    PreconditionFailedError 412   TooLargeError 413   RefusedError 422
+    PreconditionFailedError 412   TooLargeError 413   UnsupportedMediaError 415   RefusedError 422
   RecoverableError   the same request may work later     HTTP 503    message: redelivered after a delay
+    TooManyRequestsError 429
   FatalError         an operator has to look             HTTP 500    message: 422 to the trigger, not redelivered
 """
 
@@ -101,6 +102,12 @@ class TooLargeError(ClientError):
     status = 413
 
 
+class UnsupportedMediaError(ClientError):
+    """The document is in a form that is not read, for example compressed."""
+
+    status = 415
+
+
 class RefusedError(ClientError):
     """The document is well formed and a rule of the model refuses it, for example: no active cell."""
 
@@ -119,6 +126,25 @@ class RecoverableError(CfmError):
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class TooManyRequestsError(RecoverableError):
+    """The caller asks too often.
+
+    Args:
+        limit: what the limit is called that is met.
+        rate: requests a second that it allows in the long run.
+        burst: requests that it allows at once.
+        retry_after: in how many seconds there is room for one more.
+    """
+
+    status = 429
+
+    def __init__(self, limit: str, rate: float, burst: float, retry_after: float) -> None:
+        super().__init__(f"too many requests: at most {burst:g} at once, and {rate:g} a second", retry_after)
+        self.limit = limit
+        self.rate = rate
+        self.burst = burst
 
 
 class FatalError(CfmError):

@@ -80,6 +80,20 @@ class Settings:
     (``<issuer>/.well-known/openid-configuration``)."""
     auth_issuers: str = ""
     """More issuers, as a JSON array of ``{"issuer", "audience", "audienceClaim", "jwksUrl"}``; the last two may be left out."""
+    trusted_proxies: int = 0
+    """How many proxies stand in front of the API, each of which adds to ``X-Forwarded-For`` where it was asked from. What comes
+    before their entries anybody may have written."""
+    rate_limit: float = 5000
+    rate_limit_burst: float = 50_000
+    """How many requests a second each process answers a subject in the long run, and how many at once; 0 a second: any number."""
+    stranger_rate_limit: float = 200
+    stranger_rate_limit_burst: float = 10_000
+    """The same for requests that are refused for want of a good token, by the address they come from."""
+    cors_origins: str = ""
+    """The origins whose pages may ask from a browser, with commas between them, ``https://console.example``; empty: none."""
+    outbound_networks: str = ""
+    """Networks that addresses in data may lead to, though they are not public, with commas between them: ``10.96.0.0/12``.
+    Addresses that are configured may lead anywhere."""
     secrets: str = "file"
     """``file``, ``mounted`` (files that somebody else keeps), or ``vault`` (HashiCorp Vault or OpenBao)."""
     secrets_file: str = ""
@@ -141,6 +155,10 @@ class Settings:
                 match name:
                     case "database_pool_size":
                         values[name] = int(raw)
+                    case "trusted_proxies":
+                        values[name] = _days(name, raw, 0)
+                    case "rate_limit" | "rate_limit_burst" | "stranger_rate_limit" | "stranger_rate_limit_burst":
+                        values[name] = float(raw)
                     case "history_days" | "archive_after_days" | "archive_days" | "dead_letter_days":
                         values[name] = _days(name, raw, least=0 if name == "archive_days" else 1)
                     case "supervised":

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from cfm_core.web.admission import INTERNAL
 from local.connections import is_listening
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Server(WSGIServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = _HOST, self.server_address[1]
         self.setup_environ()
+        self.base_environ[INTERNAL] = "1"
 
 
 class _Handler(WSGIRequestHandler):

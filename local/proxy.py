@@ -61,6 +61,8 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
         for key, value in environ.items()
         if key.startswith("HTTP_") and key[5:].replace("_", "-").lower() not in _HOP_BY_HOP
     }
+    if address := environ.get("REMOTE_ADDR"):
+        headers["X-Forwarded-For"] = ", ".join(filter(None, (headers.get("X-Forwarded-For"), address)))
     if content_type := environ.get("CONTENT_TYPE"):
         headers["Content-Type"] = content_type
     if content_length := environ.get("CONTENT_LENGTH"):

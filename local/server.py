@@ -40,6 +40,8 @@ GATEWAY_THREADS = 3
 """How many of a gateway's requests are worked on at a time."""
 _PLACES = {"gateway": GATEWAY_THREADS, "proxy": 16}
 """The same for each role that faces clients, who may be slow."""
+_LARGEST_HEAD = 64 * 1024
+"""Bytes of a request's line and headers: a token has at most 8 KiB, an encoded predicate 12. The server takes 100 headers."""
 _CONNECTIONS = 512
 """How many clients such a process takes; each may hold a thread until its request has arrived."""
 _THREADS = {"agents": 16, "file": 16}
@@ -109,6 +111,8 @@ class Gateway:
         if found.function is None:
             return unmatched(environ, found.allowed)(environ, start_response)
         environ[self._path_variables] = found.variables
+        # Nothing here speaks another protocol, and Flask would say so in its own way.
+        environ.pop("HTTP_UPGRADE", None)
         # functions-framework would make an id of its own, with a dear generator.
         environ.setdefault("HTTP_FUNCTION_EXECUTION_ID", uuid.uuid4().hex)
         return self._app_of(found.function)(environ, start_response)
@@ -152,11 +156,15 @@ class Alone:
 
 
 def _internal(document: str, environ: WSGIEnvironment, start_response: StartResponse) -> Body:
-    if environ["PATH_INFO"] == INTERNAL:
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [document.encode()]
-    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-    return [b"404 page not found\n"]
+    from werkzeug.datastructures import Headers
+
+    from cfm_core.web.headers import protect
+
+    found = environ["PATH_INFO"] == INTERNAL
+    headers = Headers([("Content-Type", "application/json" if found else "text/plain; charset=utf-8")])
+    protect(headers, "no-store")
+    start_response("200 OK" if found else "404 Not Found", headers.to_wsgi_list())
+    return [document.encode() if found else b"404 page not found\n"]
 
 
 def description(functions: Iterable[Declaration], url_of: Callable[[Declaration], str]) -> str:
@@ -294,7 +302,9 @@ def serve(options: Options, make: Callable[[Options], WSGIApplication] = applica
             "blocking_threads": _CONNECTIONS,
             "backpressure": _CONNECTIONS,
             # Counts for a connection at rest, too.
-            "http1_settings": HTTP1Settings(header_read_timeout=round(options.patience * 1000)),
+            "http1_settings": HTTP1Settings(
+                header_read_timeout=round(options.patience * 1000), max_buffer_size=_LARGEST_HEAD
+            ),
         }
     else:
         load = partial(make, options)

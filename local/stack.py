@@ -424,6 +424,9 @@ class Stack:
         suffix = name.removeprefix(GATEWAYS[0])
         database = self._database_environ(suffix if suffix in self._handovers else "", *_MANAGERS)
         key = {"CFM_COMPLETION_KEY": self._secrets["completion"]}
+        if self._isolated:
+            # The gateway asks on behalf of its clients.
+            key["CFM_TRUSTED_PROXIES"] = "1"
         return self._environ() | database | key | (self._issuer.environ if self.auth else {"CFM_AUTH": "off"})
 
     def _events_environ(self, suffix: str, name: str) -> dict[str, str]:
@@ -441,6 +444,8 @@ class Stack:
             "CFM_EVENT_TOKENS_FILE": str(self._tokens_file(name)),
             "CFM_SECRETS_FILE": str(secrets_file),
             "CFM_SUPERVISED": "1",
+            # The API's own addresses come with activities, and lead to this machine.
+            "CFM_OUTBOUND_NETWORKS": f"127.0.0.0/8,::1,{urlsplit(self.url).hostname}",
         }
 
     def _records_environ(self) -> dict[str, str]:

@@ -43,7 +43,9 @@ class Heartbeats:
         with self._lock:
             if self._client is None:
                 # Most agents never send any, and need not pay for the library.
+                from cfm_core.clients.destinations import Destinations
                 from cfm_core.clients.http import HttpClient
 
-                self._client = HttpClient(_TIMEOUT)
+                # The address has come with the activity.
+                self._client = HttpClient(_TIMEOUT, only_to=Destinations.from_environ())
             return self._client

@@ -28,10 +28,12 @@ class JwtAssembly(ServiceAssembly):
     provides = (AUTHENTICATOR,)
 
     def init(self, context: InitContext) -> None:
+        from cfm_core.clients.destinations import Destinations
         from cfm_core.web.tokens import JwtAuthenticator
 
         try:
-            authenticator = JwtAuthenticator(trusted_issuers(context.settings))
+            elsewhere = Destinations.of(context.settings.outbound_networks)
+            authenticator = JwtAuthenticator(trusted_issuers(context.settings), elsewhere=elsewhere)
         except ValueError as error:
             raise FatalError(f"the issuers of CFM_AUTH_ISSUER and CFM_AUTH_ISSUERS cannot be used: {error}") from error
         context.registry.register(AUTHENTICATOR, authenticator)

@@ -12,7 +12,8 @@ import json
 import logging
 import ssl
 import threading
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,16 +21,21 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import httpcore2
 import httpx2
 
 from cfm_core import trace
+from cfm_core.clients.destinations import Destinations
 from cfm_core.errors import FatalError, RecoverableError
 
 CONNECT_TIMEOUT = timedelta(seconds=5)
 MOST_IDLE = 64
 """So many clients keep their connections while nobody uses them."""
 LONGEST_MESSAGE = 300
+LARGEST_ANSWER = 1024 * 1024
+"""Bytes of an answer of somebody whose address comes from data."""
 
+_IDLE_SECONDS = 30
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -123,13 +129,20 @@ class HttpClient:
     Args:
         timeout: how long an answer may take.
         transport: in a test, what takes the network's place.
+        only_to: for addresses that come from data: where they may lead. Then no proxy of the environment is asked, and an answer
+            may have ``LARGEST_ANSWER`` bytes, none of them compressed. No client follows a redirect.
     """
 
     def __init__(
-        self, timeout: timedelta = timedelta(seconds=10), transport: httpx2.BaseTransport | None = None
+        self,
+        timeout: timedelta = timedelta(seconds=10),
+        transport: httpx2.BaseTransport | None = None,
+        *,
+        only_to: Destinations | None = None,
     ) -> None:
         self._timeout = timeout
         self._transport = transport
+        self._only_to = only_to
         self._ssl: ssl.SSLContext | None = None
         self._lock = threading.Lock()
         self._idle: list[httpx2.Client] = []
@@ -153,13 +166,23 @@ class HttpClient:
 
         Raises:
             RecoverableError: no connection, no answer in time, or a status that passes; with the server's ``Retry-After``.
-            FatalError: any other status; with the server's message.
+                Where the address comes from data, also no whole answer in time.
+            FatalError: any other status; with the server's message. Where the address comes from data, also that it leads
+                where it must not.
         """
+        if self._only_to is not None:
+            self._only_to.check(url)
         call = f"{method} {_shown(url)}"
         sent = {**trace.headers(), **(headers or {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
         try:
             with self._client() as client:
-                response = client.request(method, url, json=json, data=form, params=query, headers=sent)
+                if self._only_to is None:
+                    response = client.request(method, url, json=json, data=form, params=query, headers=sent)
+                    content = response.content
+                else:
+                    sent["Accept-Encoding"] = "identity"
+                    with client.stream(method, url, json=json, data=form, params=query, headers=sent) as response:
+                        content = _limited(response, call, self._timeout)
         except httpx2.ConnectTimeout:
             raise RecoverableError(f"{call}: no connection within {_seconds(CONNECT_TIMEOUT)}") from None
         except httpx2.TimeoutException:
@@ -168,7 +191,7 @@ class HttpClient:
             raise FatalError(f"{call}: the address is wrong: {error}") from None
         except httpx2.RequestError as error:
             raise RecoverableError(f"{call}: {type(error).__name__}: {error}") from None
-        answer = Answer(call, response.status_code, response.headers, response.content)
+        answer = Answer(call, response.status_code, response.headers, content)
         if response.is_success or response.status_code in expect:
             return answer
         raise answer.error()
@@ -200,12 +223,76 @@ class HttpClient:
             if self._ssl is None:
                 self._ssl = httpx2.create_ssl_context()  # takes longer than a call
         seconds = self._timeout.total_seconds()
+        transport = self._transport
+        if transport is None and self._only_to is not None:
+            transport = _GuardedTransport(self._ssl, self._only_to)
         return httpx2.Client(
             verify=self._ssl,
             timeout=httpx2.Timeout(seconds, connect=min(CONNECT_TIMEOUT, self._timeout).total_seconds()),
-            limits=httpx2.Limits(keepalive_expiry=30),
-            transport=self._transport,
+            limits=httpx2.Limits(keepalive_expiry=_IDLE_SECONDS),
+            transport=transport,
+            follow_redirects=False,
         )
+
+
+class _GuardedTransport(httpx2.HTTPTransport):
+    """The library's own, with connections that go where they may."""
+
+    def __init__(self, context: ssl.SSLContext, destinations: Destinations) -> None:
+        super().__init__(verify=context, trust_env=False)
+        self._pool.close()
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=context, keepalive_expiry=_IDLE_SECONDS, network_backend=_GuardedNetwork(destinations)
+        )
+
+
+class _GuardedNetwork(httpcore2.NetworkBackend):
+    """Looks at each address before it connects to it. Over TLS the server has to prove the name, not the address."""
+
+    def __init__(self, destinations: Destinations) -> None:
+        self._destinations = destinations
+        self._network = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        try:
+            where = self._destinations.looked_up(host, port)
+        except OSError as error:
+            raise httpcore2.ConnectError(str(error)) from error
+        failure: httpcore2.ConnectError | httpcore2.ConnectTimeout | None = None
+        for address in where:
+            try:
+                return self._network.connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore2.ConnectError(f"{host} has no address")
+
+
+def _limited(response: httpx2.Response, call: str, timeout: timedelta) -> bytes:
+    """The body of an answer, which is read no further than it may be long, and no longer than it may take.
+
+    Raises:
+        FatalError: it is longer, or compressed although nobody has asked for that.
+        RecoverableError: it trickles in.
+    """
+    until = time.monotonic() + timeout.total_seconds()
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise FatalError(f"{call} answered {response.status_code} with something compressed")
+    content = bytearray()
+    for part in response.iter_raw():
+        content += part
+        if len(content) > LARGEST_ANSWER:
+            raise FatalError(f"{call} answered {response.status_code} with more than {LARGEST_ANSWER} bytes")
+        # The library's own limit begins anew with every byte.
+        if time.monotonic() > until:
+            raise RecoverableError(f"{call}: no whole answer within {_seconds(timeout)}")
+    return bytes(content)
 
 
 def _shown(url: str) -> str:

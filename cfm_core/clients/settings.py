@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from cfm_core.clients.destinations import Destinations
 from cfm_core.errors import FatalError
 
 
@@ -67,6 +68,8 @@ class DataspaceSettings:
     """``http://tenant-manager:8080``; what participants should have is read there."""
     tenant_manager_token_file: str = ""
     """A token with the scope tenant-manager-api:read; read again for every use. Empty: the Tenant Manager asks for none."""
+    outbound_networks: str = ""
+    """Networks that addresses in data may lead to, though they are not public: see ``destinations``."""
     renewal_days: str = "0"
     """So many days before its end a credential is requested anew; 0: when a third of its life is left. Never more than half."""
 
@@ -96,6 +99,15 @@ class DataspaceSettings:
         if not value:
             raise FatalError(f"CFM_{name.upper()} is not set, and this agent needs it")
         return value.rstrip("/")
+
+    @property
+    def destinations(self) -> Destinations:
+        """Where addresses may lead that participants bring along.
+
+        Raises:
+            FatalError: ``CFM_OUTBOUND_NETWORKS`` names something that is no network.
+        """
+        return Destinations.of(self.outbound_networks)
 
     @property
     def renew_before(self) -> timedelta | None:

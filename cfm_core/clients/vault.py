@@ -189,6 +189,8 @@ class Vault:
             session=self._stranger.session if token else None,
             adapter=hvac.adapters.RawAdapter,
             ignore_exceptions=True,
+            # Another server would be shown the token.
+            allow_redirects=False,
         )
 
     def _send(self, what: str, action: Callable[[hvac.Client], Any], *, tells: bool = True) -> Answer | None:

@@ -17,12 +17,17 @@ from cfm_core import deployment, trace
 from cfm_core.assembly.events import DOORKEEPER
 from cfm_core.contracts.reply import Failure, Reply
 from cfm_core.declaration import EventFunction
-from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError, ValidationError
+from cfm_core.errors import CfmError, ClientError, FatalError, RecoverableError
 from cfm_core.eventing.cloudevents import CloudEvent, from_request, time_of
+from cfm_core.web import body
+from cfm_core.web.headers import protect
 
 log = logging.getLogger(__name__)
 
 PREFER_REPORT = "return=representation"
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a delivery: a batch has some hundred events, and NATS takes messages of up to 1 MiB."""
 
 NOT_PROCESSABLE = 422
 UNAVAILABLE = 503
@@ -40,15 +45,16 @@ def failure_of(error: Exception) -> Failure:
 def answer(function: EventFunction, request: flask.Request) -> flask.Response:
     """Answer a delivery of one event or of a batch."""
     if request.method != "POST":
-        return flask.Response(status=405, headers={"Allow": "POST"})
+        return _protected(flask.Response(status=405, headers={"Allow": "POST"}))
     try:
         (doorkeeper,) = deployment.services((DOORKEEPER,))
         if not doorkeeper.lets_in(function.name, request.headers.get("Authorization", "")):
+            body.forget(request)
             return _status(Failure(401, "this function takes events of the trigger only"))
         services = deployment.services(function.requires)
-        events, is_batch = from_request(dict(request.headers), request.get_data(cache=False))
-    except ValidationError as error:
-        return _status(Failure(400, str(error)))
+        events, is_batch = from_request(dict(request.headers), body.content(request, MOST_BYTES))
+    except ClientError as error:
+        return _status(Failure(error.status, str(error)))
     except CfmError as error:
         log.error("%s cannot start: %s", function.name, error, exc_info=error)
         return _status(Failure(UNAVAILABLE, str(error)))
@@ -81,10 +87,11 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             reply.outbox, reply.events = handled.outbox, handled.events
 
     if is_batch or request.headers.get("Prefer") == PREFER_REPORT:
-        return flask.Response(json.dumps(reply.to_json(), separators=(",", ":")), 200, content_type="application/json")
+        report = json.dumps(reply.to_json(), separators=(",", ":"))
+        return _protected(flask.Response(report, 200, content_type="application/json"))
     if reply.failures:
         return _status(next(iter(reply.failures.values())))
-    return flask.Response(status=204)
+    return _protected(flask.Response(status=204))
 
 
 def _status(failure: Failure) -> flask.Response:
@@ -95,4 +102,10 @@ def _status(failure: Failure) -> flask.Response:
     )
     if failure.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(failure.retry_after))
+    return _protected(response)
+
+
+def _protected(response: flask.Response) -> flask.Response:
+    # A report holds what is going to be sent, with the tokens that open it.
+    protect(response.headers, "no-store")
     return response

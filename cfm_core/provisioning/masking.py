@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from cfm_core.contracts.secrets import REFERENCE
@@ -24,6 +25,11 @@ MASK = "***"
 _NAMES = (
     *(("password",), ("passphrase",), ("pwd",), ("secret",), ("token",)),
     *(("api", "key"), ("access", "key"), ("private", "key")),
+)
+_PLURALS = ("", "s")
+_SINGLE = frozenset("".join(name) + plural for name in _NAMES for plural in _PLURALS)
+_PAIRS = frozenset(
+    (name[0] + one, name[1] + other) for name in _NAMES if len(name) > 1 for one in _PLURALS for other in _PLURALS
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 _SAYS = re.compile(
@@ -59,11 +65,7 @@ def is_secret(key: str, marked: Marked = ()) -> bool:
     if key in marked:
         return True
     words = [word.lower() for word in _WORD.findall(key)]
-    return any(
-        _are(words[at : at + len(name)], name) or _are(words[at : at + 1], ("".join(name),))
-        for name in _NAMES
-        for at in range(len(words))
-    )
+    return not _SINGLE.isdisjoint(words) or not _PAIRS.isdisjoint(pairwise(words))
 
 
 def masked(value: Any, marked: Marked = ()) -> Any:
@@ -135,10 +137,6 @@ def _value_after(found: re.Match[str], text: str) -> re.Match[str] | None:
         return _BARE.match(text, found.end())
     # What is behind a JSON pointer is said of the value.
     return None if text.endswith("/", 0, found.start()) else _LAST.match(text, found.end())
-
-
-def _are(words: Sequence[str], name: Sequence[str]) -> bool:
-    return len(words) == len(name) and all(word in (one, f"{one}s") for word, one in zip(words, name, strict=True))
 
 
 def _is_marked(schema: Any) -> bool:

@@ -47,9 +47,16 @@ class Authenticator(Protocol):
         """Raises UnauthorizedError when there is no token or it is not accepted."""
         ...
 
+    def remembered(self, authorization: str | None) -> Principal | None:
+        """The same where it costs next to nothing; else None."""
+        ...
+
 
 class Anybody:
     """Accepts everybody, for everything."""
 
     def authenticate(self, authorization: str | None) -> Principal:
         return Principal("anonymous", None)
+
+    def remembered(self, authorization: str | None) -> Principal | None:
+        return self.authenticate(authorization)

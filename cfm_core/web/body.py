@@ -1,7 +1,8 @@
 """Reading a request's body as forgivingly as the contract wants it, and saying clearly what is wrong with it.
 
-Field names match in any case, unknown fields are named and ignored, an explicit null is as good as absent, the body ``null`` is
-``{}``; the content type does not matter. Free-form maps keep what they hold.
+Field names match in any case, unknown fields are named and ignored, of a field that is there twice the last one holds, an
+explicit null is as good as absent, the body ``null`` is ``{}``; the content type does not matter. Free-form maps keep what
+they hold.
 
 Source: CFM wire contract, section 1.
 """
@@ -12,6 +13,7 @@ import difflib
 import io
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -19,7 +21,7 @@ import flask
 import pydantic
 from pydantic import BaseModel
 
-from cfm_core.errors import FieldError, TooLargeError, ValidationError
+from cfm_core.errors import FieldError, TooLargeError, UnsupportedMediaError, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,6 +31,8 @@ DEEPEST = 34
 """Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
 
+LONGEST_KEY = 255
+"""Characters of a name that a caller gives to a value of a shape that is declared: each mistake in that value repeats it."""
 _MOST_NAMED = 10
 """So many fields at most are named that do not fit, and that nobody knows."""
 _MOST_LISTED = 1000
@@ -46,14 +50,30 @@ class Unknown:
         return f"there is no field {self.pointer}" + (f"; did you mean {self.meant}?" if self.meant else "")
 
 
-def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
-    """Read ``raw`` as ``model``, and name the first fields that it has besides.
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A name that an object has twice: what comes last holds, for us; others may read it in another way."""
+
+    pointer: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer} is there more than once; the last one holds"
+
+
+Doubt = Unknown | Repeated
+"""What a body says that is heeded in one way and might be meant in another."""
+
+
+def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Doubt, ...]]:
+    """Read ``raw`` as ``model``, and name the first fields that it has besides, or twice.
 
     Raises:
         ValidationError: it is not JSON, not an object, or does not fit; says where.
     """
     try:
-        document = json.loads(raw.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        document = json.loads(
+            raw.decode(), parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_object
+        )
     except RecursionError:
         raise ValidationError("Invalid JSON: nested too deeply") from None
     except UnicodeDecodeError as error:
@@ -65,12 +85,12 @@ def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
         raise ValidationError(f"Invalid JSON: {detail}") from None
     except ValueError:
         raise ValidationError("Invalid JSON: a number has too many digits") from None
-    _check(document, "", 1)
+    unknown: list[Doubt] = []
+    _check(document, "", 1, unknown)
     if document is None:
         document = {}
     if not isinstance(document, dict):
         raise ValidationError("Invalid JSON: an object is expected", [FieldError("", "must be an object")])
-    unknown: list[Unknown] = []
     try:
         return model.model_validate(_named_as_declared(document, model, "", unknown)), tuple(unknown)
     except pydantic.ValidationError as error:
@@ -80,7 +100,7 @@ def parse(raw: bytes, model: type[Model]) -> tuple[Model, tuple[Unknown, ...]]:
 def _misfit(error: pydantic.ValidationError) -> ValidationError:
     """What does not fit, and where; of very many things only their number, because to list them takes too long."""
     if (count := error.error_count()) > _MOST_LISTED:
-        return ValidationError(f"Invalid payload: {count} values do not fit")
+        return _too_many(count)
     items = error.errors(include_url=False, include_context=False, include_input=False)
     errors = [
         FieldError(_shortened("".join(f"/{_escaped(part)}" for part in item["loc"])), _told(item["msg"]))
@@ -93,6 +113,10 @@ def _misfit(error: pydantic.ValidationError) -> ValidationError:
     return ValidationError(f"{kind}: {'; '.join(details)}", errors)
 
 
+def _too_many(count: int) -> ValidationError:
+    return ValidationError(f"Invalid payload: {count} values do not fit")
+
+
 def _told(message: str) -> str:
     return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
@@ -102,25 +126,49 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
 
 
-def content(request: flask.Request) -> bytes:
+def content(request: flask.Request, limit: int = LIMIT) -> bytes:
     """The request's whole body.
 
     Raises:
-        TooLargeError: it is larger than ``LIMIT``.
+        TooLargeError: it is larger than ``limit``.
+        UnsupportedMediaError: it is compressed; nobody inflates it, to whatever size.
     """
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING", "")
+    transfer = request.environ.get("HTTP_TRANSFER_ENCODING", "")
+    if encoding.strip().lower() not in {"", "identity"} or transfer.strip().lower() not in {"", "chunked"}:
+        forget(request)
+        raise UnsupportedMediaError("the body is compressed or encoded, which is not accepted")
     raw = bytearray()
-    if (request.content_length or 0) <= LIMIT:
-        while len(raw) <= LIMIT and (part := request.stream.read(LIMIT + 1 - len(raw))):
+    if (request.content_length or 0) <= limit:
+        while len(raw) <= limit and (part := request.stream.read(limit + 1 - len(raw))):
             raw += part
-        if len(raw) <= LIMIT:
+        if len(raw) <= limit:
             return bytes(raw)
-    # functions-framework reads what is left of a body once the answer is made.
+    forget(request)
+    raise TooLargeError(f"the body has more than {limit} bytes")
+
+
+def forget(request: flask.Request) -> None:
+    """Leave the rest of a body where it is: functions-framework would read all of it once the answer is made."""
     request.stream = io.BytesIO()
-    raise TooLargeError(f"the body has more than {LIMIT} bytes")
 
 
 def _refuse_constant(name: str) -> None:
     raise ValidationError(f"Invalid JSON: {name} is not a JSON number")
+
+
+class _RepeatingObject(dict[str, Any]):
+    """An object that has names more than once."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        counts = Counter(name for name, _ in pairs)
+        self.repeated = [name for name, count in counts.items() if count > 1]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _RepeatingObject(pairs)
 
 
 def _finite(text: str) -> float:
@@ -130,8 +178,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check(value: Any, pointer: str, depth: int) -> None:
-    """Refuse what no store can keep: texts with NUL or half a character, and what is nested too deeply."""
+def _check(value: Any, pointer: str, depth: int, doubts: list[Doubt]) -> None:
+    """Refuse what no store can keep: texts with NUL or half a character, and what is nested too deeply. Tell what is repeated."""
     if isinstance(value, str):
         _check_text(value, pointer)
     elif isinstance(value, dict | list):
@@ -139,11 +187,14 @@ def _check(value: Any, pointer: str, depth: int) -> None:
             raise _invalid(pointer, f"nested more than {DEEPEST} levels deep")
         if isinstance(value, list):
             for index, item in enumerate(value):
-                _check(item, f"{pointer}/{index}", depth + 1)
+                _check(item, _below(pointer, index), depth + 1, doubts)
             return
+        if isinstance(value, _RepeatingObject):
+            left = max(0, _MOST_NAMED - len(doubts))
+            doubts.extend(Repeated(_below(pointer, name)) for name in value.repeated[:left])
         for key, item in value.items():
             _check_text(key, pointer)
-            _check(item, f"{pointer}/{_escaped(key)}", depth + 1)
+            _check(item, _below(pointer, key), depth + 1, doubts)
 
 
 def _check_text(text: str, pointer: str) -> None:
@@ -158,12 +209,17 @@ def _invalid(pointer: str, detail: str) -> ValidationError:
     return ValidationError(f"Invalid JSON: {pointer or 'the body'}: {detail}", [FieldError(pointer, detail)])
 
 
+def _below(pointer: str, part: object) -> str:
+    """The pointer to a part, no longer than it will be told: a million of them could else have a long name each."""
+    return pointer if len(pointer) >= _LONGEST_NAME else _shortened(f"{pointer}/{_escaped(part)}")
+
+
 def _escaped(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
 def _named_as_declared(
-    document: dict[str, Any], model: type[BaseModel], pointer: str, unknown: list[Unknown]
+    document: dict[str, Any], model: type[BaseModel], pointer: str, unknown: list[Doubt]
 ) -> dict[str, Any]:
     """``document`` with its fields spelled as ``model`` spells them, nulls left out; nested models likewise."""
     fields = {
@@ -171,25 +227,31 @@ def _named_as_declared(
     }
     named: dict[str, Any] = {}
     for key, value in document.items():
-        at = f"{pointer}/{_escaped(key)}"
+        at = _below(pointer, key)
         if (known := fields.get(key.lower())) is None:
             if len(unknown) < _MOST_NAMED:
                 alike = difflib.get_close_matches(_shortened(key).lower(), fields, n=1)
-                unknown.append(Unknown(_shortened(at), fields[alike[0]][0] if alike else ""))
+                unknown.append(Unknown(at, fields[alike[0]][0] if alike else ""))
         elif value is not None:
             alias, annotation = known
+            if alias in named and len(unknown) < _MOST_NAMED:
+                # The same in another case.
+                unknown.append(Repeated(at))
             named[alias] = _value_named_as_declared(value, annotation, at, unknown)
     return named
 
 
-def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown: list[Unknown]) -> Any:
+def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown: list[Doubt]) -> Any:
     for candidate in (annotation, *get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             if isinstance(value, dict):
                 return _named_as_declared(value, candidate, pointer, unknown)
             if isinstance(value, list):
+                # Half a million of them would take the validation hundreds of megabytes.
+                if (wrong := sum(not isinstance(item, dict) for item in value)) > _MOST_LISTED:
+                    raise _too_many(wrong)
                 return [
-                    _named_as_declared(item, candidate, f"{pointer}/{index}", unknown)
+                    _named_as_declared(item, candidate, _below(pointer, index), unknown)
                     if isinstance(item, dict)
                     else item
                     for index, item in enumerate(value)
@@ -197,8 +259,10 @@ def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown:
     # A map of lists, such as the activities of a template: {name: [model]}.
     for candidate in get_args(annotation):
         if get_args(candidate) and isinstance(value, dict):
+            if any(len(key) > LONGEST_KEY for key in value):
+                raise _invalid(pointer, f"a name has more than {LONGEST_KEY} characters")
             return {
-                key: _value_named_as_declared(item, candidate, f"{pointer}/{_escaped(key)}", unknown)
+                key: _value_named_as_declared(item, candidate, _below(pointer, key), unknown)
                 for key, item in value.items()
             }
     return value

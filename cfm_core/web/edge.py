@@ -11,12 +11,15 @@ from typing import Any
 import flask
 
 from cfm_core import deployment
+from cfm_core.assembly.admission import LIMITS, ORIGINS
 from cfm_core.assembly.auth import AUTHENTICATOR
 from cfm_core.assembly.telemetry import logged
 from cfm_core.declaration import HttpFunction
-from cfm_core.errors import CfmError, ClientError, FatalError, FieldError, ValidationError
+from cfm_core.errors import CfmError, FatalError, FieldError, ValidationError
 from cfm_core.web import answers, body, idempotency, paging
 from cfm_core.web.auth import Principal
+from cfm_core.web.cors import Origins
+from cfm_core.web.headers import protect
 from cfm_core.web.problem import problem
 
 log = logging.getLogger(__name__)
@@ -51,7 +54,7 @@ def subject_of(request: flask.Request) -> str:
 
 def answer(function: HttpFunction, request: flask.Request) -> flask.Response:
     """Answer a request: authenticate, authorize, call the handler, turn what it raises into an answer."""
-    return _told(request, function.name, lambda request_id: _answer(function, request, request_id))
+    return _told(request, function.name, function.methods, lambda request_id: _answer(function, request, request_id))
 
 
 def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
@@ -65,11 +68,11 @@ def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
 
     def work(request_id: str) -> flask.Response:
         if f"{request.path}/".startswith(API + "/"):
-            (authenticator,) = deployment.services((AUTHENTICATOR,))
-            authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
+            limits, authenticator = deployment.services((LIMITS, AUTHENTICATOR))
+            limits.authenticated(request, authenticator)
         return answers.not_allowed(allowed) if allowed else answers.no_such_page()
 
-    return _told(request, "the route table", work)
+    return _told(request, "the route table", allowed, work)
 
 
 def refused(request: flask.Request, error: CfmError) -> flask.Response:
@@ -78,19 +81,24 @@ def refused(request: flask.Request, error: CfmError) -> flask.Response:
     return _with_headers(problem(error, request, request_id), request_id, _traceparent(request))
 
 
-def _told(request: flask.Request, who: str, work: Callable[[str], flask.Response]) -> flask.Response:
-    """What ``work`` gives for the request's id, or the problem that it raises."""
+def _told(
+    request: flask.Request, who: str, methods: Sequence[str], work: Callable[[str], flask.Response]
+) -> flask.Response:
+    """What ``work`` gives for the request's id, or the problem that it raises; or what a browser asks before, of ``methods``."""
     request_id, traceparent = request_id_of(request), _traceparent(request)
+    origins = Origins()
     with logged(request_id=request_id, **({"traceparent": traceparent} if traceparent else {})):
         try:
-            response = work(request_id)
+            (origins,) = deployment.services((ORIGINS,))
+            response = origins.preflight(request, methods) or work(request_id)
         except CfmError as error:
-            if not isinstance(error, ClientError):
+            if error.status >= 500:
                 log.error("%s failed [%s]: %s", who, request_id, error, exc_info=error)
             response = problem(error, request, request_id)
         except Exception as error:
             log.exception("%s crashed [%s]", who, request_id)
             response = problem(FatalError(str(error)), request, request_id)
+    origins.show(request, response)
     return _with_headers(response, request_id, traceparent)
 
 
@@ -102,11 +110,8 @@ def _traceparent(request: flask.Request) -> str:
 def _with_headers(response: flask.Response, request_id: str, traceparent: str) -> flask.Response:
     headers = response.headers
     headers.add("X-Request-Id", request_id)
-    headers.add("X-Content-Type-Options", "nosniff")
-    headers.add("Server", "cfm")
-    if "Cache-Control" not in headers:
-        # Whoever asked may keep it, and use it again after the server has said that it still holds.
-        headers.add("Cache-Control", "private, no-cache")
+    # Whoever asked may keep it, and use it again after the server has said that it still holds.
+    protect(headers, "private, no-cache")
     if traceparent:
         headers.add("traceparent", traceparent)
     return response
@@ -114,10 +119,11 @@ def _with_headers(response: flask.Response, request_id: str, traceparent: str) -
 
 def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> flask.Response:
     if function.scope is not None:
-        authenticator, *services = deployment.services((AUTHENTICATOR, *function.requires))
-        principal = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
+        limits, authenticator, *services = deployment.services((LIMITS, AUTHENTICATOR, *function.requires))
+        principal = limits.authenticated(request, authenticator)
     else:
-        services = deployment.services(function.requires)
+        limits, *services = deployment.services((LIMITS, *function.requires))
+        limits.let_in(request, shows_token=function.method != "GET")
         principal = None
     variables = request.environ.get(PATH_VARIABLES)
     if variables is None:
@@ -136,7 +142,10 @@ def _answer(function: HttpFunction, request: flask.Request, request_id: str) -> 
     def call() -> flask.Response:
         return _call(function, request, raw, services, variables)
 
-    if principal is None or function.scope is None or function.method != "POST" or function.lists is not None:
+    if principal is None:
+        with limits.counting_refusals(request):
+            return call()
+    if function.scope is None or function.method != "POST" or function.lists is not None:
         return call()
     return idempotency.answer(request, function.scope, principal, raw, call, request_id)
 
@@ -145,7 +154,7 @@ def _call(
     function: HttpFunction, request: flask.Request, raw: bytes, services: Sequence[Any], variables: Mapping[str, str]
 ) -> flask.Response:
     """Call the handler with what its declaration promises; name the fields that the body has besides."""
-    unknown: Sequence[body.Unknown] = ()
+    unknown: Sequence[body.Doubt] = ()
     arguments: list[Any] = []
     if function.body is not None:
         document, unknown = body.parse(raw or (b"{}" if function.body_is_optional else b""), function.body)

@@ -9,6 +9,7 @@ import http.client
 import json
 import logging
 import math
+import socket
 import threading
 import time
 import urllib.request
@@ -21,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import jwt
 
+from cfm_core.clients.destinations import SCHEMES, Destinations, RefusedDestinationError
 from cfm_core.errors import InvalidTokenError, RecoverableError
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 _VERIFIED_BY = {"RSA": ("RS256", "PS256"), "EC P-256": ("ES256",), "OKP Ed25519": ("EdDSA",)}
 """What a key of each kind may verify, unless it says so itself. No other kind verifies anything."""
 _PUBLIC = ("kty", "kid", "n", "e", "crv", "x", "y")
+
+_PUBLIC_PLACES = Destinations()
 
 Source = Callable[[], bytes]
 """Gives a key set as JSON. Raises OSError, HTTPException or ValueError where it cannot be had."""
@@ -149,11 +153,14 @@ def _verifying(jwk: dict[str, Any]) -> Iterator[jwt.PyJWK]:
                 yield key
 
 
-def source_of(issuer: str, jwks_url: str, timeout: float = TIMEOUT_SECONDS) -> Source:
+def source_of(
+    issuer: str, jwks_url: str, timeout: float = TIMEOUT_SECONDS, elsewhere: Destinations = _PUBLIC_PLACES
+) -> Source:
     """Where the keys of ``issuer`` come from: ``jwks_url``, or if that is empty, where the issuer's configuration says.
 
     Args:
         timeout: how long one answer may take, in seconds.
+        elsewhere: where the key set may be that the issuer's configuration names, if not with the issuer itself.
 
     Raises:
         ValueError: an address is neither ``http:`` nor ``https:``, nor, for a key set that is named, ``file:``.
@@ -164,15 +171,16 @@ def source_of(issuer: str, jwks_url: str, timeout: float = TIMEOUT_SECONDS) -> S
     if jwks_url:
         address = _checked(jwks_url)
         return lambda: _get(address, timeout)
-    return _Discovered(_checked(issuer), timeout)
+    return _Discovered(_checked(issuer), timeout, elsewhere)
 
 
 class _Discovered:
     """A key set where its issuer's configuration says; that is asked for once, and again when nothing is there any more."""
 
-    def __init__(self, issuer: str, timeout: float) -> None:
+    def __init__(self, issuer: str, timeout: float, elsewhere: Destinations) -> None:
         self._issuer = issuer
         self._timeout = timeout
+        self._elsewhere = elsewhere
         self._jwks_url = ""
 
     def __call__(self) -> bytes:
@@ -180,7 +188,9 @@ class _Discovered:
         if not address:
             configuration = _get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration", self._timeout)
             address = jwks_url_of(self._issuer, configuration)
-        text = _get(address, self._timeout)
+        # The issuer's own address is configured; any other is what an answer says.
+        is_own = _origin(address) == _origin(self._issuer)
+        text = _get(address, self._timeout, None if is_own else self._elsewhere)
         self._jwks_url = address
         return text
 
@@ -200,6 +210,11 @@ def jwks_url_of(issuer: str, configuration: bytes) -> str:
     return address
 
 
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or SCHEMES[parts.scheme]
+
+
 def _checked(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -212,12 +227,51 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Keys come from the address that is configured and from no other."""
 
 
-def _get(url: str, timeout: float) -> bytes:
-    """The body of an answer of success, read within ``timeout``; no redirect is followed."""
+def _opener(only_to: Destinations | None) -> urllib.request.OpenerDirector:
+    """Opens addresses, where ``only_to`` allows it if they come from data; then past any proxy."""
+    if only_to is None:
+        return urllib.request.build_opener(_NoRedirect())
+
+    def connect(address: tuple[str, int], timeout: float | None, _: object) -> socket.socket:
+        return only_to.connect(*address, timeout)
+
+    class Plain(http.client.HTTPConnection):
+        _create_connection = staticmethod(connect)
+
+    class Encrypted(http.client.HTTPSConnection):
+        _create_connection = staticmethod(connect)
+
+    class Opened(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Plain, req)
+
+    class Secured(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Encrypted, req)
+
+    return urllib.request.build_opener(_NoRedirect(), urllib.request.ProxyHandler({}), Opened(), Secured())
+
+
+def _get(url: str, timeout: float, only_to: Destinations | None = None) -> bytes:
+    """The body of an answer of success, read within ``timeout``; no redirect is followed.
+
+    Raises:
+        OSError, HTTPException: it cannot be had.
+        ValueError: it is too large, or its address comes from data and leads where it must not.
+    """
+    try:
+        if only_to is not None:
+            only_to.check(url)
+        return _read(url, timeout, _opener(only_to))
+    except RefusedDestinationError as error:
+        raise ValueError(str(error)) from None
+
+
+def _read(url: str, timeout: float, opener: urllib.request.OpenerDirector) -> bytes:
     until = time.monotonic() + timeout
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - whoever made it has seen the scheme
     try:
-        with urllib.request.build_opener(_NoRedirect()).open(request, timeout=timeout) as response:
+        with opener.open(request, timeout=timeout) as response:
             text = b""
             while more := response.read1(LARGEST):
                 text = _limited(text + more)

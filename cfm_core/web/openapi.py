@@ -85,6 +85,14 @@ _HEADERS: dict[str, Json] = {
         "description": "Names what is doubtful in the body, such as fields that nobody knows.",
     },
     "Idempotency-Replayed": {"schema": _TEXT, "description": "true: this is the answer to the first of the requests."},
+    "RateLimit": {
+        "schema": _TEXT,
+        "description": "What is left of the limit that is met, and in how many seconds there is more.",
+    },
+    "RateLimit-Policy": {
+        "schema": _TEXT,
+        "description": "The limit that is met: how many requests, in how many seconds.",
+    },
     "WWW-Authenticate": {"schema": _TEXT, "description": "How to authenticate, and what was wrong."},
 }
 
@@ -258,7 +266,8 @@ def _failures(function: HttpFunction) -> Iterable[int]:
     if function.acts:
         yield 412
     if _body_of(function) is not None or _takes_key(function):
-        yield 413
+        yield from (413, 415)
+    yield 429
     if function.scope is not None or function.requires:
         yield from (500, 503)
 
@@ -274,7 +283,8 @@ def _has_version(shape: Any) -> bool:
 def _problem(status: int, description: str) -> Json:
     names = ["X-Request-Id"]
     names += ["WWW-Authenticate"] if status in {401, 403} else []
-    names += ["Retry-After"] if status in {409, 503} else []
+    names += ["Retry-After"] if status in {409, 429, 503} else []
+    names += ["RateLimit", "RateLimit-Policy"] if status == 429 else []
     content = {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
     return {
         "description": description,

@@ -21,7 +21,9 @@ from cfm_core.errors import (
     NotFoundError,
     RecoverableError,
     RefusedError,
+    TooManyRequestsError,
     UnauthorizedError,
+    UnsupportedMediaError,
     ValidationError,
 )
 from cfm_core.web import urls
@@ -87,10 +89,26 @@ def problem(error: CfmError, request: flask.Request, request_id: str) -> flask.R
     )
     if isinstance(error, UnauthorizedError | ForbiddenError):
         response.headers["WWW-Authenticate"] = _challenge(error)
+    if isinstance(error, UnsupportedMediaError):
+        response.headers["Accept-Encoding"] = "identity"
+    if isinstance(error, TooManyRequestsError):
+        response.headers.update(_rate_limit(error))
     if document["retryable"]:
         seconds = error.retry_after if isinstance(error, RecoverableError) else None
         response.headers["Retry-After"] = str(math.ceil(seconds or 1))
     return response
+
+
+def _rate_limit(error: TooManyRequestsError) -> dict[str, str]:
+    """The limit that is met: its quota and the seconds in which that comes back; nothing remains of it until there is room.
+
+    Source: draft-ietf-httpapi-ratelimit-headers, "RateLimit header fields for HTTP".
+    """
+    policy = f'"{error.limit}";q={error.burst:.0f};w={math.ceil(error.burst / error.rate)}'
+    return {
+        "RateLimit-Policy": policy,
+        "RateLimit": f'"{error.limit}";r=0;t={math.ceil(error.retry_after or 1)}',
+    }
 
 
 def _challenge(error: UnauthorizedError | ForbiddenError) -> str:

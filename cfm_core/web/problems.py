@@ -71,10 +71,20 @@ PROBLEMS = (
         "Send less; 'detail' names the limit.",
     ),
     Problem(
+        *("unsupported-media-type", 415, "Unsupported Media Type"),
+        "The body is compressed, or encoded in another way.",
+        "Send it as it is, without 'Content-Encoding'.",
+    ),
+    Problem(
         *("unprocessable-content", 422, "Unprocessable Entity"),
         "The request is well formed and a rule of the model refuses it: no active cell, a dataspace profile that is unknown "
         "or not deployed to the cell, an unknown role, an Idempotency-Key that belongs to another request.",
         "Read 'detail' and 'errors': either the request has to change, or what it refers to.",
+    ),
+    Problem(
+        *("too-many-requests", 429, "Too Many Requests"),
+        "The token's subject asks too often; or the address does, from where too many requests came without a good token.",
+        "Send the same request again after the seconds of 'Retry-After', and ask less often: 'RateLimit-Policy' tells how often.",
     ),
     Problem(
         *("internal-server-error", 500, "Internal Server Error"),

@@ -18,6 +18,7 @@ from typing import Any
 import jwt
 from pydantic import Field
 
+from cfm_core.clients.destinations import Destinations
 from cfm_core.contracts.documents import Document
 from cfm_core.errors import InvalidTokenError, UnauthorizedError
 from cfm_core.web.auth import Principal
@@ -62,6 +63,7 @@ class JwtAuthenticator:
         remembered: how many verified tokens are remembered, each no longer than its key is believed and it is good itself.
         clock: seconds since any beginning.
         wall: seconds since 1970.
+        elsewhere: where key sets may be that issuers' configurations name, if not with the issuers themselves.
 
     Raises:
         ValueError: an issuer is named twice, or has no address that keys can be fetched from.
@@ -74,9 +76,14 @@ class JwtAuthenticator:
         remembered: int = REMEMBERED,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        elsewhere: Destinations | None = None,
     ) -> None:
         self._issuers = {
-            one.issuer: (one, KeySet(one.issuer, source_of(one.issuer, one.jwks_url), clock)) for one in issuers
+            one.issuer: (
+                one,
+                KeySet(one.issuer, source_of(one.issuer, one.jwks_url, elsewhere=elsewhere or Destinations()), clock),
+            )
+            for one in issuers
         }
         if len(self._issuers) != len(issuers):
             raise ValueError("an issuer is named twice")
@@ -99,6 +106,13 @@ class JwtAuthenticator:
             principal, key_until = self._verify(token)
             self._verified.keep(digest, principal, key_until)
         return principal
+
+    def remembered(self, authorization: str | None) -> Principal | None:
+        """Whom the token speaks for, if it has been verified before and still holds."""
+        kind, _, token = (authorization or "").partition(" ")
+        if kind.lower() != "bearer" or len(token) > LONGEST:
+            return None
+        return self._verified.find(hashlib.sha256(token.strip().encode("utf-8", "replace")).digest())
 
     def _verify(self, token: str) -> tuple[Principal, float]:
         """Whom a token speaks for, and until when the key may be believed that has signed it."""

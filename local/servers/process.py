@@ -22,8 +22,8 @@ _PORTS = range(15_000, 32_000)
 """Where free ports are looked for: below those that the system gives to outgoing connections, so that a server which is
 started again finds its port unused."""
 _HELD = 64
-_held: deque[socket.socket] = deque()
-"""What keeps the ports that were found last from other processes that look for some, until this one ends."""
+_held: deque[int] = deque()
+"""File descriptors of what keeps the ports that were found last from other processes that look for some, until this one ends."""
 
 
 class StartError(Exception):
@@ -67,8 +67,8 @@ def _hold(port: int) -> bool:
         name.close()
         return False
     if len(_held) == _HELD:
-        _held.popleft().close()
-    _held.append(name)
+        os.close(_held.popleft())
+    _held.append(name.detach())
     return True
 
 

@@ -92,6 +92,7 @@ def test_agents_use_their_surface_only() -> None:
         ("nats", ("cfm_core.eventing",)),
         ("cloudevents", ("cfm_core.eventing.cloudevents",)),
         ("httpx2", ("cfm_core.clients.http",)),
+        ("httpcore2", ("cfm_core.clients.http",)),
         ("hvac", ("cfm_core.clients.vault",)),
         ("jsonschema_rs", ("cfm_core.json_schema",)),
         ("jwt", ("cfm_core.web.tokens", "cfm_core.web.key_sets")),

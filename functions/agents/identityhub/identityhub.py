@@ -6,6 +6,7 @@ Source: dataspace service contracts, section 11.4.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import timedelta
 
 from pydantic import BaseModel, Field
@@ -54,6 +55,7 @@ class IdentityhubActivity:
         missing = [one.type for one in endpoints if not one.url]
         if missing:
             return Fatal(f"no address is configured, or among the values, for {', '.join(missing)}")
+        self._check_addresses(inputs, endpoints)
         self._identity_hub.create_participant(
             Participant(
                 context,
@@ -82,6 +84,14 @@ class IdentityhubActivity:
         except TornDownError as gone:
             ctx.log.warning("nothing to dispose of: %s", gone)
         return Complete()
+
+    def _check_addresses(self, inputs: Inputs, endpoints: Iterable[ServiceEndpoint]) -> None:
+        """Raises FatalError where what the participant brings along would send others to what the platform alone reaches."""
+        destinations = self._settings.destinations
+        destinations.check_did(inputs.did)
+        for one in endpoints:
+            if one.url in (inputs.credential_service, inputs.protocol_service, inputs.data_service):
+                destinations.check(one.url)
 
     def _endpoints(self, inputs: Inputs) -> list[ServiceEndpoint]:
         context, settings = inputs.context, self._settings

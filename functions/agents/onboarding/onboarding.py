@@ -59,6 +59,7 @@ class OnboardingActivity:
     def __init__(self, identity_hub: IdentityHub, issuer: IssuerService, settings: DataspaceSettings) -> None:
         self._identity_hub = identity_hub
         self._issuer = issuer
+        self._destinations = settings.destinations
         self._renewed_before = settings.renew_before
 
     def deploy(self, ctx: ActivityContext) -> ActivityResult:
@@ -66,6 +67,8 @@ class OnboardingActivity:
         inputs = ctx.read(Inputs)
         by_issuer: dict[str, list[CredentialSpec]] = defaultdict(list)
         for one in inputs.credentials:
+            # The IdentityHub is going to ask for its document.
+            self._destinations.check_did(one.issuer)
             by_issuer[one.issuer].append(CredentialSpec(one.id, one.type, one.format))
 
         first_pid = _holder_pid(ctx, inputs.credentials[0].issuer)

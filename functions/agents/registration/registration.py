@@ -10,9 +10,10 @@ from datetime import timedelta
 from pydantic import BaseModel, Field
 
 from cfm_core.agent import ActivityContext, ActivityResult, Complete, activity
-from cfm_core.clients.assembly import ISSUER_SERVICE
+from cfm_core.clients.assembly import DATASPACE_SETTINGS, ISSUER_SERVICE
 from cfm_core.clients.edc import TornDownError
 from cfm_core.clients.issuer_service import Holder, IssuerService
+from cfm_core.clients.settings import DataspaceSettings
 from cfm_core.contracts.orchestration import PARTICIPANT_ID
 from cfm_core.contracts.participant import CONTEXT_ID, recorded
 
@@ -30,17 +31,24 @@ class Disposal(BaseModel):
 
 
 @activity(
-    "registration-activity", inputs=Participant, requires=[ISSUER_SERVICE], timeout=timedelta(seconds=45), batch=16
+    "registration-activity",
+    inputs=Participant,
+    requires=[ISSUER_SERVICE, DATASPACE_SETTINGS],
+    timeout=timedelta(seconds=45),
+    batch=16,
 )
 class RegistrationActivity:
     """Registers the participant as a holder of credentials; disposes of the holder."""
 
-    def __init__(self, issuer: IssuerService) -> None:
+    def __init__(self, issuer: IssuerService, settings: DataspaceSettings) -> None:
         self._issuer = issuer
+        self._settings = settings
 
     def deploy(self, ctx: ActivityContext) -> ActivityResult:
         """Make sure that the issuer knows the participant. Safe to repeat."""
         participant = ctx.read(Participant)
+        # The issuer is going to ask for its document.
+        self._settings.destinations.check_did(participant.did)
         properties = ctx.vpa_properties(ISSUER_VPA)
         # The id must be one that fits into a path, which a DID with a port is not; the issuer finds holders by their DID.
         holder = Holder(participant.context, participant.did, participant.name or participant.did, properties)

@@ -75,3 +75,43 @@ def test_a_context_with_another_did_is_a_conflict(world: World) -> None:
     result = env.run(world.agent(IdentityhubActivity))
     assert isinstance(result, Fatal)
     assert result.reason.startswith("conflict: participant")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "http://127.0.0.1/dsp",
+            "http://localhost:8080/",
+            "http://169.254.169.254/latest",
+            "http://[::1]/",
+            "http://10.0.0.1/",
+        ),
+        *(
+            "file:///etc/passwd",
+            "http://user:pw@elsewhere/",
+            "http://elsewhere:22/",
+            "http://2130706433/",
+            "http://a\nb/",
+        ),
+    ],
+)
+def test_nobody_is_sent_by_a_participants_values_to_what_only_the_platform_reaches(
+    world: World, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.delenv("CFM_CONTROLPLANE_PROTOCOL_URL")
+    env = world.environment(IdentityhubActivity, **{"cfm.participant.protocolservice": address})
+    before = world.state()
+    result = env.run(world.agent(IdentityhubActivity))
+    assert isinstance(result, Fatal)
+    assert "pw" not in str(result)
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("did", ["did:web:127.0.0.1", "did:web:localhost%3A8080:a", "did:web:169.254.169.254:latest"])
+def test_no_document_is_published_inside(world: World, did: str) -> None:
+    env = world.environment(IdentityhubActivity)
+    env.values["cfm.participant.id"] = did
+    before = world.state()
+    assert isinstance(env.run(world.agent(IdentityhubActivity)), Fatal)
+    assert world.state() == before

@@ -170,3 +170,11 @@ def test_disposing_without_the_participants_did_completes_with_a_warning(
     env = ActivityEnvironment(values={"cfm.vpa.state": state})
     assert env.dispose(world.agent(OnboardingActivity)) == Complete()
     assert "cfm.participant.id" in caplog.text
+
+
+def test_the_hub_is_not_sent_inside_for_an_issuers_document(world: World) -> None:
+    env = world.environment(OnboardingActivity)
+    env.values["cfm.vpa.credentials"] = [{**CREDENTIAL, "issuer": "did:web:localhost%3A8200"}]
+    before = world.state()
+    assert isinstance(env.run(world.agent(OnboardingActivity)), Fatal)
+    assert world.state() == before

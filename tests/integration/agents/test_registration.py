@@ -67,3 +67,11 @@ def test_a_holder_whose_id_cannot_stand_in_a_path_stays_with_a_warning(
     assert env.dispose(world.agent(RegistrationActivity)) == Complete()
     assert len(holders(world)) == 1
     assert f"holder {DID} stays" in caplog.text
+
+
+def test_the_issuer_is_not_sent_inside_for_a_participants_document(world: World) -> None:
+    env = world.environment(RegistrationActivity)
+    env.values["cfm.participant.id"] = "did:web:169.254.169.254:latest"
+    before = world.state()
+    assert isinstance(env.run(world.agent(RegistrationActivity)), Fatal)
+    assert world.state() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 
 import httpx2
@@ -108,3 +109,13 @@ def test_of_many_calls_within_a_second_one_is_sent(monkeypatch: pytest.MonkeyPat
     now = 101.0
     ctx.heartbeat(3)
     assert sent == [0, 3]
+
+
+def test_no_heartbeat_goes_where_its_address_must_not_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CFM_OUTBOUND_NETWORKS", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as inside:
+        inside.setblocking(False)
+        address = Address(url=f"http://127.0.0.1:{inside.getsockname()[1]}/", token="t")
+        assert Heartbeats().send(address, None)
+        with pytest.raises(BlockingIOError):
+            inside.accept()

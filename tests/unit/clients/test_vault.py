@@ -80,3 +80,28 @@ def test_no_credential_of_a_login_is_quoted(url: str, credential: Path, kind: st
     said = refusal(url, login, "read")
     assert f"logging in at auth/{kind}" in said
     assert not any(secret in said for secret in SECRETS)
+
+
+def test_no_other_server_is_shown_the_token(url: str, credential: Path) -> None:
+    asked: list[str] = []
+
+    class Elsewhere(Echo):
+        def _redirect(self) -> None:
+            asked.append(self.path)
+            self.send_response(307)
+            self.send_header("Location", f"{url}/v1/secret/data/a")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = _redirect
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            # What is behind the redirect would say 400, and quote the token.
+            assert "status 307" in refusal(f"http://127.0.0.1:{server.server_port}", TokenLogin(credential), "read")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert len(asked) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from werkzeug.test import Client, TestResponse
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
 from cfm_core.contracts import event_tokens
+from cfm_core.eventing.edge import MOST_BYTES
 from cfm_core.settings import Settings
 
 SOURCE = '''
@@ -206,3 +208,38 @@ def test_without_a_token_of_its_own_a_function_takes_nothing(app: Any) -> None:
     deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
     assert post(Client(app), [an_event("pen")]).status_code == 503
     deployment.use(None)
+
+
+def test_nothing_is_read_of_what_strangers_send(client: Client) -> None:
+    class Endless(io.RawIOBase):
+        taken = 0
+
+        def readinto(self, buffer: Any) -> int:
+            Endless.taken += len(buffer)
+            assert Endless.taken < 10_000_000
+            buffer[:] = b"x" * len(buffer)
+            return len(buffer)
+
+        def readable(self) -> bool:
+            return True
+
+    environ = {"wsgi.input": Endless(), "CONTENT_LENGTH": "1000000000"}
+    answer = client.post("/", environ_overrides=environ, content_type=BATCH)
+    assert (answer.status_code, Endless.taken) == (401, 0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "length", "status"),
+    [({"Content-Encoding": "gzip"}, 10, 415), ({}, MOST_BYTES + 1, 413)],
+)
+def test_deliveries_that_are_compressed_or_too_large_are_refused(
+    client: Client, headers: dict[str, str], length: int, status: int
+) -> None:
+    told = {"Authorization": f"Bearer {TOKEN}", "Content-Type": BATCH, **headers}
+    assert client.post("/", headers=told, environ_overrides={"CONTENT_LENGTH": str(length)}).status_code == status
+
+
+def test_answers_are_kept_by_nobody(client: Client) -> None:
+    for answer in (client.get("/"), client.post("/", data=b"")):
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,6 +11,9 @@ from pydantic import Field
 from cfm_core.contracts.documents import Document
 from cfm_core.errors import ValidationError
 from cfm_core.web.body import DEEPEST, parse
+from local.keeper import base_environ
+
+ENVIRON = base_environ()
 
 
 class Part(Document):
@@ -61,6 +66,7 @@ def test_a_body_is_read_forgivingly(raw: bytes, expected: Whole) -> None:
         (b"\x80", "Invalid JSON: byte 0 is not UTF-8"),
         (b"[" * 200_000, "Invalid JSON: nested too deeply"),
         (b'{"x":' * DEEPEST + b"[]" + b"}" * DEEPEST, "nested more than 34 levels deep"),
+        (b'{"namedParts": {"' + b"k" * 256 + b'": []}}', "/namedParts: a name has more than 255 characters"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused_with_its_reason(raw: bytes, message: str) -> None:
@@ -120,3 +126,58 @@ def test_of_very_many_mistakes_the_first_are_told(count: int, errors: int, messa
         parse(json.dumps({"parts": [1] * count}).encode(), Whole)
     assert len(caught.value.errors) == errors
     assert str(caught.value).endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("raw", "doubts"),
+    [
+        (b'{"firstName": "x", "firstName": "y"}', ["/firstName is there more than once; the last one holds"]),
+        (b'{"firstName": "x", "FIRSTNAME": "y"}', ["/FIRSTNAME is there more than once; the last one holds"]),
+        (
+            b'{"parts": [{}, {"freeForm": {"a/b": 1, "a/b": 2, "A/B": 3}}]}',
+            ["/parts/1/freeForm/a~1b is there more than once; the last one holds"],
+        ),
+        (b'{"firstName": "x", "firstName": null}', ["/firstName is there more than once; the last one holds"]),
+    ],
+)
+def test_names_that_are_there_twice_are_told(raw: bytes, doubts: list[str]) -> None:
+    assert [str(one) for one in parse(raw, Whole)[1]] == doubts
+
+
+def test_of_very_many_repeated_names_the_first_are_told() -> None:
+    raw = b"{" + b",".join(b'"k%d": 1' % (number % 1000) for number in range(2000)) + b"}"
+    assert len(parse(raw, Whole)[1]) == 10
+
+
+LARGE = {
+    "a long name": b'{"' + b"k" * 500_000 + b'": [' + b"1," * 249_000 + b"1]}",
+    "mistakes": b'{"parts": [' + b"1," * 500_000 + b"1]}",
+    "mistakes below a name": b'{"namedParts": {"' + b"k" * 255 + b'": [' + b"1," * 500_000 + b"1]}}",
+    "mistakes below a long name": b'{"namedParts": {"' + b"k" * 400_000 + b'": [' + b"1," * 300_000 + b"1]}}",
+    "mistakes in objects": b'{"namedParts": {"' + b"k" * 255 + b'": [' + b'{"partName":1},' * 60_000 + b"{}]}}",
+    "repeated names": b"{" + b'"k":1,' * 150_000 + b'"k":1}',
+}
+
+MEASURE = """
+import contextlib, sys
+from pathlib import Path
+from cfm_core.errors import ValidationError
+from cfm_core.web.body import parse
+from tests.unit.web.test_body import LARGE, Whole
+
+parse(b"{}", Whole)
+with contextlib.suppress(ValidationError):
+    parse(LARGE[sys.argv[1]], Whole)
+# Unlike the process's own account, this one begins anew with the program.
+(most,) = [line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+print(int(most) // 1024)
+"""
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_no_body_takes_much_more_memory_than_its_length(name: str) -> None:
+    # In a process of its own: what another has ever had would hide it.
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, name], capture_output=True, text=True, check=True, env=ENVIRON
+    )
+    assert int(done.stdout) < 200  # MiB, some fifty of them before

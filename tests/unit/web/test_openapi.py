@@ -80,16 +80,21 @@ def test_parameters_follow_from_what_is_declared(
 @pytest.mark.parametrize(
     ("method", "path", "declared", "expected"),
     [
-        ("GET", "/open", {"scope": None}, ["200", "default"]),
-        ("GET", "/things", {"lists": Thing}, ["200", "400", "401", "403", "500", "503", "default"]),
-        ("GET", "/things/{id}", {"gives": {200: Thing}}, ["200", "304", "401", "403", "404", "500", "503", "default"]),
+        ("GET", "/open", {"scope": None}, ["200", "429", "default"]),
+        ("GET", "/things", {"lists": Thing}, ["200", "400", "401", "403", "429", "500", "503", "default"]),
+        (
+            "GET",
+            "/things/{id}",
+            {"gives": {200: Thing}},
+            ["200", "304", "401", "403", "404", "429", "500", "503", "default"],
+        ),
         (
             *("POST", "/things", {"body": NewThing, "gives": {201: Thing}}),
-            ["201", "400", "401", "403", "409", "413", "422", "500", "503", "default"],
+            ["201", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503", "default"],
         ),
         (
             *("DELETE", "/things/{id}", {}),
-            ["200", "400", "401", "403", "404", "409", "412", "422", "500", "503", "default"],
+            ["200", "400", "401", "403", "404", "409", "412", "422", "429", "500", "503", "default"],
         ),
     ],
 )
