@@ -1,4 +1,4 @@
-"""``cfm test``: style, types and tests of the checkout, as a clean machine runs them too."""
+"""``cfm test``: style, types, packages and tests of the checkout, as a clean machine runs them too."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def run(arguments: Sequence[str]) -> int:
         _call("ruff", "check"),
         _call("ruff", "format", "--check"),
         _call("mypy"),
+        _call("local.dependencies"),
         _call("pytest", "-m", "not alone", *_shared_out()),
         _call("pytest", "-m", "alone"),
     ]

@@ -128,7 +128,7 @@ class Stack:
     @property
     def url(self) -> str:
         """The base of the API, without ``/api/v1alpha1``."""
-        host = {"0.0.0.0": _LOOPBACK, "::": "::1", "": _LOOPBACK}.get(self._host, self._host)
+        host = {"0.0.0.0": _LOOPBACK, "::": "::1", "": _LOOPBACK}.get(self._host, self._host)  # noqa: S104 - names, to say where others reach it
         return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     @property

@@ -21,7 +21,7 @@ from local.servers.process import StartError
 _LOCK = "lock"
 _LOOKERS_SECONDS = 0.3
 
-RECORDS_TOKEN = "records-token"
+RECORDS_TOKEN = "records-token"  # noqa: S105 - a name, and no secret
 """The file with the token by which agents read our records."""
 
 MARK = "CFM_STACK"

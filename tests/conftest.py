@@ -20,7 +20,7 @@ from tests.support.vault import VaultServer
 _numbers = itertools.count(1)
 
 
-_LONGEST_FIRST = ("e2e", "chaos", "integration", "contract")
+_LONGEST_FIRST = ("e2e", "chaos", "security", "integration", "contract")
 """The folders of tests that take long, so that workers which share out the files end at about the same time."""
 
 

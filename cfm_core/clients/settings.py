@@ -26,9 +26,9 @@ class DataspaceSettings:
     """The token exchange, ``http://jwtlet:8080``."""
     jwtlet_management_url: str = ""
     """Its management API, ``http://jwtlet:8081``."""
-    service_token_file: str = "/var/run/secrets/jwtlet/token"
+    service_token_file: str = "/var/run/secrets/jwtlet/token"  # noqa: S105 - a path, and no secret
     """The service account's token; read again for every use, because it is replaced while the process runs."""
-    token_audience: str = "edcv"
+    token_audience: str = "edcv"  # noqa: S105 - a name, and no secret
     service_account_namespace: str = "edc-v"
     """The namespace of the service accounts cfm-agents, controlplane and identityhub."""
     controlplane_url: str = ""

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from cloudevents.exceptions import GenericException
-from cloudevents.http import from_dict, from_http
+from cloudevents.http import from_http
 
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import ValidationError
@@ -86,16 +86,22 @@ def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDic
         if not isinstance(items, list):
             raise ValidationError("a batch of CloudEvents is a JSON array")
         for index, item in enumerate(items):
-            if not isinstance(item, dict) or not all(
-                isinstance(item.get(name), str) and item[name] for name in _REQUIRED
-            ):
+            if not isinstance(item, dict) or not _has_what_is_required(item):
                 raise ValidationError(f"item {index} of the batch is not a CloudEvent")
         return items, True
     try:
         parsed = from_http(dict(headers), body)
     except (GenericException, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValidationError(f"the request is not a CloudEvent: {error}") from None
+    if not _has_what_is_required(parsed.get_attributes()):
+        raise ValidationError(
+            f"the request is not a CloudEvent: {', '.join(_REQUIRED)} must be texts that are not empty"
+        )
     return [{**parsed.get_attributes(), "data": parsed.get_data()}], False
+
+
+def _has_what_is_required(attributes: Mapping[str, Any]) -> bool:
+    return all(isinstance(attributes.get(name), str) and attributes[name] for name in _REQUIRED)
 
 
 def to_batch(events: Sequence[EventDict]) -> bytes:
@@ -143,16 +149,3 @@ def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, f
         raise ValidationError(f"the message is not JSON: {error}") from None
     carried = event(type=subject, source=f"nats:{subject}", subject=subject, data=data, id=fallback_id)
     return [carried | {name: found[name] for name in _TRACE if name in found}]
-
-
-def checked(document: Mapping[str, Any]) -> EventDict:
-    """Give ``document`` as an event in its JSON form if it is one.
-
-    Raises:
-        ValidationError: it lacks what CloudEvents 1.0 requires.
-    """
-    try:
-        parsed = from_dict(dict(document))
-    except (GenericException, ValueError, KeyError, TypeError) as error:
-        raise ValidationError(f"not a CloudEvent: {error}") from None
-    return {**parsed.get_attributes(), "data": parsed.get_data()}

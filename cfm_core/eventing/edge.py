@@ -44,7 +44,7 @@ def failure_of(error: Exception) -> Failure:
 
 def answer(function: EventFunction, request: flask.Request) -> flask.Response:
     """Answer a delivery of one event or of a batch."""
-    if request.method == "GET":
+    if request.method != "POST":
         return _protected(flask.Response(status=405, headers={"Allow": "POST"}))
     try:
         (doorkeeper,) = deployment.services((DOORKEEPER,))

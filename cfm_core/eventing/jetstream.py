@@ -605,7 +605,7 @@ def _covers(pattern: str, subject: str) -> bool:
     """Whether every subject that ``subject`` stands for matches ``pattern``; both may have wildcards."""
     have, want = pattern.split("."), subject.split(".")
     for index, token in enumerate(have):
-        if token == ">":
+        if token == ">":  # noqa: S105 - a part of a subject, and no secret
             return len(want) > index
         if index >= len(want) or want[index] == ">" or (token not in {"*", want[index]}):
             return False

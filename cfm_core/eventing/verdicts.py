@@ -55,7 +55,7 @@ def backoff(attempts: int) -> float:
 
 def jitter() -> float:
     """What ``delay`` is spread by: drawn once for events that should stay together."""
-    return random.random()
+    return random.random()  # noqa: S311 - spreads calls over time, and is no secret
 
 
 def delay(attempts: int, retry_after: float | None = None, spread: float = 0.0) -> float:

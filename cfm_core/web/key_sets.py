@@ -269,7 +269,7 @@ def _get(url: str, timeout: float, only_to: Destinations | None = None) -> bytes
 
 def _read(url: str, timeout: float, opener: urllib.request.OpenerDirector) -> bytes:
     until = time.monotonic() + timeout
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - whoever made it has seen the scheme
     try:
         with opener.open(request, timeout=timeout) as response:
             text = b""

@@ -129,7 +129,8 @@ class JwtAuthenticator:
         if len(subject) > _LONGEST_SUBJECT or not subject.isprintable():
             # It will be stored and logged.
             raise InvalidTokenError(_MALFORMED)
-        scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
+        # Between scopes is a space and nothing else (RFC 6749, section 3.3): no other character can smuggle one in.
+        scopes = frozenset(filter(None, scope.split(" "))) if isinstance(scope, str) else frozenset[str]()
         return Principal(subject, scopes, name, MappingProxyType(claims)), until
 
     def _verified_claims(self, token: str, key: jwt.PyJWK, issuer: TrustedIssuer) -> dict[str, Any]:
@@ -159,6 +160,9 @@ class JwtAuthenticator:
 
 def _taken_apart(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Header and claims, of which nothing is verified."""
+    if "=" in token:
+        # Padding is no part of it (RFC 7515, section 2): each token has one spelling, and is remembered once.
+        raise InvalidTokenError(_MALFORMED)
     try:
         parts = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError) as error:

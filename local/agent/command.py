@@ -190,7 +190,7 @@ def invoke(file: Path, values: Path | None, activity_type: str, dispose: bool, o
         orchestration_id=orchestration_id,
         phase=0,
         ord=0,
-        token="invocation",
+        token="invocation",  # noqa: S106 - it opens nothing
         activity_id="invocation",
         activity_type=declaration_of(classes[0]).activity_type,
         discriminator=DISPOSE if dispose else DEPLOY,

@@ -46,7 +46,7 @@ def _carry_out(ctx: ActivityContext, script: Mapping[str, Sequence[str]]) -> Act
     turn = ctx.values.get(f"turn.{ctx.activity_id}", 0)
     word = words[min(turn, len(words) - 1)]
     _note(ctx, "begin", turn)
-    time.sleep(random.Random(f"{ctx.idempotency_key}/{turn}").uniform(0, _LONGEST_WORK))  # the work
+    time.sleep(random.Random(f"{ctx.idempotency_key}/{turn}").uniform(0, _LONGEST_WORK))  # the work  # noqa: S311 - chance that can be repeated
     ctx.set_value(f"turn.{ctx.activity_id}", turn + 1)
     _note(ctx, "end", turn, word, ctx.completion.url if word == "wait" else "")
     match word:

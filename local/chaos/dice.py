@@ -13,7 +13,7 @@ class Dice:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._shares: Mapping[str, float] = {}
-        self._random = random.Random()
+        self._random = random.Random()  # noqa: S311 - chance that can be repeated
 
     def begin(self, seed: int, shares: Mapping[str, float]) -> None:
         """Make the faults happen that ``shares`` names, each to its share of the messages."""

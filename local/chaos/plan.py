@@ -133,7 +133,7 @@ def draw(seed: int, seconds: float, rate: float = RATE, spared: Sequence[str] = 
         every: how many seconds there are on average between faults.
         spared: processes whose faults are left out; everything else stays as it is.
     """
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - chance that can be repeated
     deployments = round(seconds * rate * _DEPLOYMENTS)
     work = [_plain(dice, seed, n, seconds) for n in range(round(seconds * rate) - deployments)]
     work += [_deployment(dice, seed, n, seconds) for n in range(deployments)]

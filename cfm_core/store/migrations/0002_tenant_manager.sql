@@ -432,6 +432,7 @@ BEGIN
 END
 $$;
 
+-- For each row: a statement that finds none, such as one that is refused for its version, has changed nothing.
 CREATE TRIGGER cells_basis AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.cells
 FOR EACH ROW EXECUTE FUNCTION tenant_manager.count_basis_change();
 CREATE TRIGGER dataspace_profiles_basis AFTER INSERT OR UPDATE OR DELETE ON tenant_manager.dataspace_profiles
