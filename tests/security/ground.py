@@ -246,8 +246,9 @@ class Ground:
             time.sleep(0.05)  # between two looks
 
     def settle(self) -> None:
-        """Return once nothing waits to be relayed, and ``kept`` has not changed between two looks with sweeps between."""
-        self._await(lambda: self.keeping.rows("SELECT count(*) FROM eventing.outbox") == [[0]])
+        """Return once nothing waits to be relayed or sealed, and two looks with sweeps between find the same in ``kept``."""
+        waiting = "SELECT (SELECT count(*) FROM eventing.outbox) + (SELECT count(*) FROM audit.waiting)"
+        self._await(lambda: self.keeping.rows(waiting) == [[0]])
 
         def same() -> bool:
             time.sleep(1.1)  # for two sweeps
