@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-NAMES = ("deployment-latency", "deployment-rate", "tenants", "rest", "query", "engine", "agents")
+NAMES = ("deployment-latency", "deployment-rate", "http", "rest", "query", "engine", "agents")
 
 
 @click.command()
@@ -23,7 +23,7 @@ def bench(
     """Measure a private stack, and print the figures as one JSON object.
 
     Everything runs on this machine, the load generator included. Rates are taken without authentication and with it;
-    the ratio of both for reading a tenant is that of two stacks in turns.
+    the ratio of both for reading a tenant ("http") is that of two stacks in turns.
     "query" and "engine" take some minutes and gigabytes, and are measured only when they are named, as "agents" is; "engine"
     takes its sustained rate fifteen times as long as others.
     """

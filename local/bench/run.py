@@ -30,7 +30,7 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
         A JSON object; ``withoutAuthentication`` and ``withAuthentication`` hold the same figures of two stacks.
     """
     figures: dict[str, Any] = {"cores": os.cpu_count(), "clients": CLIENTS}
-    if name in {None, "tenants"}:
+    if name in {None, "http"}:
         say("a bare function under the same server")
         figures["bareFunction"] = yardsticks.bare_function(seconds, CLIENTS).to_json()
     for auth, key in ((False, "withoutAuthentication"), (True, "withAuthentication")):
@@ -49,7 +49,7 @@ def measure(name: str | None, deployments: int, seconds: float, say: Callable[[s
             running = state.running(stack.data)
             assert running is not None
             figures["atRest"] = rest.at_rest(running.pid, seconds * _REST)
-    if name in {None, "tenants"}:
+    if name in {None, "http"}:
         bare = figures["bareFunction"]["perSecond"]
         figures["getTenantToBareFunction"] = round(
             figures["withoutAuthentication"]["tenants"]["get"]["perSecond"] / bare, 3
@@ -117,7 +117,7 @@ def _figures(
     if name in {None, "deployment-rate"}:
         say(f"  {deployments} deployments at once")
         found["deploymentRate"] = fabric.deployment_rate(prepared, deployments, CLIENTS)
-    if name in {None, "tenants"}:
+    if name in {None, "http"}:
         say("  tenants")
         found["tenants"] = fabric.tenants(prepared, seconds, CLIENTS)
     return found
