@@ -32,7 +32,7 @@ DECLARED = discover(functions)
 HTTP = [one for one in DECLARED if isinstance(one, HttpFunction)]
 EVENTS = [one for one in DECLARED if isinstance(one, EventFunction)]
 EVENT_KEY = "the-key-of-the-trigger"
-MAINTENANCE = {"build_query_indexes", "tidy_history"}
+MAINTENANCE = {"build_query_indexes", "seal_audit", "tidy_history"}
 ROOT = Path(functions.__file__).parents[1]
 
 

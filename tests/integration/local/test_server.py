@@ -79,7 +79,7 @@ def issuer(tmp_path: Path) -> Issuer:
 
 @pytest.fixture
 def gateway(source: Path, issuer: Issuer) -> Iterator[Client]:
-    settings = Settings.from_environ(issuer.environ)
+    settings = Settings.from_environ(issuer.environ | {"CFM_STORE": "memory"})
     deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
     http = [function for function in functions_of(source) if isinstance(function, HttpFunction)]
     yield Client(Gateway(Router(http), FunctionApps().of))
