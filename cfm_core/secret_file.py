@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -9,6 +10,8 @@ from typing import Generic, TypeVar
 from cfm_core.errors import CfmError, FatalError, RecoverableError
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class SecretFile(Generic[T]):
@@ -41,3 +44,37 @@ class SecretFile(Generic[T]):
             told = str(error) if isinstance(error, FatalError) else "it is no proper text"
             raise RecoverableError(f"{self._path} is not usable: {told}") from None
         return self._known[1]
+
+
+class LastingSecret:
+    """The text of a file without white space around it, as the file is now. Calling it costs one look at the file.
+
+    While a file that was read once cannot be read, its last text holds: whoever replaces a file may take it away for a moment.
+
+    Raises:
+        FatalError: it cannot be read the first time, or is empty.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = SecretFile(str(path), _text)
+        try:
+            self._last = self._file.read()
+        except RecoverableError as error:
+            raise FatalError(f"the secret in {error}") from error
+
+    def __call__(self) -> str:
+        try:
+            self._last = self._file.read()
+        except RecoverableError as error:
+            log.warning("the secret in %s; what it said before still holds", error)
+        return self._last
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._path}>"
+
+
+def _text(content: str) -> str:
+    if not (text := content.strip()):
+        raise FatalError("it is empty")
+    return text

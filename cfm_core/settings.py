@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cfm_core.errors import FatalError
 from cfm_core.masking import masked_text
-from cfm_core.secret_files import SecretFile
+from cfm_core.secret_file import LastingSecret
 
 _PREFIX, _FILE = "CFM_", "_FILE"
 _MASK = "***"
@@ -161,7 +161,7 @@ class Settings:
     dead_letter_days: int = 90
     """How long dead letters are kept, in days."""
     log_level: str = "info"
-    secret_files: Mapping[str, SecretFile] = field(default_factory=dict, compare=False)
+    secret_files: Mapping[str, LastingSecret] = field(default_factory=dict, compare=False)
     """The files of those secrets that are in files, by the names of their fields; no variable of its own."""
 
     def reader(self, name: str) -> Callable[[], str]:
@@ -253,13 +253,13 @@ def _names() -> list[str]:
     return [one.name for one in fields(Settings) if one.name != "secret_files"]
 
 
-def _secret_files(source: Mapping[str, str]) -> Iterator[tuple[str, SecretFile]]:
+def _secret_files(source: Mapping[str, str]) -> Iterator[tuple[str, LastingSecret]]:
     for name in _SECRETS:
         variable = variable_of(name)
         if path := source.get(variable + _FILE):
             if source.get(variable):
                 raise FatalError(f"{variable} and {variable}{_FILE} are both set: only one of them can hold")
-            yield name, SecretFile(Path(path))
+            yield name, LastingSecret(Path(path))
 
 
 def _shown(value: str, *, is_secret: bool) -> str:

@@ -9,7 +9,7 @@ import pytest
 from cfm_core.contracts import wake
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.errors import ConflictError, FatalError, RecoverableError, ValidationError
-from cfm_core.secret_files import SecretFile
+from cfm_core.secret_file import LastingSecret
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, connect
 from cfm_core.store.migrations import Migration, known, migrate
@@ -213,7 +213,7 @@ def test_a_password_that_changes_is_read_from_its_file(database: Database, datab
     file = tmp_path / "url"
     file.write_text(url("first"))
     database.rows("CREATE ROLE rotated LOGIN PASSWORD 'first'")
-    rotated = Database(SecretFile(file), size=1)
+    rotated = Database(LastingSecret(file), size=1)
     try:
         pid = rotated.value("SELECT pg_backend_pid()")
         database.rows("ALTER ROLE rotated PASSWORD 'second'")
