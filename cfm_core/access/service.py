@@ -108,6 +108,8 @@ class Accesses:
             RecoverableError: it is not known, and cannot be asked now.
         """
         name = self._name_of(caller)
+        if name is None:
+            return _NOTHING
         roles = self._roles_of(caller) if self._roles_claim else None
         if not name and roles is None:
             return EVERYTHING
@@ -148,11 +150,14 @@ class Accesses:
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
 
-    def _name_of(self, caller: Caller) -> str:
+    def _name_of(self, caller: Caller) -> str | None:
+        """Whom the token names; empty for a machine, None where the claim is there and names nobody."""
         if not self._user_claim:
             return caller.subject
-        named = caller.claims.get(self._user_claim)
-        return named if isinstance(named, str) else ""
+        if self._user_claim not in caller.claims:
+            return ""
+        named = caller.claims[self._user_claim]
+        return named if isinstance(named, str) and named else None
 
     def _roles_of(self, caller: Caller) -> tuple[str, ...] | None:
         """The roles that a token carries, in one order; None where it has no such claim."""
