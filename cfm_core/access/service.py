@@ -17,6 +17,7 @@ BELIEVED = timedelta(seconds=2)
 """For so long nobody looks whether rights have changed."""
 _REMEMBERED = 4096
 _NOTHING = Access(())
+_ABSENT = object()
 
 
 class Caller(Protocol):
@@ -162,17 +163,17 @@ class Accesses:
     def _roles_of(self, caller: Caller) -> tuple[str, ...] | None:
         """The roles that a token carries, in one order; None where it has no such claim."""
         found = _claim(caller.claims, self._roles_claim)
-        if found is None:
+        if found is _ABSENT:
             return None
         names = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
         return tuple(sorted({name for name in names if isinstance(name, str)}))
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:
-    """A claim by its name, or by a path into objects."""
+    """A claim by its name, or by a path into objects; ``_ABSENT`` where there is none, which is not what is null."""
     if path in claims:
         return claims[path]
     found: Any = claims
     for key in path.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
+        found = found.get(key, _ABSENT) if isinstance(found, Mapping) else _ABSENT
     return found

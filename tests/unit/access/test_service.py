@@ -198,7 +198,7 @@ def test_a_machine_has_the_rights_of_the_roles_in_its_token(stored: Stored, clai
     assert Accesses(stored, roles_claim=claim).of(Caller(claims=claims)).rights == (WRITE,)
 
 
-@pytest.mark.parametrize("roles", [[], "", ["unknown"], 7, {"editor": True}, [7]])
+@pytest.mark.parametrize("roles", [[], "", ["unknown"], 7, {"editor": True}, [7], None])
 def test_a_machine_with_roles_that_are_none_has_nothing(stored: Stored, roles: Any) -> None:
     assert Accesses(stored, roles_claim="roles").of(Caller(claims={"roles": roles})).rights == ()
 
