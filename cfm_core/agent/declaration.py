@@ -108,6 +108,16 @@ def activity(
         module = vars(sys.modules[cls.__module__])
         _check(cls, activity_type, name, module)
         _check_secrets(cls, secrets)
+        try:
+            announcement = ActivityTypeAnnouncement(
+                activity_type=activity_type,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                backoff=backoff,
+                backoff_limit=backoff_limit,
+            )
+        except ValueError as error:
+            raise FatalError(f"{cls.__name__} declares what nobody can hold to: {error}") from None
         declaration = ActivityDeclaration(
             activity_type, timeout, tuple(requires), tuple(secrets), backoff, inputs, outputs
         )
@@ -129,13 +139,7 @@ def activity(
                 batch,
                 slots,
                 max(timeout, LONGEST_OVERRIDE) + START_WINDOW,
-                activity=ActivityTypeAnnouncement(
-                    activity_type=activity_type,
-                    timeout=timeout,
-                    max_attempts=max_attempts,
-                    backoff=backoff,
-                    backoff_limit=backoff_limit,
-                ),
+                activity=announcement,
                 of_agent=True,
             )
         )

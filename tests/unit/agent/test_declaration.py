@@ -323,6 +323,7 @@ def declare(source: str) -> None:
     ("source", "words"),
     [
         ("@activity('a b')\nclass A:\n  def deploy(self, ctx): ...", "cannot be an activity type"),
+        ("@activity('a', max_attempts=0)\nclass A:\n  def deploy(self, ctx): ...", "A declares what nobody can hold to"),
         ("@activity('a')\nclass A: ...", "none of the methods deploy, dispose, process"),
         ("@activity('a')\nclass A:\n  async def deploy(self, ctx): ...", "A.deploy is a coroutine"),
         ("@activity('a')\nclass lower:\n  def deploy(self, ctx): ...", "write the class name lower in CamelCase"),
