@@ -194,6 +194,13 @@ class _Host:
 
         A repeated event is run again: what an activity does has to bear that.
         """
+        reply = Reply()
+        for one in events:
+            if one.data.activity_type == self._declaration.activity_type:
+                continue
+            # Whoever has put it on this agent's subject: what it says is meant for another's hands and secrets.
+            reply.failures[one.id] = Failure(422, f"activities of type {one.data.activity_type} are not this agent's")
+        events = [one for one in events if one.id not in reply.failures]
         store: SecretSource | None = None
         if self._declaration.secrets:
             *others, store = services
@@ -216,7 +223,6 @@ class _Host:
             for one, ctx in zip(events, contexts, strict=True)
         ]
         self._threads.run(jobs)
-        reply = Reply()
         for one, ctx, job in zip(events, contexts, jobs, strict=True):
             if job.result is None:
                 reply.failures[one.id] = Failure(503, "this agent is busy")
