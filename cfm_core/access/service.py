@@ -17,6 +17,7 @@ BELIEVED = timedelta(seconds=2)
 """For so long nobody looks whether rights have changed."""
 _REMEMBERED = 4096
 _NOTHING = Access(())
+_ABSENT = object()
 
 
 class Caller(Protocol):
@@ -108,6 +109,8 @@ class Accesses:
             RecoverableError: it is not known, and cannot be asked now.
         """
         name = self._name_of(caller)
+        if name is None:
+            return _NOTHING
         roles = self._roles_of(caller) if self._roles_claim else None
         if not name and roles is None:
             return EVERYTHING
@@ -148,26 +151,29 @@ class Accesses:
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
 
-    def _name_of(self, caller: Caller) -> str:
+    def _name_of(self, caller: Caller) -> str | None:
+        """Whom the token names; empty for a machine, None where the claim is there and names nobody."""
         if not self._user_claim:
             return caller.subject
-        named = caller.claims.get(self._user_claim)
-        return named if isinstance(named, str) else ""
+        if self._user_claim not in caller.claims:
+            return ""
+        named = caller.claims[self._user_claim]
+        return named if isinstance(named, str) and named else None
 
     def _roles_of(self, caller: Caller) -> tuple[str, ...] | None:
         """The roles that a token carries, in one order; None where it has no such claim."""
         found = _claim(caller.claims, self._roles_claim)
-        if found is None:
+        if found is _ABSENT:
             return None
         names = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
         return tuple(sorted({name for name in names if isinstance(name, str)}))
 
 
 def _claim(claims: Mapping[str, Any], path: str) -> Any:
-    """A claim by its name, or by a path into objects."""
+    """A claim by its name, or by a path into objects; ``_ABSENT`` where there is none, which is not what is null."""
     if path in claims:
         return claims[path]
     found: Any = claims
     for key in path.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
+        found = found.get(key, _ABSENT) if isinstance(found, Mapping) else _ABSENT
     return found

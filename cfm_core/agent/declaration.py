@@ -108,6 +108,16 @@ def activity(
         module = vars(sys.modules[cls.__module__])
         _check(cls, activity_type, name, module)
         _check_secrets(cls, secrets)
+        try:
+            announcement = ActivityTypeAnnouncement(
+                activity_type=activity_type,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                backoff=backoff,
+                backoff_limit=backoff_limit,
+            )
+        except ValueError as error:
+            raise FatalError(f"{cls.__name__} declares what nobody can hold to: {error}") from None
         declaration = ActivityDeclaration(
             activity_type, timeout, tuple(requires), tuple(secrets), backoff, inputs, outputs
         )
@@ -129,13 +139,7 @@ def activity(
                 batch,
                 slots,
                 max(timeout, LONGEST_OVERRIDE) + START_WINDOW,
-                activity=ActivityTypeAnnouncement(
-                    activity_type=activity_type,
-                    timeout=timeout,
-                    max_attempts=max_attempts,
-                    backoff=backoff,
-                    backoff_limit=backoff_limit,
-                ),
+                activity=announcement,
                 of_agent=True,
             )
         )
@@ -190,6 +194,13 @@ class _Host:
 
         A repeated event is run again: what an activity does has to bear that.
         """
+        reply = Reply()
+        for one in events:
+            if one.data.activity_type == self._declaration.activity_type:
+                continue
+            # Whoever has put it on this agent's subject: what it says is meant for another's hands and secrets.
+            reply.failures[one.id] = Failure(422, f"activities of type {one.data.activity_type} are not this agent's")
+        events = [one for one in events if one.id not in reply.failures]
         store: SecretSource | None = None
         if self._declaration.secrets:
             *others, store = services
@@ -212,7 +223,6 @@ class _Host:
             for one, ctx in zip(events, contexts, strict=True)
         ]
         self._threads.run(jobs)
-        reply = Reply()
         for one, ctx, job in zip(events, contexts, jobs, strict=True):
             if job.result is None:
                 reply.failures[one.id] = Failure(503, "this agent is busy")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ CALL_EVENT = "cfm.activity.call"
 OUTCOME_EVENT = "cfm.activity.outcome"
 LONGEST_PROGRESS = 2000
 """What an agent says of how far it is, in bytes of JSON."""
+
+_Duration = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=366))]
 
 
 class Address(Document):
@@ -111,11 +113,11 @@ class ActivityOutcome(Document):
 
 
 class ActivityTypeAnnouncement(Document):
-    """An agent's defaults for one activity type; an activity definition may override them."""
+    """An agent's defaults for one activity type, within the limits of definitions; an activity definition may override them."""
 
-    activity_type: str
-    timeout: timedelta
-    max_attempts: int
-    backoff: timedelta
+    activity_type: str = Field(pattern=r"^[a-zA-Z0-9_.-]+$", max_length=256)
+    timeout: _Duration
+    max_attempts: int = Field(ge=1, le=1000)
+    backoff: _Duration
     """The first retry's greatest delay; doubled with each further failure."""
-    backoff_limit: timedelta
+    backoff_limit: _Duration

@@ -28,6 +28,11 @@ from cfm_core.store.constraints import error_for
 
 Row = list[Any]
 
+_BAD_URL = (
+    "the database URL must read postgresql://user:password@host:port/database, other characters than letters and digits of a"
+    " password as in /: %2F"
+)
+
 _STATEMENTS_PER_CONNECTION = 128
 _CONNECT_TIMEOUT_SECONDS = 5
 _ANSWER_TIMEOUT_SECONDS = 60
@@ -138,9 +143,14 @@ def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
         RecoverableError: the server cannot be reached, is not ready, does not prove who it is, or refuses these credentials.
         FatalError: the URL is not one.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 5432
+    except ValueError:
+        # It quotes what it cannot read: a password with a slash in it is taken for a port.
+        raise FatalError(_BAD_URL) from None
     if parts.scheme not in {"postgresql", "postgres"} or not parts.hostname:
-        raise FatalError("the database URL must read postgresql://user:password@host:port/database")
+        raise FatalError(_BAD_URL)
     context = _tls(parts.hostname, parse_qs(parts.query))
     try:
         connection = Driver(
@@ -150,7 +160,7 @@ def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
             host=parts.hostname,
             database=parts.path.lstrip("/") or "postgres",
             ssl_context=context,
-            sock=_socket(parts.hostname, parts.port or 5432, answer_seconds),
+            sock=_socket(parts.hostname, port, answer_seconds),
             application_name="cfm",
         )
     except DatabaseError as error:
@@ -165,7 +175,7 @@ def connect(url: str, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> Driver:
             raise RecoverableError(
                 f"the database at {parts.hostname} does not encrypt; see sslmode in its URL"
             ) from error
-        raise RecoverableError(f"no database answers at {parts.hostname}:{parts.port or 5432}") from error
+        raise RecoverableError(f"no database answers at {parts.hostname}:{port}") from error
     if isinstance(connection._usock, ssl.SSLSocket):
         connection._usock.settimeout(answer_seconds or None)
     return connection

@@ -16,8 +16,23 @@ GRANT USAGE ON SCHEMA provision_manager, eventing, query, http TO <<provision_ma
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA provision_manager TO <<provision_manager>>;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA provision_manager TO <<provision_manager>>;
 -- Only ever added to; of history, reasons are erased with the person that they tell of.
-REVOKE UPDATE, DELETE ON provision_manager.history, provision_manager.history_of_other_days
-  FROM <<provision_manager>>;
+REVOKE UPDATE, DELETE ON provision_manager.history FROM <<provision_manager>>;
+-- Nor by way of a partition.
+DO $$
+DECLARE
+  part text;
+BEGIN
+  FOR part IN SELECT format('%I.%I', n.nspname, c.relname)
+                FROM pg_inherits i
+                JOIN pg_class c ON c.oid = i.inhrelid
+                JOIN pg_namespace n ON n.oid = c.relnamespace
+                JOIN pg_class h ON h.oid = i.inhparent AND h.relname = 'history'
+                JOIN pg_namespace hn ON hn.oid = h.relnamespace AND hn.nspname = 'provision_manager'
+  LOOP
+    EXECUTE 'REVOKE UPDATE, DELETE ON ' || part || ' FROM ' || quote_ident(current_database() || '_provision_manager');
+  END LOOP;
+END
+$$;
 GRANT UPDATE (reason) ON provision_manager.history TO <<provision_manager>>;
 
 -- The outbox: managers add to it, triggers take from it, each its own rows.

@@ -98,6 +98,13 @@ CREATE TABLE audit.sealed (
 
 CREATE INDEX sealed_by ON audit.sealed (seal, entry_id);
 
+-- Whoever seals or erases holds its row. An advisory lock could be held by every role, so that nothing would ever be sealed.
+CREATE TABLE audit.turn (
+  only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
+);
+
+INSERT INTO audit.turn DEFAULT VALUES;
+
 CREATE FUNCTION audit.refuse() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
@@ -282,7 +289,7 @@ DECLARE
   profile text;
 BEGIN
   -- What is being sealed is neither here nor there.
-  PERFORM pg_advisory_xact_lock(hashtextextended('audit.seal', 0));
+  PERFORM FROM audit.turn FOR UPDATE;
   number := nextval('audit.entry_id');
   IF wanted_actor IS NULL THEN
     WITH emptied AS (
@@ -322,6 +329,18 @@ BEGIN
 END
 $$;
 
+-- A document that waits. What a role has written into its tables past the API may be no JSON; that keeps nothing from being
+-- sealed or told, and stands there as the text that it is. Parallel workers can catch no error.
+CREATE FUNCTION audit.document(written text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE
+AS $$
+BEGIN
+  RETURN written::jsonb;
+EXCEPTION WHEN data_exception OR statement_too_complex OR program_limit_exceeded THEN
+  RETURN to_jsonb(written);
+END
+$$;
+
 -- Sealing --------------------------------------------------------------------------------------------------------------
 
 -- SHA-256 over texts, as a JSON array without spaces, in UTF-8.
@@ -352,7 +371,8 @@ DECLARE
   ids  bigint[];
   last audit.seal;
 BEGIN
-  IF NOT pg_try_advisory_xact_lock(hashtextextended('audit.seal', 0)) THEN
+  PERFORM FROM audit.turn FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN
     RETURN;
   END IF;
   ids := ARRAY(SELECT w.id FROM audit.waiting w ORDER BY w.id LIMIT most);
@@ -370,7 +390,7 @@ BEGIN
   INSERT INTO audit.payload (entry_id, who_salt, actor, issuer, address, who_erased_by,
                              what_salt, reason, document_before, document_after, what_erased_by)
   SELECT id, CASE WHEN who_erased_by IS NULL THEN gen_random_uuid() END, actor, issuer, address, who_erased_by,
-         CASE WHEN what_erased_by IS NULL THEN gen_random_uuid() END, reason, document_before::jsonb, document_after::jsonb,
+         CASE WHEN what_erased_by IS NULL THEN gen_random_uuid() END, reason, audit.document(document_before), audit.document(document_after),
          what_erased_by
     FROM taken;
   SELECT * INTO last FROM audit.seal ORDER BY number DESC LIMIT 1;
@@ -414,7 +434,7 @@ CREATE VIEW audit.trail AS
   ORDER BY e.id)
  UNION ALL
 SELECT w.id, w.at, w.manager, w.action, w.kind, w.entity_id, w.part, w.before, w.after, w.request_id, w.tenant_id,
-       w.participant_profile_id, w.actor, w.issuer, w.address, w.reason, w.document_before::jsonb, w.document_after::jsonb,
+       w.participant_profile_id, w.actor, w.issuer, w.address, w.reason, audit.document(w.document_before), audit.document(w.document_after),
        w.who_erased_by, w.what_erased_by,
        CASE w.kind WHEN 'orchestrations' THEN w.entity_id ELSE '' END,
        NULL

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from pg8000.exceptions import DatabaseError
 
 from cfm_core.audit.evidence import snapshot
 from cfm_core.audit.model import Kind, Manager, Subject
@@ -18,7 +19,7 @@ from cfm_core.audit.store import PostgresAudit, note
 from cfm_core.audit.verification import verify
 from cfm_core.errors import CfmError
 from cfm_core.query import Page
-from cfm_core.store.database import Database, Transaction
+from cfm_core.store.database import Database, Transaction, connect
 from cfm_core.store.roles import Role
 from tests.support.audit import TABLES
 from tests.support.roles import as_role
@@ -98,6 +99,52 @@ def test_whoever_comes_second_leaves_it_to_the_first(database: Database, pool: D
         assert tx.rows("SELECT number FROM audit.seal_waiting(10)") == [[1]]
         assert PostgresAudit(pool).seal(10) is None
     assert sealed(database) == [(1, 1)]
+
+
+@pytest.mark.parametrize("role", [Role.TENANT_MANAGER, Role.PROVISION_MANAGER, Role.TRIGGER])
+def test_no_other_role_keeps_anything_from_being_sealed(database: Database, database_url: str, role: Role) -> None:
+    write(database)
+    with contextlib.closing(connect(as_role(role, database_url))) as other:
+        for lock in ("SELECT FROM audit.turn FOR UPDATE", "LOCK TABLE audit.turn", "LOCK TABLE audit.seal"):
+            other.run("BEGIN")
+            with pytest.raises(DatabaseError, match="permission denied"):
+                other.run(lock)
+            other.run("ROLLBACK")
+        other.run("SELECT pg_advisory_lock(hashtextextended('audit.seal', 0))")
+        assert PostgresAudit(database).seal(10) is not None
+
+
+def test_a_role_that_is_no_json_is_sealed_and_told(database: Database, database_url: str) -> None:
+    tenant_manager = connect(as_role(Role.TENANT_MANAGER, database_url))
+    with contextlib.closing(tenant_manager):
+        tenant_manager.run("SET cfm.caller = '{}'")
+        tenant_manager.run(
+            "INSERT INTO tenant_manager.roles (id, name, rights, properties)"
+            """ VALUES (gen_random_uuid(), 'r', '[{"action": "x\\"y", "resource": "z"}]', '{}')"""
+        )
+    telling = "SELECT jsonb_typeof(document_after) FROM audit.trail"
+    assert database.rows(telling) == [["string"]]
+    assert PostgresAudit(database).seal(10) is not None
+    assert database.rows(telling) == [["string"]]
+
+
+@pytest.mark.parametrize("document", ["no JSON", "1e999999", '"\\u0000"', "[" * 100_000])
+def test_what_the_provision_manager_notes_is_sealed_whatever_it_is(
+    database: Database, database_url: str, document: str
+) -> None:
+    noting = (
+        "SELECT provision_manager.note('a', 'schedules', 's', '', 'b', 'c', :document, NULL, NULL, NULL, 'x', '', '')"
+    )
+    with contextlib.closing(Database(as_role(Role.PROVISION_MANAGER, database_url))) as provision_manager:
+        try:
+            provision_manager.rows(noting, document=document)
+        except CfmError:
+            # What may hold secrets is looked into, and refused at once.
+            write(database)
+    seal = PostgresAudit(database).seal(10)
+    assert seal is not None
+    assert seal.entries == 1
+    assert database.value("SELECT count(audit.entry_json(t)) FROM audit.trail t") == 1
 
 
 def test_many_who_write_and_many_who_seal_make_one_chain(pool: Database, database_url: str) -> None:
@@ -196,7 +243,7 @@ def test_nothing_is_erased_between_waiting_and_being_sealed(database: Database, 
         with database.transaction() as tx:
             assert tx.rows("SELECT number FROM audit.seal_waiting(10)") == [[1]]
             erasing = thread.submit(PostgresAudit(pool).erase_actor, "ann", "", erasure)
-            waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted"
             deadline = time.monotonic() + 30
             while not pool.value(waits):
                 assert not erasing.done(), "it has not waited"

@@ -377,6 +377,28 @@ def test_an_event_that_cannot_be_taken_in_fails_alone() -> None:
     assert started == {"good", "also good"}
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"activityType": "a\0b"},
+        {"activityType": "t" * 257},
+        {"timeout": 8.6e13},
+        {"timeout": -5},
+        {"timeout": 0},
+        {"maxAttempts": 0},
+        {"maxAttempts": 2**40},
+        {"backoff": -1},
+        {"backoffLimit": "P400D"},
+    ],
+)
+def test_no_agent_announces_what_the_engine_cannot_hold_to(emptied: Database, nonsense: dict[str, Any]) -> None:
+    good = {"activityType": "t", "timeout": 5, "maxAttempts": 2, "backoff": 1, "backoffLimit": 10}
+    reply = deliver("register_activity_types", {**good, "activityType": "other"}, {**good, **nonsense})
+    ((reason,),) = [[failure.reason] for failure in reply.failures.values()]
+    assert next(iter(nonsense)) in reason
+    assert emptied.rows("SELECT type FROM provision_manager.activity_type_policy") == [["other"]]
+
+
 def test_agents_announce_their_defaults(emptied: Database) -> None:
     announcement = {
         "activityType": "t",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,6 +95,23 @@ def test_a_connection_lost_while_a_client_error_is_raised_is_not_used_again(
         admin.close()
         raise ConflictError("not like this")
     assert database.value("SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:canary/canary@h/db",
+        "postgresql://u:canary#canary@h/db",
+        "postgresql://u:canary\u2100@h/db",
+        "postgresql://u:canary@[h/db",
+        "postgresql://u:canary@h:canary/db",
+        "mysql://u:canary@h/db",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
+    with pytest.raises(FatalError, match="the database URL must read postgresql:") as caught:
+        connect(url)
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_driver_error_shows_no_sql(database: Database) -> None:

@@ -300,6 +300,30 @@ def test_the_roles_are_made_by_whoever_may_make_roles_and_owns_the_database(fres
             assert connection.run("SELECT current_user") == [[role.called("fresh")]]
 
 
+def test_of_what_has_happened_nothing_is_taken_out_of_a_partition(fresh: tuple[Driver, str]) -> None:
+    _, url = fresh
+    set_up(url, PASSWORDS)
+    with contextlib.closing(Database(url_of(Role.MAINTENANCE, url, PASSWORDS[Role.MAINTENANCE]))) as database:
+        PostgresHistory(database, kept=timedelta(days=90)).tidy()
+    # As the next time, when there are days.
+    set_up(url, {})
+    with contextlib.closing(connect(url)) as reader:
+        partitions = [
+            name
+            for (name,) in reader.run(
+                "SELECT inhrelid::regclass::text FROM pg_inherits"
+                " WHERE inhparent = 'provision_manager.history'::regclass"
+            )
+        ]
+    assert len(partitions) > 1
+    with contextlib.closing(
+        connect(url_of(Role.PROVISION_MANAGER, url, PASSWORDS[Role.PROVISION_MANAGER]))
+    ) as connection:
+        for name in partitions:
+            for statement in ("DELETE FROM {}", "UPDATE {} SET kind = 'complete'", "UPDATE {} SET reason = ''"):
+                assert refused(connection, statement.format(name)), name
+
+
 def test_somebody_else_is_told_what_is_missing(fresh: tuple[Driver, str]) -> None:
     admin, url = fresh
     admin.run("CREATE ROLE somebody LOGIN PASSWORD 'password-of-somebody'")

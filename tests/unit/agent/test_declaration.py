@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -95,7 +96,15 @@ class Obedient:
 def function(name: str) -> EventFunction:
     declaration = vars(sys.modules[__name__])[name].declaration
     assert isinstance(declaration, EventFunction)
-    return declaration
+    assert declaration.activity is not None
+    type_, handler = declaration.activity.activity_type, declaration.handler
+
+    @functools.wraps(handler)
+    def handle(events: Sequence[CloudEvent[ActivityDispatch]], *services: Any) -> Any:
+        mine = [dataclasses.replace(one, data=one.data.model_copy(update={"activity_type": type_})) for one in events]
+        return handler(mine, *services)
+
+    return dataclasses.replace(declaration, handler=handle)
 
 
 def event(
@@ -182,7 +191,7 @@ def test_an_outcome_answers_each_dispatch_and_repeats_its_token() -> None:
     assert reply.events[0] == {
         "specversion": "1.0",
         "id": "event-1/outcome",
-        "source": "cfm/agent/unit.obedient",
+        "source": "cfm/agent/unit.greeter",
         "type": "cfm.activity.outcome",
         "subject": "event.cfm.result",
         "datacontenttype": "application/json",
@@ -274,6 +283,15 @@ def test_what_arrives_after_its_deadline_is_not_begun_and_asks_for_another_turn(
     assert outcomes(reply) == [{"kind": "schedule", "after": "PT1S", "begun": False}]
 
 
+def test_what_is_another_agents_is_not_carried_out() -> None:
+    mine, foreign = event(1), event(2, do="raise")
+    foreign = dataclasses.replace(foreign, data=foreign.data.model_copy(update={"activity_type": "unit.fragile"}))
+    declaration = vars(sys.modules[__name__])["obedient"].declaration
+    reply: Reply = declaration.handler([mine, foreign])
+    assert outcomes(reply) == [{"kind": "complete"}]
+    assert {key: failure.status for key, failure in reply.failures.items()} == {"event-2": 422}
+
+
 def test_an_activity_that_cannot_be_made_is_tried_again_with_the_next_event() -> None:
     failing = [True]
 
@@ -323,6 +341,10 @@ def declare(source: str) -> None:
     ("source", "words"),
     [
         ("@activity('a b')\nclass A:\n  def deploy(self, ctx): ...", "cannot be an activity type"),
+        (
+            "@activity('a', max_attempts=0)\nclass A:\n  def deploy(self, ctx): ...",
+            "A declares what nobody can hold to",
+        ),
         ("@activity('a')\nclass A: ...", "none of the methods deploy, dispose, process"),
         ("@activity('a')\nclass A:\n  async def deploy(self, ctx): ...", "A.deploy is a coroutine"),
         ("@activity('a')\nclass lower:\n  def deploy(self, ctx): ...", "write the class name lower in CamelCase"),
