@@ -24,6 +24,10 @@ MOST_VPAS = 64
 _NAMES_VPA_TYPE = "cfm.vpa:"
 
 
+class UndeployableError(RefusedError):
+    """Dataspace profiles or cells do not allow it; which of them there are is told by the way."""
+
+
 @dataclass(frozen=True, slots=True)
 class WantedVpa:
     """A VPA that a request names. An empty ``cell_id`` leaves the cell to us."""
@@ -41,7 +45,8 @@ def select_dataspace_profiles(
     """The dataspace profiles of a deployment: those ``named``, or all where none is.
 
     Raises:
-        RefusedError: one that is named does not exist, there is none at all, or ``roles`` speak of another one.
+        UndeployableError: one that is named does not exist, or there is none at all.
+        RefusedError: ``roles`` speak of another one.
     """
     ids = {profile.id for profile in known}
     problems = [
@@ -50,9 +55,9 @@ def select_dataspace_profiles(
         if name not in ids
     ]
     if problems:
-        raise RefusedError("; ".join(problem.detail for problem in problems), problems)
+        raise UndeployableError("; ".join(problem.detail for problem in problems), problems)
     if not known:
-        raise RefusedError("no dataspace profiles found: there is none to take part in")
+        raise UndeployableError("no dataspace profiles found: there is none to take part in")
     problems = [
         FieldError(
             f"/participantRoles/{name}", f"roles are given for {name!r}, which is not among the dataspace profiles"
@@ -124,24 +129,24 @@ class Placement:
         """The cell that the request names at ``pointer``.
 
         Raises:
-            RefusedError: it is unknown, not active, or does not serve the dataspace profiles.
+            UndeployableError: it is unknown, not active, or does not serve the dataspace profiles.
         """
         if problem := self._problem(cell_id):
-            raise RefusedError(problem, [FieldError(pointer, problem)])
+            raise UndeployableError(problem, [FieldError(pointer, problem)])
         return self._cells[cell_id]
 
     def chosen(self) -> CellOption:
         """The selection among the cells that serve the most of the dataspace profiles.
 
         Raises:
-            RefusedError: no active cell serves them.
+            UndeployableError: no active cell serves them.
         """
         fit = [cell for cell_id, cell in sorted(self._cells.items()) if not self._problem(cell_id)]
         if not fit:
             if not any(cell.active for cell in self._cells.values()):
-                raise RefusedError("no active cell found")
+                raise UndeployableError("no active cell found")
             which = "all of the dataspace profiles are" if self._needs_all else "any dataspace profile is"
-            raise RefusedError(f"no active cell found that {which} deployed to")
+            raise UndeployableError(f"no active cell found that {which} deployed to")
         served = {cell.id: sum(cell.id in profile.cell_ids for profile in self._profiles) for cell in fit}
         most = max(served.values())
         return self._selection([cell for cell in fit if served[cell.id] == most])

@@ -44,6 +44,7 @@ from cfm_core.tenancy.participant_profiles.model import (
     Verdict,
     check_allowed,
 )
+from cfm_core.tenancy.participant_profiles.planning import UndeployableError
 from cfm_core.tenancy.participant_profiles.selection import CellSelection, spread_by_load
 from cfm_core.tenancy.participant_profiles.v1alpha1 import (
     NewParticipantProfileDeployment,
@@ -254,7 +255,7 @@ class ParticipantProfiles:
             with contextlib.suppress(RefusedError):
                 entity = attempt(remembered=True)
         if entity is None:
-            entity = _in_peace(lambda: attempt(remembered=False))
+            entity = self._in_peace(lambda: attempt(remembered=False))
         return manifest_id, _with_orchestration(entity, manifest_id)
 
     def deploy_again(
@@ -389,7 +390,18 @@ class ParticipantProfiles:
                 raise self._why_not(tenant_id, profile_id, action)
             return changed
 
-        return _in_peace(attempt)
+        return self._in_peace(attempt)
+
+    def _in_peace(self, attempt: Callable[[], JsonEntity | None]) -> JsonEntity:
+        """The same as ``_in_peace``; who may not read all cells and dataspace profiles is not told which there are."""
+        try:
+            return _in_peace(attempt)
+        except (UndeployableError, BrokenRuleError):
+            if all(
+                self._access.bounds(Action.READ, kind).unlimited for kind in (Resource.CELL, Resource.DATASPACE_PROFILE)
+            ):
+                raise
+            raise RefusedError("it cannot be deployed to these dataspace profiles and cells") from None
 
     def apply(self, responses: Sequence[OrchestrationResponse]) -> list[Verdict]:
         """Bring profiles up to date, and tell for each response what became of it.

@@ -270,16 +270,46 @@ def test_new_vpas_come_to_cells_within_the_bounds_only(world: World) -> None:
     ]
     me = world.seen_by(*rights)
     for cell in (other, ABSENT):
-        with pytest.raises(RefusedError, match="there is no cell"):
+        with pytest.raises(RefusedError, match="it cannot be deployed"):
             me.deploy(tenant, cellId=cell)
     created = [me.deploy(tenant, f"did:web:{number}") for number in range(3)]
     assert {vpa["cellId"] for one in created for vpa in one["vpas"]} == {mine}
     profile = created[0]
     world.respond(deployed(profile["id"], profile["orchestrationId"]))
-    with pytest.raises(RefusedError, match="there is no cell"):
+    with pytest.raises(RefusedError, match="it cannot be deployed"):
         me.change(tenant, profile["id"], vpas=[{"type": "acme.edge", "cellId": other}])
     added = me.change(tenant, profile["id"], vpas=[{"type": "acme.edge"}])
     assert {vpa["cellId"] for vpa in added["vpas"]} == {mine}
+
+
+def test_who_may_not_read_cells_and_dataspaces_is_not_told_which_there_are(world: World) -> None:
+    cell, offline, unserved = world.cell(), world.cell(), world.cell()
+    dataspace, elsewhere = world.dataspace(cell, offline), world.dataspace(unserved)
+    world.cells.change(offline, CellDiff.model_validate({"state": "offline"}))
+    tenant = world.tenant()
+    wanted: list[dict[str, Any]] = [
+        {"cellId": ABSENT},
+        {"cellId": offline},
+        {"cellId": unserved, "dataspaceProfileIds": [dataspace]},
+        {"dataspaceProfileIds": [ABSENT]},
+        {"dataspaceProfileIds": [elsewhere], "cellId": cell},
+        {"vpas": [{"type": "x", "cellId": ABSENT}]},
+    ]
+
+    def told(who: World) -> list[tuple[str, int]]:
+        found = []
+        for fields in wanted:
+            with pytest.raises(RefusedError) as caught:
+                who.deploy(tenant, **fields)
+            found.append((str(caught.value), len(caught.value.errors)))
+        return found
+
+    create = Right(Action.CREATE, Resource.PARTICIPANT_PROFILE, tenant_id=tenant)
+    reads = [Right(Action.READ, kind) for kind in (Resource.CELL, Resource.DATASPACE_PROFILE)]
+    assert set(told(world.seen_by(create))) == {("it cannot be deployed to these dataspace profiles and cells", 0)}
+    assert len(set(told(world.seen_by(create, reads[0])))) == 1
+    assert len(set(told(world.seen_by(create, *reads)))) == len(wanted) - 1
+    assert world.seen_by(create).deploy(tenant, cellId=cell)["vpas"]
 
 
 def test_a_vpa_that_is_not_covered_cannot_be_added(world: World) -> None:
