@@ -38,7 +38,7 @@ class Answers:
 """
 
 
-def ask(port: int, path: str, **attributes: str) -> tuple[int, Any]:
+def ask(port: int, path: str, activity_type: str = "test.answers", **attributes: str) -> tuple[int, Any]:
     """The status, and the data of the outcome, if there is one."""
     data = {
         "orchestrationId": "o",
@@ -46,7 +46,7 @@ def ask(port: int, path: str, **attributes: str) -> tuple[int, Any]:
         "ord": 0,
         "token": "t",
         "activityId": "a",
-        "activityType": "x",
+        "activityType": activity_type,
         "discriminator": "cfm.orchestration.vpa.deploy",
         "correlationId": "c",
         "attempt": 1,
@@ -165,9 +165,13 @@ def test_an_agent_elsewhere_needs_the_library_alone(tmp_path: Path) -> None:
         )  # fmt: skip
         try:
             wait_until(
-                lambda: ask(port, "/", traceparent=PARENT)[0] == 200, process=process, log=log, what="it", seconds=60
+                lambda: ask(port, "/", "acme.dns", traceparent=PARENT)[0] == 200,
+                process=process,
+                log=log,
+                what="it",
+                seconds=60,
             )
-            outcome = ask(port, "/", traceparent=PARENT)[1]
+            outcome = ask(port, "/", "acme.dns", traceparent=PARENT)[1]
         finally:
             stop(process)
     # The shelf publishes nothing, so there is still something to look at.
