@@ -66,12 +66,19 @@ class MemoryParticipantProfiles:
             return self._basis(tenant_id, dataspace_profile_ids)
 
     def insert(
-        self, profile: ParticipantProfile, manifest: OrchestrationManifest, basis: DeploymentBasis, due: timedelta
+        self,
+        profile: ParticipantProfile,
+        manifest: OrchestrationManifest,
+        basis: DeploymentBasis,
+        due: timedelta,
+        *,
+        remembered: bool = False,
     ) -> JsonEntity | None:
         fabric = self._fabric
         with fabric.lock:
             named = profile.dataspace_profile_ids if profile.names_dataspaces else ()
             now = self._basis(profile.tenant_id, named)
+            # Nothing else holds the rules of the model here, so what has just been read is held against it as well.
             if not now.tenant_exists or _without_loads(now) != _without_loads(basis):
                 return None
             vpas = vpas_in(profile.vpas, DeploymentState.PENDING, fabric.clock())

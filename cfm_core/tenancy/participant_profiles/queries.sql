@@ -25,8 +25,8 @@ SELECT EXISTS (SELECT FROM tenant_manager.tenants WHERE id = :tenant_id::uuid),
        (SELECT coalesce(sum(changes), 0)::bigint FROM tenant_manager.basis_changes);
 
 -- name: insert
--- Keeps a new profile and announces its manifest, if its tenant is still there and its basis has not changed; a trigger
--- looks at the rest.
+-- Keeps a new profile and announces its manifest, if its tenant is still there and what it rests on has not changed since
+-- so many changes, if a number is given; a trigger looks at the rest.
 -- Gives the profile's version and JSON, and the id of the outbox row, 0 or 1 row.
 WITH tenant AS (
   SELECT id FROM tenant_manager.tenants WHERE id = :tenant_id::uuid FOR KEY SHARE
@@ -38,7 +38,8 @@ WITH tenant AS (
          :participant_roles::jsonb, tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
          :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', clock_timestamp() + :due::interval
     FROM tenant
-   WHERE (SELECT coalesce(sum(changes), 0) FROM tenant_manager.basis_changes) = :basis_changes::bigint
+   WHERE :basis_changes::bigint IS NULL
+      OR (SELECT coalesce(sum(changes), 0) FROM tenant_manager.basis_changes) = :basis_changes::bigint
   RETURNING p
 ), announced AS (
   INSERT INTO eventing.outbox (subject, events, claimable_at)

@@ -115,9 +115,22 @@ class ParticipantProfileStore(Protocol):
         ...
 
     def insert(
-        self, profile: ParticipantProfile, manifest: OrchestrationManifest, basis: DeploymentBasis, due: timedelta
+        self,
+        profile: ParticipantProfile,
+        manifest: OrchestrationManifest,
+        basis: DeploymentBasis,
+        due: timedelta,
+        *,
+        remembered: bool = False,
     ) -> JsonEntity | None:
-        """Keep a new profile and announce its manifest, both or nothing; None where its tenant has gone or ``basis`` changed.
+        """Keep a new profile and announce its manifest, both or nothing.
+
+        Args:
+            remembered: ``basis`` was remembered. One that has just been read may change in between: what is kept is what a
+                request a moment earlier would have left, as long as the rules of the model hold.
+
+        Returns:
+            None where its tenant has gone, or a remembered basis has changed.
 
         Raises:
             BrokenRuleError: a rule of the model does not hold any more.
@@ -247,7 +260,7 @@ class ParticipantProfiles:
             seen = replace(basis, cells=cells_within(bounds, TenantId(tenant_id), None, basis.cells))
             profile, credentials = planned(TenantId(tenant_id), new, named, seen, self._selection)
             manifest = deploy_manifest(profile, manifest_id, credentials)
-            return self._store.insert(profile, manifest, basis, self._patience.first)
+            return self._store.insert(profile, manifest, basis, self._patience.first, remembered=remembered)
 
         entity = None
         # Where no cell is chosen for its load, what was read before is mostly still right; and who is refused is looked at again.

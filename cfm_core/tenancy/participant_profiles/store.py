@@ -101,7 +101,13 @@ class PostgresParticipantProfiles:
         return known
 
     def insert(
-        self, profile: ParticipantProfile, manifest: OrchestrationManifest, basis: DeploymentBasis, due: timedelta
+        self,
+        profile: ParticipantProfile,
+        manifest: OrchestrationManifest,
+        basis: DeploymentBasis,
+        due: timedelta,
+        *,
+        remembered: bool = False,
     ) -> JsonEntity | None:
         event = manifest_event(manifest)
         text = json.dumps(event)
@@ -116,7 +122,7 @@ class PostgresParticipantProfiles:
             due=due,
             subject=MANIFESTS,
             lease=lease,
-            basis_changes=basis.changes,
+            basis_changes=basis.changes if remembered else None,
         )
         if row is None:
             return None
