@@ -12,14 +12,14 @@ from cfm_core.contracts.documents import Document
 class DeadLetterNotice(Document):
     """One message that could not be delivered, with all that is known of it."""
 
-    key: str = Field(min_length=1)
-    """Of the delivery that failed: a notice that comes again has the same."""
+    key: str = Field(min_length=1, max_length=512)
+    """Of the delivery that failed: a notice about the same subject that comes again has the same."""
     subject: str
     """Where the message belongs."""
     target: str
     """The function that was to take it."""
     reason: str
-    deliveries: int
+    deliveries: int = Field(ge=0, lt=2**31)
     """How often it was tried in vain."""
     event: dict[str, Any] | None = None
     raw: Base64Bytes = b""

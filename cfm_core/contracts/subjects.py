@@ -19,8 +19,10 @@ RESPONSES = "event.cfm-orchestration-response"
 ACTIVITY_STREAM = "cfm-activities"
 ACTIVITY_STREAM_SUBJECTS = ("event.cfm.>",)
 RESULTS = "event.cfm.result"
-ACTIVITY_TYPES = "event.cfm.activity-types"
-DEAD_LETTERS = "event.cfm.dead-letter"
+ACTIVITY_TYPES = "event.cfm.activity-types.>"
+"""Announcements, each type's on a subject of its own: see ``announcement``."""
+DEAD_LETTERS = "event.cfm.dead-letter.>"
+"""Dead letters, on a subject for each that they are about: see ``dead_letter``."""
 INPUTS = "event.cfm.inputs"
 """Dispatches whose values are looked at before an agent gets them."""
 CALLS = "event.cfm.calls"
@@ -49,6 +51,38 @@ def activity(activity_type: str) -> str:
     return _ACTIVITY + activity_type
 
 
+def announcement(activity_type: str) -> str:
+    """Where the defaults of an activity type are announced, and nothing else is."""
+    return ACTIVITY_TYPES.removesuffix(">") + activity_type
+
+
+def dead_letter(subject: str) -> str:
+    """Where dead letters are published about what the function of ``subject`` was to take in."""
+    return DEAD_LETTERS.removesuffix(">") + consumer(subject)
+
+
+def is_letter_about(subject: str, published: str) -> bool:
+    """Whether a dead letter that was published to ``published`` may be about ``subject``."""
+    # With ``=`` in it, which no subject of ours has, two subjects would have consumers of one name.
+    return subject.startswith(("event.", "events.")) and "=" not in subject and dead_letter(subject) == published
+
+
+def is_pattern(subject: str) -> bool:
+    """Whether it stands for many subjects, of which an event's own tells where it was published."""
+    return subject.endswith(".>")
+
+
+def covers(pattern: str, subject: str) -> bool:
+    """Whether every subject that ``subject`` stands for matches ``pattern``; both may have wildcards."""
+    have, want = pattern.split("."), subject.split(".")
+    for index, token in enumerate(have):
+        if token == ">":  # noqa: S105 - a part of a subject, and no secret
+            return len(want) > index
+        if index >= len(want) or want[index] == ">" or (token not in {"*", want[index]}):
+            return False
+    return len(have) == len(want)
+
+
 def is_activity_type(name: str) -> bool:
     """Whether ``name`` can be an activity type: it must fit into a subject, and not collide with the managers' own."""
     return bool(_TYPE.fullmatch(name)) and name.replace(".", "-") not in _RESERVED
@@ -63,8 +97,8 @@ def consumer(subject: str) -> str:
     """The durable name of the consumer of ``subject``; for the contract's subjects the name that the contract gives.
 
     Such a name has no dots; ``=`` stands for them, because it is part of no activity type and so no two types share a name.
-    In the stream of others it says whose it is.
+    In the stream of others it says whose it is. Nor has it a wildcard: for that of a subject of ours it says ``all``.
     """
     if is_foreign(subject):
         return "cfm-" + subject.removesuffix(".>").replace(".", "=")
-    return subject.removeprefix("event.").replace(".", "=")
+    return subject.removeprefix("event.").replace(".", "=").replace(">", "all")

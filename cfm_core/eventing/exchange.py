@@ -55,6 +55,7 @@ class Switchboard:
         self._publishing = asyncio.Semaphore(_MOST_PUBLISHED_AT_ONCE)
         self._draining = False
         self.lanes: dict[str, Lane] = {}
+        self._lanes_of_patterns: list[Lane] = []
         for target in targets:
             if target.subject:
                 self._add_lane(target, post)
@@ -69,6 +70,8 @@ class Switchboard:
         consumer: Consumer = self._jetstream.consume(target.subject, lambda: lane.free, take)
         lane.room_made = consumer.wake
         self.lanes[target.subject] = lane
+        if subjects.is_pattern(target.subject):
+            self._lanes_of_patterns.append(lane)
 
     # Where events come from
 
@@ -107,8 +110,8 @@ class Switchboard:
         except (ValidationError, RecursionError) as error:
             self._run(self._bury_message(lane.target, message, str(error)))
             return
-        if subjects.is_foreign(message.subject):
-            # What happened is told by where it was published.
+        if subjects.is_pattern(lane.target.subject) or subjects.is_foreign(message.subject):
+            # What happened, or who speaks, is told by where it was published, whatever the events say.
             events = [one | {"subject": message.subject} for one in events]
         message.expect(len(events))
         lane.offer(
@@ -117,12 +120,21 @@ class Switchboard:
         )
 
     def _hand_on(self, subject: str, entries: Sequence[Entry]) -> int:
-        lane = self.lanes.get(subject)
+        lane = self.lanes.get(subject) or self._lane_of_a_pattern(subject, entries)
         if lane is not None and (subjects.is_foreign(subject) or (self._direct and lane.takes(len(entries)))):
             lane.offer(entries)
             return len(entries)
         self._run(self._rows_to_stream(subject, lane, entries))
         return len(entries) if self._jetstream.is_ready else 0
+
+    def _lane_of_a_pattern(self, subject: str, entries: Sequence[Entry]) -> Lane | None:
+        """The lane for a subject that has none of its own; the entries become events of that very subject."""
+        for lane in self._lanes_of_patterns:
+            if subjects.covers(lane.target.subject, subject):
+                for entry in entries:
+                    entry.event = entry.event | {"subject": subject}
+                return lane
+        return None
 
     # To JetStream
 
@@ -151,13 +163,27 @@ class Switchboard:
             entry.origin.given_back(0)
 
     async def to_stream(self, subject: str, entries: Sequence[Entry]) -> list[Entry]:
-        """Publish events in messages as large as is good, and give those that were not published."""
+        """Publish events in messages as large as is good, and give those that were not published.
+
+        Args:
+            subject: for a pattern each event goes to the subject that it names.
+        """
         if subjects.is_foreign(subject):
             # Where others publish, nobody but them does: an operator sends such an event again, to us alone.
             return list(entries)
+        if subjects.is_pattern(subject):
+            return await self._each_to_its_own(subject, entries)
         chunks = _chunks(subject, entries)
         left = await asyncio.gather(*(self._publish(subject, chunk) for chunk in chunks))
         return [entry for chunk in left for entry in chunk]
+
+    async def _each_to_its_own(self, pattern: str, entries: Sequence[Entry]) -> list[Entry]:
+        """Publish events where they name it; one that names no subject of the pattern stays."""
+        left = []
+        for entry in entries:
+            named = str(entry.event.get("subject", ""))
+            left += await self._publish(named, [entry]) if subjects.covers(pattern, named) else [entry]
+        return left
 
     async def _publish(self, subject: str, entries: list[Entry]) -> list[Entry]:
         try:
@@ -209,11 +235,12 @@ class Switchboard:
             "reason": reason,
             "deliveries": deliveries,
         }
+        published = subjects.dead_letter(target.subject)
         letter = event(
-            type=DEAD_LETTER_EVENT, source=SOURCE, subject=target.subject, data=notice | content, id=f"dead.{key}"
+            type=DEAD_LETTER_EVENT, source=SOURCE, subject=published, data=notice | content, id=f"dead.{key}"
         )
         filing = _Filing()
-        self._hand_on(subjects.DEAD_LETTERS, [Entry(letter, filing)])
+        self._hand_on(published, [Entry(letter, filing)])
         await filing.end
 
     # The end

@@ -307,7 +307,9 @@ class JetStream:
 
     def consume(self, subject: str, room: Callable[[], int], take: Callable[[Message], None]) -> Consumer:
         """Take the messages of ``subject`` from now on, whenever NATS is there."""
-        stream = next(one for one in self._streams if any(_covers(pattern, subject) for pattern in one.subjects))
+        stream = next(
+            one for one in self._streams if any(subjects.covers(pattern, subject) for pattern in one.subjects)
+        )
         consumer = Consumer(subject, stream.name, room, take, self)
         self._consumers.append(consumer)
         return consumer
@@ -542,7 +544,7 @@ class JetStream:
                     consumer.refuse()
             return
         covered = found.subjects or []
-        if missing := [need for need in stream.needs if not any(_covers(pattern, need) for pattern in covered)]:
+        if missing := [need for need in stream.needs if not any(subjects.covers(pattern, need) for pattern in covered)]:
             raise FatalError(
                 f"the stream {stream.name} has the subjects {', '.join(covered)}; it must have {', '.join(missing)}"
             )
@@ -599,14 +601,3 @@ class JetStream:
             # The server is not told of this limit: what it would bring no more would be lost.
             consumer.max_deliver = _MOST_DELIVERIES
         consumer.ack_wait = config.ack_wait or _ACK_WAIT_SECONDS
-
-
-def _covers(pattern: str, subject: str) -> bool:
-    """Whether every subject that ``subject`` stands for matches ``pattern``; both may have wildcards."""
-    have, want = pattern.split("."), subject.split(".")
-    for index, token in enumerate(have):
-        if token == ">":  # noqa: S105 - a part of a subject, and no secret
-            return len(want) > index
-        if index >= len(want) or want[index] == ">" or (token not in {"*", want[index]}):
-            return False
-    return len(have) == len(want)

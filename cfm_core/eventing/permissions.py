@@ -1,7 +1,7 @@
 """What each trigger may do at NATS: derived from what is declared, and written as nats-server reads it.
 
-An identity publishes what its functions announce, takes in what its functions handle, and has an inbox that nobody else may
-listen to. Agents have none: a trigger speaks for them.
+An identity publishes what its functions announce, and dead letters about what they handle; it takes in what they handle, and
+has an inbox that nobody else may listen to. Agents have none: a trigger speaks for them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ PROVISION_MANAGER = "provision-manager"
 _AGENT = "agent-"
 _LISTENER = "listener-"
 
-_OF_ALL = (subjects.DEAD_LETTERS,)
-_OF_AGENTS = (subjects.RESULTS, subjects.ACTIVITY_TYPES)
 _OF_TENANT_MANAGER = tuple(sorted(subjects.TENANT_MANAGER_ANNOUNCES))
-_OF_PROVISION_MANAGER = (subjects.RESPONSES, subjects.activity(">"), subjects.INPUTS, subjects.CALLS, *_OF_AGENTS)
+_OF_PROVISION_MANAGER = (
+    *(subjects.RESPONSES, subjects.activity(">"), subjects.INPUTS, subjects.CALLS, subjects.RESULTS),
+    subjects.ACTIVITY_TYPES,
+)
 _HANDLED_BY_TENANT_MANAGER = frozenset({subjects.RESPONSES})
 
 
@@ -96,11 +97,17 @@ def identities(handled: Iterable[str], listeners: Mapping[str, str] = MappingPro
     announced = {TENANT_MANAGER: _OF_TENANT_MANAGER, PROVISION_MANAGER: _OF_PROVISION_MANAGER}
 
     def identity(name: str, handles: list[str]) -> Identity:
-        others = () if name.startswith(_LISTENER) else _OF_AGENTS
-        announces = (*announced.get(name, others), *_OF_ALL)
-        return Identity(name, tuple(handles), announces, makes_streams=name in announced)
+        announces = announced.get(name) or [one for subject in handles for one in _announced_about(subject)]
+        letters = [subjects.dead_letter(subject) for subject in handles if subject != subjects.DEAD_LETTERS]
+        return Identity(name, tuple(handles), (*announces, *letters), makes_streams=name in announced)
 
     return tuple(identity(name, handles) for name, handles in by_owner.items())
+
+
+def _announced_about(handled: str) -> tuple[str, ...]:
+    """What is announced by who runs the activities of a subject; nothing by who listens to others."""
+    activity_type = handled.removeprefix(subjects.activity(""))
+    return () if activity_type == handled else (subjects.RESULTS, subjects.announcement(activity_type))
 
 
 def joined(name: str, parts: Iterable[Identity]) -> Identity:

@@ -15,7 +15,6 @@ import logging
 import random
 import signal
 import sys
-import uuid
 from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -202,23 +201,13 @@ class Trigger:
         """Tell the engine of the activity types that are served here, at the start and every now and then."""
         while True:
             self._announce_due.clear()
-            self._switchboard.take_events(
-                subjects.ACTIVITY_TYPES,
-                [Entry(self._announcement(target), _Announcement(self)) for target in targets],
-            )
+            for target in targets:
+                announcement = _announced(target)
+                self._switchboard.take_events(announcement["subject"], [Entry(announcement, _Announcement(self))])
             try:
                 await asyncio.wait_for(self._announce_due.wait(), _ANNOUNCE_SECONDS)
             except TimeoutError:
                 continue
-
-    def _announcement(self, target: Target) -> EventDict:
-        return event(
-            type=ACTIVITY_TYPE_EVENT,
-            source=SOURCE,
-            subject=subjects.ACTIVITY_TYPES,
-            data=target.activity,
-            id=str(uuid.uuid4()),
-        )
 
     async def _drain(
         self, working: Sequence[asyncio.Future[Any]], relay: asyncio.Future[Any], jetstream: asyncio.Future[Any]
@@ -259,6 +248,16 @@ class Trigger:
                 for name, state in lanes.items()
             },
         }
+
+
+def _announced(target: Target) -> EventDict:
+    assert target.activity is not None
+    return event(
+        type=ACTIVITY_TYPE_EVENT,
+        source=SOURCE,
+        subject=subjects.announcement(target.activity["activityType"]),
+        data=target.activity,
+    )
 
 
 async def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:

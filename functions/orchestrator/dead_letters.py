@@ -11,13 +11,17 @@ from cfm_core.contracts.reply import Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
 from cfm_core.provisioning.assembly import DEAD_LETTERS
+from cfm_core.provisioning.dead_letters.model import as_published
 from cfm_core.provisioning.dead_letters.service import DeadLetters
 
 
 @event_function(subject=subjects.DEAD_LETTERS, data=DeadLetterNotice, batch=64, slots=1, requires=[DEAD_LETTERS])
 def keep_dead_letters(events: Sequence[CloudEvent[DeadLetterNotice]], dead_letters: DeadLetters) -> Reply:
-    """Keep messages that no delivery can help. A repeated one is kept once."""
-    dead_letters.keep([event.data for event in events])
+    """Keep messages that no delivery can help. A repeated one is kept once.
+
+    One about what is not for its sender to speak of is kept for an operator to see, and cannot be replayed.
+    """
+    dead_letters.keep([as_published(event.data, event.subject) for event in events])
     return Reply()
 
 

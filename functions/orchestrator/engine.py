@@ -8,12 +8,13 @@ from datetime import timedelta
 from cfm_core.contracts import subjects
 from cfm_core.contracts.activity import ActivityCall, ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
-from cfm_core.contracts.reply import Reply
+from cfm_core.contracts.reply import Failure, Reply
 from cfm_core.eventing.cloudevents import CloudEvent
 from cfm_core.function import event_function
 from cfm_core.provisioning.assembly import ARCHIVE, CALLS, ENGINE, HISTORY
 from cfm_core.provisioning.calls.model import Call
 from cfm_core.provisioning.calls.service import Calls
+from cfm_core.provisioning.engine.model import REFUSED
 from cfm_core.provisioning.engine.service import Engine
 from cfm_core.provisioning.orchestrations.service import Archive, History
 
@@ -65,5 +66,18 @@ def archive_orchestrations(events: Sequence[CloudEvent[None]], archive: Archive)
 
 @event_function(subject=subjects.ACTIVITY_TYPES, data=ActivityTypeAnnouncement, batch=256, slots=1, requires=[ENGINE])
 def register_activity_types(events: Sequence[CloudEvent[ActivityTypeAnnouncement]], engine: Engine) -> Reply:
-    """Remember what agents announce as the defaults of their activity types. The last word counts."""
-    return engine.register_types([event.data for event in events]).reply([event.id for event in events])
+    """Remember what agents announce as the defaults of their activity types. The last word counts.
+
+    Whoever may publish on the subject of a type speaks for that type alone: another's is refused.
+    """
+    proper = [event for event in events if _is_its_own(event)]
+    reply = engine.register_types([event.data for event in proper]).reply([event.id for event in proper])
+    for event in events:
+        if not _is_its_own(event):
+            reason = f"nobody announces activity type {event.data.activity_type} on {event.subject or 'no subject'}"
+            reply.failures[event.id] = Failure(REFUSED, reason)
+    return reply
+
+
+def _is_its_own(announced: CloudEvent[ActivityTypeAnnouncement]) -> bool:
+    return announced.subject == subjects.announcement(announced.data.activity_type)

@@ -13,7 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from cfm_core.contracts import event_tokens
+from cfm_core.contracts import event_tokens, subjects
 from cfm_core.contracts.completion import CompletionKey
 from cfm_core.contracts.orchestration import DEPLOY
 from cfm_core.declaration import EventFunction, HttpFunction
@@ -146,9 +146,10 @@ class Ground:
         wire = Wire(self.targets[function])
         return self._internal.setdefault((wire.host, wire.port), wire)
 
-    def deliver(self, function: str, data: object, event_id: str = "e") -> Answer:
+    def deliver(self, function: str, data: object, event_id: str = "e", subject: str = "ground") -> Answer:
         """Hand one event to a function as the trigger does."""
         event = {"specversion": "1.0", "id": event_id, "source": "ground", "type": "ground", "data": data}
+        event["subject"] = subject
         headers = [("Content-Type", STRUCTURED), ("Authorization", f"Bearer {self.event_token(function)}")]
         return self.at(function).request("POST", f"/{function}", headers, json.dumps(event).encode())
 
@@ -185,7 +186,7 @@ class Ground:
         role = self.call("POST", "/roles", {"name": "ground"})["id"]
         user = self.call("POST", "/users", {"subject": "somebody", "roleIds": [role]})["id"]
         letter = {"key": "k", "subject": "event.x", "target": "t", "reason": "r", "deliveries": 1, "event": {}}
-        assert self.deliver("keep_dead_letters", letter).status == 204
+        assert self.deliver("keep_dead_letters", letter, subject=subjects.dead_letter("event.x")).status == 204
         (kept,) = self.call("GET", "/dead-letters")
         self.ids |= {
             "tenants": tenants[0],

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cfm_core.contracts import subjects
 from cfm_core.eventing.cloudevents import BATCH
 from tests.security.attack import Attack
 from tests.security.events import HISTORY, MANIFEST, event, opened, to
@@ -172,9 +173,21 @@ def repeated() -> Iterator[Attack]:
             {"key": "k", "subject": "event.x", "target": "t", "reason": "r", "deliveries": 1, "event": {}},
         ),
     }
+    published = {"keep_dead_letters": subjects.dead_letter("event.x")}
     for name, (function, data) in known.items():
-        body = json.dumps([event(data)]).encode()
+        body = json.dumps([event(data, subject=published.get(function, "s"))]).encode()
         yield to(name, function, 200, "{", shown=opened(function), body=body, kind=BATCH)
+    announced = {"activityType": "ground.registrar", "timeout": 1, "maxAttempts": 1, "backoff": 1, "backoffLimit": 1}
+    for subject in (subjects.announcement("ground.nobody"), subjects.ACTIVITY_TYPES, subjects.RESULTS, ""):
+        yield to(
+            f"an announcement of another's type on {subject or 'no subject'}",
+            "register_activity_types",
+            200,
+            "nobody announces activity type ground.registrar",
+            shown=opened("register_activity_types"),
+            body=json.dumps([event(announced, subject=subject)]).encode(),
+            kind=BATCH,
+        )
     response = {"id": "r", "manifestId": "forged", "success": True, "orchestrationType": "cfm.orchestration.vpa.deploy"}
     yield Attack(
         "event, a response to another manifest for a profile that there is",

@@ -26,13 +26,13 @@ class MemoryDeadLetters:
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._keys: set[str] = set()
+        self._keys: set[tuple[str, str]] = set()
 
     def keep(self, notices: Sequence[DeadLetterNotice]) -> None:
         with self._runs.lock:
             for one in notices:
-                if one.key not in self._keys:
-                    self._keys.add(one.key)
+                if (one.subject, one.key) not in self._keys:
+                    self._keys.add((one.subject, one.key))
                     self._runs.bury(
                         DeadLetter(
                             at=self._runs.clock(),

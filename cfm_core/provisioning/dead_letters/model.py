@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,8 +11,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from cfm_core.contracts import subjects
+from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.errors import ConflictError
 from cfm_core.provisioning.storable import is_storable
+
+log = logging.getLogger(__name__)
 
 _SUBJECTS = "event."
 """What the engine notes of itself is under a name that is no subject."""
@@ -70,6 +75,20 @@ class DeadLetter:
         if not self.is_readable:
             return "holds no event that could be sent"
         return "" if self.subject.startswith(_SUBJECTS) else "is a note of the engine"
+
+
+def as_published(notice: DeadLetterNotice, published: str) -> DeadLetterNotice:
+    """A notice as it counts where it was published: as it is, if it is for whoever may publish there to give.
+
+    Else it is kept under the name of where it was published: there it keeps nobody's letter away, and what it holds cannot be
+    sent, which would be with more authority than its sender's. To drop it would hide somebody who tries.
+    """
+    if subjects.is_letter_about(notice.subject, published):
+        return notice
+    reason = f"nobody files letters about {notice.subject} on {published or 'no subject'}: {notice.reason}"
+    log.error("a dead letter is kept and cannot be replayed: %s", reason)
+    content = notice.raw if notice.event is None else json.dumps(notice.event).encode()
+    return notice.model_copy(update={"subject": published, "reason": reason, "event": None, "raw": content})
 
 
 def storable(text: str) -> str:

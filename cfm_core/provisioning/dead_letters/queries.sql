@@ -4,7 +4,7 @@ INSERT INTO provision_manager.dead_letter (key, subject, target, reason, deliver
 SELECT n.key, n.subject, n.target, n.reason, n.deliveries, n.event, decode(n.raw, 'base64')
   FROM json_to_recordset(:notices::json)
     AS n (key text, subject text, target text, reason text, deliveries integer, event text, raw text)
-ON CONFLICT (key) DO NOTHING;
+ON CONFLICT (subject, key) DO NOTHING;
 
 -- name: find
 -- One letter, 0 or 1 row.

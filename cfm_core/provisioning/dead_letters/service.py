@@ -23,7 +23,7 @@ class DeadLetterStore(Protocol):
     """Keeps dead letters."""
 
     def keep(self, notices: Sequence[DeadLetterNotice]) -> None:
-        """Keep what was not delivered; what is kept already, by its key, is left as it is."""
+        """Keep what was not delivered; what is kept already, by its subject and key, is left as it is."""
         ...
 
     def find(self, letter_id: int) -> DeadLetter | None: ...

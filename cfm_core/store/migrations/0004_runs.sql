@@ -167,7 +167,7 @@ CREATE TABLE provision_manager.dead_letter (
   id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   version     integer NOT NULL DEFAULT 0,
   at          timestamptz NOT NULL DEFAULT now(),
-  key         text UNIQUE,                        -- of the delivery, so that it is kept once; null: the engine's own
+  key         text,                               -- of the delivery, so that it is kept once; null: the engine's own
   subject     text NOT NULL,
   target      text NOT NULL DEFAULT '',           -- the function that was to take it
   reason      text NOT NULL,
@@ -175,6 +175,7 @@ CREATE TABLE provision_manager.dead_letter (
   event       text,                               -- JSON, which may hold what jsonb refuses
   raw         bytea,                              -- the message, where it is no event
   replayed_at timestamptz,
+  CONSTRAINT dead_letter_once UNIQUE (subject, key),
   CONSTRAINT dead_letter_content CHECK ((event IS NULL) <> (raw IS NULL))
 );
 

@@ -64,6 +64,13 @@ def test_a_letter_is_kept_once_however_often_it_comes(world: World) -> None:
     }
 
 
+def test_letters_about_two_subjects_are_two_whatever_their_keys(world: World) -> None:
+    both = [notice("k", subject=subjects.activity(name)) for name in ("a", "b")]
+    ids = kept(world, *both)
+    assert len(ids) == 2
+    assert kept(world, *reversed(both)) == ids
+
+
 def test_letters_are_listed_in_the_order_in_which_they_came_and_searched(world: World) -> None:
     notices = [notice(f"{n}", subject=f"event.{n % 2}", deliveries=n) for n in range(12)]
     ids = kept(world, *notices)

@@ -21,11 +21,11 @@ class Stored:
     headers: dict[str, str]
 
 
-def ask(url: str, what: Callable[[JetStreamContext], Awaitable[T]]) -> T:
-    """Run ``what`` with a connection of its own."""
+def ask(url: str, what: Callable[[JetStreamContext], Awaitable[T]], inbox: str = "_INBOX") -> T:
+    """Run ``what`` with a connection of its own, whose answers come below ``inbox``."""
 
     async def run() -> T:
-        client = await nats.connect(url)
+        client = await nats.connect(url, inbox_prefix=inbox)
         try:
             return await what(client.jetstream())
         finally:
@@ -54,8 +54,10 @@ def stored(url: str, stream: str) -> list[Stored]:
     return ask(url, look)
 
 
-def publish(url: str, subject: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+def publish(
+    url: str, subject: str, body: bytes, headers: Mapping[str, str] | None = None, inbox: str = "_INBOX"
+) -> None:
     async def send(context: JetStreamContext) -> None:
         await context.publish(subject, body, headers=dict(headers) if headers else None)
 
-    ask(url, send)
+    ask(url, send, inbox)

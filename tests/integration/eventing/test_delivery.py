@@ -162,7 +162,8 @@ def test_a_dispatch_goes_to_its_agent_and_the_outcome_to_the_engine(
         }
         until(lambda: rows(database) == 0)
         functions.wait(lambda: functions.events("types"))
-        assert functions.events("types")[0]["data"] == announcement("dns")
+        (told,) = functions.events("types")
+        assert (told["subject"], told["data"]) == (subjects.announcement("dns"), announcement("dns"))
         assert functions.ids("dns") == {"d-1": 1}
         (told,) = functions.events("dns")
         shown = KEY.token("o-1", 0, "a", "t-d-1")
@@ -171,6 +172,45 @@ def test_a_dispatch_goes_to_its_agent_and_the_outcome_to_the_engine(
         log = trigger.log.read_text()
         assert shown not in log
         assert KEY.key not in log
+
+
+@both_ways
+def test_an_event_of_a_pattern_is_told_where_it_was_put_and_one_sent_again_goes_where_it_was(
+    handover: str, start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    dns, other = subjects.announcement("dns"), subjects.announcement("other")
+    with serving({"types": fine}) as functions:
+        trigger = start_trigger(
+            [Target(name="types", url=functions.url("types"), subject=subjects.ACTIVITY_TYPES)], handover=handover
+        )
+        trigger.wait_ready()
+        database = waking_database(trigger)
+        put(database, dns, an_event("put", other))
+        # A replay puts what was refused on the pattern, since it is for its function to take in once more.
+        put(database, subjects.ACTIVITY_TYPES, an_event("again", other), an_event("and again", dns))
+        until(lambda: rows(database) == 0)
+        functions.wait(lambda: len(functions.ids("types")) == 3)
+        assert {one["id"]: one["subject"] for one in functions.events("types")} == {
+            "put": dns,
+            "again": other,
+            "and again": dns,
+        }
+        until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM) == [])
+
+
+def test_an_event_that_names_no_subject_of_its_pattern_is_published_nowhere(
+    start_trigger: StartTrigger, waking_database: Waking, own_nats: EmbeddedNats
+) -> None:
+    trigger = start_trigger([])
+    trigger.wait_ready()
+    database = waking_database(trigger)
+    astray = [an_event("astray", subject) for subject in (subjects.MANIFESTS, subjects.RESULTS, "")]
+    put(database, subjects.ACTIVITY_TYPES, *astray, an_event("again", subjects.announcement("dns")))
+    until(lambda: stored(own_nats.url, subjects.ACTIVITY_STREAM))
+    (message,) = stored(own_nats.url, subjects.ACTIVITY_STREAM)
+    assert message.subject == subjects.announcement("dns")
+    assert stored(own_nats.url, subjects.STREAM) == []
+    assert rows(database) == 1
 
 
 def test_a_row_that_was_announced_is_not_looked_for_and_comes_once(

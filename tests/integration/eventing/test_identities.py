@@ -213,9 +213,10 @@ def test_a_datagram_brings_no_row_of_which_its_sender_has_no_say(
 
 def _foreign_subjects(identity: Identity) -> list[str]:
     """Everything that somebody else publishes, or that would change what others rely on."""
-    known = {subject for one in IDENTITIES.values() for subject in (*one.announces, *one.handles)}
-    own = [subject.replace(">", "") for subject in identity.announces]
-    foreign = [one for one in known if ">" not in one and not any(one == mine or one.startswith(mine) for mine in own)]
+    known = {
+        subject.replace(">", "another") for one in IDENTITIES.values() for subject in (*one.announces, *one.handles)
+    }
+    foreign = [one for one in known if not any(subjects.covers(mine, one) for mine in identity.announces)]
     for other in IDENTITIES.values():
         if other is identity:
             continue

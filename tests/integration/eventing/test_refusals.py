@@ -154,7 +154,7 @@ def test_a_dead_letter_that_nobody_keeps_here_waits_in_jetstream(
         put(database, subjects.RESULTS, an_event("dead"))
         until(lambda: rows(database) == 0)
         (message,) = stored(own_nats.url, subjects.ACTIVITY_STREAM)
-        assert message.subject == subjects.DEAD_LETTERS
+        assert message.subject == subjects.dead_letter(subjects.RESULTS) == "event.cfm.dead-letter.cfm=result"
         assert json.loads(message.body)[0]["data"]["event"] == an_event("dead")
 
 

@@ -18,7 +18,7 @@ import functions.orchestrator
 import functions.provision_manager
 from cfm_core.contracts.reply import EventDict, Reply
 from cfm_core.declaration import EventFunction, HttpFunction, discover
-from cfm_core.eventing.cloudevents import BATCH, event, to_batch
+from cfm_core.eventing.cloudevents import BATCH, event
 from cfm_core.web.router import Router
 
 ROUTER = Router([one for one in discover(functions.provision_manager) if isinstance(one, HttpFunction)])
@@ -67,12 +67,18 @@ def _check(function: HttpFunction, answer: Answer) -> None:
     assert answer.text == json.dumps(answer.json, separators=(",", ":"), ensure_ascii=False), "not compact"
 
 
-def deliver(name: str, *data: Any, ids: Sequence[str] = ()) -> Reply:
-    """Hand a batch to an event function, as the trigger does."""
+def deliver(name: str, *data: Any, ids: Sequence[str] = (), on: Sequence[str] = ()) -> Reply:
+    """Hand a batch to an event function, as the trigger does.
+
+    Args:
+        on: where each of the events was published.
+    """
     events: list[EventDict] = [
-        event(type="t", source="s", subject="", data=one, id=ids[place] if ids else f"event {place}")
+        event(
+            type="t", source="s", subject=on[place] if on else "", data=one, id=ids[place] if ids else f"event {place}"
+        )
         for place, one in enumerate(data)
     ]
-    response = client_of(EVENTS[name]).post("/", data=to_batch(events), content_type=BATCH)
+    response = client_of(EVENTS[name]).post("/", data=json.dumps(events).encode(), content_type=BATCH)
     assert response.status_code == 200, response.get_data(as_text=True)
     return Reply.from_json(json.loads(response.get_data()))

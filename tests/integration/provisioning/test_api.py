@@ -393,24 +393,53 @@ def test_an_event_that_cannot_be_taken_in_fails_alone() -> None:
 )
 def test_no_agent_announces_what_the_engine_cannot_hold_to(emptied: Database, nonsense: dict[str, Any]) -> None:
     good = {"activityType": "t", "timeout": 5, "maxAttempts": 2, "backoff": 1, "backoffLimit": 10}
-    reply = deliver("register_activity_types", {**good, "activityType": "other"}, {**good, **nonsense})
+    other = {**good, "activityType": "other"}
+    on = [subjects.announcement("other"), subjects.announcement(nonsense.get("activityType", "t"))]
+    reply = deliver("register_activity_types", other, {**good, **nonsense}, on=on)
     ((reason,),) = [[failure.reason] for failure in reply.failures.values()]
     assert next(iter(nonsense)) in reason
     assert emptied.rows("SELECT type FROM provision_manager.activity_type_policy") == [["other"]]
 
 
+ANNOUNCEMENT = {
+    "activityType": "t",
+    "timeout": "PT5S",
+    "maxAttempts": 2,
+    "backoff": "PT1S",
+    "backoffLimit": "PT10S",
+}
+ANNOUNCED = "SELECT type, timeout_seconds, max_attempts FROM provision_manager.activity_type_policy ORDER BY type"
+
+
 def test_agents_announce_their_defaults(emptied: Database) -> None:
-    announcement = {
-        "activityType": "t",
-        "timeout": "PT5S",
-        "maxAttempts": 2,
-        "backoff": "PT1S",
-        "backoffLimit": "PT10S",
-    }
-    assert deliver("register_activity_types", announcement, announcement).to_json() == {}
-    assert emptied.rows("SELECT type, timeout_seconds, max_attempts FROM provision_manager.activity_type_policy") == [
-        ["t", 5.0, 2]
-    ]
+    on = [subjects.announcement("t")] * 2
+    for _ in "first", "repeated":
+        assert deliver("register_activity_types", ANNOUNCEMENT, ANNOUNCEMENT, on=on).to_json() == {}
+        assert emptied.rows(ANNOUNCED) == [["t", 5.0, 2]]
+
+
+@pytest.mark.parametrize(
+    "published",
+    [
+        *(subjects.announcement(name) for name in ("u", "t.u", "u.t", "tt", "T")),
+        subjects.ACTIVITY_TYPES,
+        subjects.ACTIVITY_TYPES.removesuffix(".>"),
+        subjects.activity("t"),
+        "",
+    ],
+)
+def test_an_announcement_for_another_type_is_refused_and_those_beside_it_count(
+    emptied: Database, published: str
+) -> None:
+    assert deliver("register_activity_types", ANNOUNCEMENT, on=[subjects.announcement("t")]).failures == {}
+    beside = [ANNOUNCEMENT | {"activityType": name} for name in ("a", "t.u")]
+    forged = ANNOUNCEMENT | {"timeout": "PT1S", "maxAttempts": 1}
+    on = [subjects.announcement("a"), published, subjects.announcement("t.u")]
+    reply = deliver("register_activity_types", beside[0], forged, beside[1], on=on)
+    ((refused, failure),) = reply.failures.items()
+    assert (refused, failure.status, failure.kept) == ("event 1", 422, False)
+    assert failure.reason == f"nobody announces activity type t on {published or 'no subject'}"
+    assert emptied.rows(ANNOUNCED) == [["a", 5.0, 2], ["t", 5.0, 2], ["t.u", 5.0, 2]]
 
 
 def test_an_orchestration_tells_how_far_its_activities_are_and_what_may_be_done_to_it() -> None:

@@ -35,9 +35,7 @@ def test_what_one_handles_another_announces() -> None:
             if subjects.is_foreign(subject):
                 continue
             patterns = [pattern for one in FOUND.values() for pattern in one.announces]
-            assert any(subject == one or (one.endswith(">") and subject.startswith(one[:-1])) for one in patterns), (
-                subject
-            )
+            assert any(subjects.covers(one, subject) or subjects.covers(subject, one) for one in patterns), subject
 
 
 def test_an_agents_identity_announces_outcomes_and_its_type_and_handles_its_own_activities_alone() -> None:
@@ -45,7 +43,11 @@ def test_an_agents_identity_announces_outcomes_and_its_type_and_handles_its_own_
     assert dns == Identity(
         "agent-acme=dns",
         ("event.cfm.activity.acme.dns",),
-        (subjects.RESULTS, subjects.ACTIVITY_TYPES, subjects.DEAD_LETTERS),
+        (
+            "event.cfm.result",
+            "event.cfm.activity-types.acme.dns",
+            "event.cfm.dead-letter.cfm=activity=acme=dns",
+        ),
         makes_streams=False,
     )
     assert dns.inbox_prefix == "_INBOX.agent-acme=dns"
@@ -54,10 +56,27 @@ def test_an_agents_identity_announces_outcomes_and_its_type_and_handles_its_own_
 def test_a_listener_takes_in_what_others_publish_and_announces_nothing_but_letters() -> None:
     keys = FOUND["listener-keys"]
     assert {*keys.handles} == {subjects.KEY_PAIR_EVENTS, subjects.PARTICIPANT_CONTEXT_DELETED}
-    assert keys.announces == (subjects.DEAD_LETTERS,)
+    assert {*keys.announces} == {
+        "event.cfm.dead-letter.cfm-events=keypair",
+        "event.cfm.dead-letter.cfm-events=participantcontext=deleted",
+    }
     allowed = keys.user("", edc_stream="theirs")["permissions"]["publish"]["allow"]
     assert "$JS.API.CONSUMER.CREATE.theirs.cfm-events=keypair.events.keypair.>" in allowed
     assert not [one for one in allowed if "STREAM.CREATE" in one]
+
+
+def test_letters_are_about_what_their_sender_handles_and_there_is_none_about_a_letter() -> None:
+    for one in FOUND.values():
+        filed = {subject for subject in one.announces if subjects.covers(subjects.DEAD_LETTERS, subject)}
+        assert filed == {subjects.dead_letter(handled) for handled in one.handles} - {
+            subjects.dead_letter(subjects.DEAD_LETTERS)
+        }
+
+
+def test_no_two_identities_but_the_engines_say_the_same() -> None:
+    others = [one for one in FOUND.values() if one.name != "provision-manager"]
+    said = [subject for one in others for subject in one.announces if subject != subjects.RESULTS]
+    assert len(set(said)) == len(said)
 
 
 def test_identities_have_inboxes_of_their_own() -> None:
