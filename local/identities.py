@@ -59,10 +59,11 @@ def migrate(passwords: Path | None) -> None:
 @click.option("--edc-stream", default="edc-events", show_default=True, help="That of the dataspace services' events.")
 @_agents_option
 def nats_users(stream: str, edc_stream: str, agents: tuple[Path, ...]) -> None:
-    """Print the users of NATS with their permissions, for a nats-server's configuration to include in "authorization".
+    """Print the users of NATS in their accounts, for a nats-server's configuration to include.
 
-    There is one for each manager's trigger, and one for a trigger of each agent. Their passwords are variables of the
-    server's environment; agents themselves have no user. What has to be told to each trigger is in the comments.
+    There is a user for each manager's trigger, in one account with the streams, and an account with a user for a trigger of
+    each agent. Their passwords are variables of the server's environment; agents themselves have no user. What has to be told
+    to each trigger is in the comments.
     """
     from cfm_core.contracts.subjects import is_foreign
     from cfm_core.eventing.permissions import identities, render

@@ -1,14 +1,15 @@
 """What each trigger may do at NATS: derived from what is declared, and written as nats-server reads it.
 
 An identity publishes what its functions announce, and dead letters about what they handle; it takes in what they handle, and
-has an inbox that nobody else may listen to. Agents have none: a trigger speaks for them.
+has an inbox that nobody else may listen to. Agents have none: a trigger speaks for them. Where they are several, the managers'
+share an account of the server and each other has one of its own.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +21,14 @@ TENANT_MANAGER = "tenant-manager"
 PROVISION_MANAGER = "provision-manager"
 _AGENT = "agent-"
 _LISTENER = "listener-"
+
+ACCOUNT = "CFM"
+"""The account of the managers and of the streams."""
+_API = "$JS.API"
+_PULL = f"{_API}.CONSUMER.MSG.NEXT"
+_API_OF_GUESTS = f"JS.{ACCOUNT}.API"
+_MANY_ANSWERS = {"response_type": "stream", "response_threshold": "1m"}
+"""A request for messages is answered as often as there is one, for 30 seconds; the server has to remember it so long."""
 
 _OF_TENANT_MANAGER = tuple(sorted(subjects.TENANT_MANAGER_ANNOUNCES))
 _OF_PROVISION_MANAGER = (
@@ -49,16 +58,14 @@ class Identity:
         """What ``CFM_NATS_INBOX_PREFIX`` has to be."""
         return f"_INBOX.{self.name}"
 
-    def user(
-        self, password: str, contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM
-    ) -> dict[str, Any]:
-        """The user as nats-server is configured with it; what is not allowed in it is refused."""
+    def publishes(self, contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM) -> list[str]:
+        """Every subject that it needs to publish on, those of JetStream's API included."""
         publish = [*self.announces]
         foreign = (edc_stream,) if any(map(subjects.is_foreign, self.handles)) else ()
         for stream in (contract_stream, subjects.ACTIVITY_STREAM, *foreign):
-            publish.append(f"$JS.API.STREAM.INFO.{stream}")
+            publish.append(f"{_API}.STREAM.INFO.{stream}")
             if self.makes_streams:
-                publish.append(f"$JS.API.STREAM.CREATE.{stream}")
+                publish.append(f"{_API}.STREAM.CREATE.{stream}")
         for subject in self.handles:
             if subject in subjects.CONTRACT_SUBJECTS:
                 stream = contract_stream
@@ -66,13 +73,22 @@ class Identity:
                 stream = edc_stream if subjects.is_foreign(subject) else subjects.ACTIVITY_STREAM
             consumer = subjects.consumer(subject)
             publish += [
-                f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
+                f"{_API}.CONSUMER.INFO.{stream}.{consumer}",
                 # With the filter in it: a consumer of this name for anything else cannot be made.
-                f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}.{subject}",
-                f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+                f"{_API}.CONSUMER.CREATE.{stream}.{consumer}.{subject}",
+                f"{_PULL}.{stream}.{consumer}",
                 f"$JS.ACK.{stream}.{consumer}.>",
             ]
-        permissions = {"publish": {"allow": publish}, "subscribe": {"allow": [f"{self.inbox_prefix}.>"]}}
+        return publish
+
+    def user(self, password: str, publishes: Iterable[str] | None = None) -> dict[str, Any]:
+        """The user as nats-server is configured with it; what is not allowed in it is refused.
+
+        Args:
+            publishes: where it may publish; without, what it needs in the streams of the usual names.
+        """
+        allowed = list(self.publishes() if publishes is None else publishes)
+        permissions = {"publish": {"allow": allowed}, "subscribe": {"allow": [f"{self.inbox_prefix}.>"]}}
         return {"user": self.name, "password": password, "permissions": permissions}
 
 
@@ -121,24 +137,58 @@ def joined(name: str, parts: Iterable[Identity]) -> Identity:
     )
 
 
+def accounts(
+    names: Iterable[Identity],
+    password: Callable[[Identity], str],
+    contract_stream: str = subjects.STREAM,
+    edc_stream: str = subjects.EDC_STREAM,
+) -> dict[str, Any]:
+    """The accounts of a nats-server by their names: the managers' one with JetStream, and one for each other identity.
+
+    From the managers' the others import what they need, as services. So an answer, or a message, for which one of them names
+    another subject than its inbox arrives there in its own account, and nowhere else.
+    """
+    hosts: list[dict[str, Any]] = []
+    guests: dict[str, Any] = {}
+    exported: dict[str, list[str]] = {}
+    for one in names:
+        publishes = one.publishes(contract_stream, edc_stream)
+        if one.makes_streams:
+            hosts.append(one.user(password(one), publishes))
+            continue
+        here = {subject: subject.replace(_API, _API_OF_GUESTS, 1) for subject in publishes}
+        guests[one.name] = {
+            "users": [one.user(password(one), here.values())],
+            # The server has an answer of its own to the API, for accounts without JetStream: none may get as far as that.
+            "mappings": {f"{_API}.>": f"{_API_OF_GUESTS}.>"},
+            "imports": [{"service": {"account": ACCOUNT, "subject": there}, "to": to} for there, to in here.items()],
+        }
+        for subject in publishes:
+            exported.setdefault(subject, []).append(one.name)
+    exports = [
+        {"service": subject, "accounts": to} | (_MANY_ANSWERS if subject.startswith(_PULL) else {})
+        for subject, to in exported.items()
+    ]
+    return {ACCOUNT: {"jetstream": "enabled", "users": hosts, "exports": exports}} | guests
+
+
 def render(
     names: Iterable[Identity], contract_stream: str = subjects.STREAM, edc_stream: str = subjects.EDC_STREAM
 ) -> str:
-    """The users for the configuration of a nats-server, to be included in its ``authorization`` or in an account.
+    """The accounts for the configuration of a nats-server, to be included in it.
 
     Passwords are variables of the server's environment, such as ``$CFM_NATS_PASSWORD_TENANT_MANAGER``.
 
     Raises:
         FatalError: two identities would have the same variable.
     """
-    users = []
-    named: dict[str, str] = {}
+    names = tuple(names)
+    variables: dict[str, str] = {}
     for one in names:
         variable = "$CFM_NATS_PASSWORD_" + re.sub(r"\W", "_", one.name, flags=re.ASCII).upper()
-        if (other := named.setdefault(variable, one.name)) != one.name:
+        if other := next((name for name, known in variables.items() if known == variable), ""):
             raise FatalError(f"{other} and {one.name} would both have the password {variable}; rename an activity type")
-        # Unquoted: in quotes it would be a text that begins with a dollar sign.
-        users.append(
-            json.dumps(one.user(variable, contract_stream, edc_stream), indent=1).replace(f'"{variable}"', variable, 1)
-        )
-    return "users: [\n" + ",\n".join(users) + "\n]\n"
+        variables[one.name] = variable
+    text = json.dumps(accounts(names, lambda one: variables[one.name], contract_stream, edc_stream), indent=1)
+    # Unquoted: in quotes it would be a text that begins with a dollar sign.
+    return "accounts: " + re.sub(r'(?<="password": )"(\$\w+)"', r"\1", text) + "\n"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import nats.js
 import pytest
+from nats.js import api
 
 import functions
 from cfm_core.assembly.database import Waker
@@ -19,15 +23,15 @@ from cfm_core.contracts import subjects, wake
 from cfm_core.contracts.activity import ActivityTypeAnnouncement
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.declaration import EventFunction, discover
-from cfm_core.eventing.permissions import Identity, identities
+from cfm_core.eventing.permissions import ACCOUNT, Identity, accounts, identities
 from cfm_core.eventing.targets import Target
 from cfm_core.store.database import Database, connect
 from cfm_core.store.roles import Role, set_up, url_of
 from local.servers.nats import EmbeddedNats, lets_in
 from local.servers.postgres import EmbeddedPostgres
 from tests.integration.eventing.conftest import StartTrigger
-from tests.integration.eventing.harness import Functions, TriggerProcess, fine, serving, until
-from tests.integration.eventing.stream import ask, stored
+from tests.integration.eventing.harness import Events, Functions, Said, TriggerProcess, fine, serving, until
+from tests.integration.eventing.stream import ask, publish, stored
 from tests.integration.eventing.test_delivery import an_event, completed, dispatch, put
 from tests.integration.eventing.test_foreign_events import happen
 
@@ -58,10 +62,17 @@ def database_with_roles(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def guarded_nats(own_nats: EmbeddedNats) -> EmbeddedNats:
-    """A NATS that knows each identity, with the streams made."""
-    own_nats.admit(one.user(PASSWORD) for one in IDENTITIES.values())
-    return own_nats
+def guarded_nats(own_nats: EmbeddedNats, tmp_path: Path) -> Iterator[EmbeddedNats]:
+    """A NATS that knows each identity, in its account; the one who may do everything is in that of the managers."""
+    own_nats.stop()
+    configured = accounts(IDENTITIES.values(), lambda _: PASSWORD)
+    may_everything = urlsplit(own_nats.url)
+    configured[ACCOUNT]["users"].append({"user": may_everything.username, "password": may_everything.password})
+    settings = {"authorization": {}, "accounts": configured}
+    server = EmbeddedNats(tmp_path / "nats", tmp_path / "nats.log", own_nats.port, settings=settings)
+    server.start()
+    yield server
+    server.stop()
 
 
 @dataclass
@@ -151,6 +162,29 @@ def test_three_triggers_bring_a_deployment_through_and_need_no_more_rights_than_
     assert "ermission" not in guarded_nats.log.read_text()
 
 
+def test_an_agent_in_an_account_of_its_own_gets_what_comes_again_and_goes_on_when_nats_comes_back(
+    system: System, guarded_nats: EmbeddedNats
+) -> None:
+    def away_once(events: Events) -> Said:
+        return completed(events) if system.functions.ids("dns")["d-1"] > 1 else Said(503)
+
+    def recorded() -> set[str]:
+        return {event["data"]["token"] for event in system.functions.events("results")}
+
+    system.functions.behaviours["dns"] = away_once
+    put(system.provision_manager, subjects.activity("acme.dns"), dispatch("d-1", "acme.dns"))
+    system.functions.wait(lambda: recorded() == {"t-d-1"})
+    guarded_nats.stop(signal.SIGKILL)
+    put(system.provision_manager, subjects.activity("acme.dns"), dispatch("d-2", "acme.dns"))
+    guarded_nats.start()
+    many = [dispatch(f"m-{n}", "acme.dns") for n in range(300)]
+    for n in range(0, len(many), 10):
+        put(system.provision_manager, subjects.activity("acme.dns"), *many[n : n + 10])
+    system.functions.wait(lambda: len(recorded()) == 302)
+    # An acknowledgement that was lost with the server means that the message comes again, after half a minute.
+    until(lambda: all(stored(guarded_nats.url, stream) == [] for stream in STREAMS), seconds=60)
+
+
 def test_an_agents_trigger_holds_no_database_and_others_need_one(
     system: System, start_trigger: StartTrigger, guarded_nats: EmbeddedNats
 ) -> None:
@@ -222,7 +256,7 @@ def _foreign_subjects(identity: Identity) -> list[str]:
             continue
         foreign += [
             allowed.replace(">", "1.2.3.4.5")
-            for allowed in other.user("")["permissions"]["publish"]["allow"]
+            for allowed in other.publishes()
             if allowed.startswith("$JS.ACK") or ".CONSUMER." in allowed
         ]
     for handled in identity.handles:
@@ -309,7 +343,9 @@ def test_an_identity_publishes_to_no_subject_of_others(
     foreign = _foreign_subjects(identity)
     assert len(foreign) > 30
     answers = intruder(identity).says(*(_published(subject, identity) for subject in foreign))
-    assert answers == [f"-err 'permissions violation for publish to \"{subject.lower()}\"'" for subject in foreign]
+    # In an account without JetStream the API has another name.
+    here = [subject if identity.makes_streams else subject.replace("$JS.API", "JS.CFM.API") for subject in foreign]
+    assert answers == [f"-err 'permissions violation for publish to \"{subject.lower()}\"'" for subject in here]
     assert ask(guarded_nats.url, _state) == before
 
 
@@ -330,9 +366,23 @@ def test_an_identity_listens_to_nothing_of_others(
 def test_what_an_identity_is_for_it_may_do(
     guarded_nats: EmbeddedNats, intruder: Callable[[Identity], Intruder], identity: Identity
 ) -> None:
-    allowed = identity.user("")["permissions"]["publish"]["allow"]
-    lines = [_published(subject.replace(">", "1"), identity) for subject in allowed]
+    lines = [_published(subject.replace(">", "1"), identity) for subject in identity.publishes()]
     assert intruder(identity).says(*lines, f"SUB {identity.inbox_prefix}.mine 1") == []
+
+
+@pytest.mark.parametrize("name", ["agent-acme=dns", f"listener-{subjects.consumer(subjects.KEY_PAIR_EVENTS)}"])
+def test_no_answer_and_no_message_goes_where_its_asker_may_not_publish(guarded_nats: EmbeddedNats, name: str) -> None:
+    identity = IDENTITIES[name]
+    handled = identity.handles[-1]
+    ask(guarded_nats.url, _make_streams)
+    misdirect = partial(_misdirected, handled=handled, to=[one for one in _foreign_subjects(identity) if one[0] != "$"])
+    ask(guarded_nats.url_for(name, PASSWORD), partial(_take_in, handled=handled), identity.inbox_prefix)
+    for body in b"one", b"two":
+        publish(guarded_nats.url, handled.replace(">", "added"), body)
+    before = ask(guarded_nats.url, _state)
+    came = ask(guarded_nats.url_for(name, PASSWORD), misdirect, identity.inbox_prefix)
+    assert sorted(came) == [b"one", b"two"]
+    assert ask(guarded_nats.url, _state) == before
 
 
 def test_agents_and_strangers_are_nobody_at_nats(guarded_nats: EmbeddedNats) -> None:
@@ -345,6 +395,37 @@ async def _tell(names: list[str], context: nats.js.JetStreamContext) -> None:
     for subject in names:
         await context._nc.publish(subject, b"{}")
     await context._nc.flush()
+
+
+def _stream_of(handled: str) -> str:
+    return subjects.EDC_STREAM if subjects.is_foreign(handled) else subjects.ACTIVITY_STREAM
+
+
+async def _take_in(context: nats.js.JetStreamContext, handled: str) -> None:
+    name = subjects.consumer(handled)
+    config = api.ConsumerConfig(name=name, durable_name=name, ack_policy=api.AckPolicy.EXPLICIT, ack_wait=1)
+    config.filter_subject = handled
+    await context.add_consumer(_stream_of(handled), config)
+
+
+async def _misdirected(context: nats.js.JetStreamContext, handled: str, to: list[str]) -> list[bytes]:
+    """Has every answer sent to subjects of others; gives the two messages that still come when an inbox is named at last."""
+    stream, consumer = _stream_of(handled), subjects.consumer(handled)
+    pull = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+    for subject in to:
+        await context._nc.publish(f"$JS.API.STREAM.INFO.{stream}", b"", reply=subject)
+        await context._nc.publish(f"$JS.API.CONSUMER.INFO.{stream}.{consumer}", b"", reply=subject)
+        await context._nc.publish(pull, b'{"batch": 1, "expires": 300000000}', reply=subject)
+    inbox = context._nc.new_inbox()
+    mine = await context._nc.subscribe(inbox)
+    came = []
+    for subject in to[0], "":
+        await context._nc.publish(pull, b'{"batch": 1, "expires": 20000000000}', reply=inbox)
+        # What the server has brought nobody comes again.
+        message = await mine.next_msg(timeout=20)
+        came.append(message.data)
+        await context._nc.publish(message.reply, b"+NXT" if subject else b"+ACK", reply=subject)
+    return came
 
 
 async def _make_streams(context: nats.js.JetStreamContext) -> None:

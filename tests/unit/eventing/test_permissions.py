@@ -10,7 +10,7 @@ import functions
 from cfm_core.contracts import subjects
 from cfm_core.declaration import EventFunction, discover
 from cfm_core.errors import FatalError
-from cfm_core.eventing.permissions import Identity, identities, joined, render
+from cfm_core.eventing.permissions import ACCOUNT, Identity, accounts, identities, joined, render
 
 DECLARED = [one for one in discover(functions) if isinstance(one, EventFunction)]
 LISTENERS = {one.subject: one.source.stem for one in DECLARED if subjects.is_foreign(one.subject)}
@@ -60,7 +60,7 @@ def test_a_listener_takes_in_what_others_publish_and_announces_nothing_but_lette
         "event.cfm.dead-letter.cfm-events=keypair",
         "event.cfm.dead-letter.cfm-events=participantcontext=deleted",
     }
-    allowed = keys.user("", edc_stream="theirs")["permissions"]["publish"]["allow"]
+    allowed = keys.publishes(edc_stream="theirs")
     assert "$JS.API.CONSUMER.CREATE.theirs.cfm-events=keypair.events.keypair.>" in allowed
     assert not [one for one in allowed if "STREAM.CREATE" in one]
 
@@ -93,9 +93,30 @@ def test_one_trigger_for_all_may_do_what_each_may() -> None:
 
 
 def test_another_contract_stream_is_named_in_the_permissions() -> None:
-    allowed = FOUND["tenant-manager"].user("", "their-stream")["permissions"]["publish"]["allow"]
+    allowed = FOUND["tenant-manager"].publishes("their-stream")
     assert "$JS.API.STREAM.INFO.their-stream" in allowed
     assert not [one for one in allowed if "cfm-stream" in one]
+
+
+def test_who_is_no_manager_is_in_an_account_of_its_own_and_imports_what_it_publishes_and_nothing_else() -> None:
+    found = accounts(FOUND.values(), lambda one: f"password of {one.name}", "their-stream", "theirs")
+    managers = found.pop(ACCOUNT)
+    assert [one["user"] for one in managers["users"]] == ["tenant-manager", "provision-manager"]
+    assert {*found} == {*FOUND} - {"tenant-manager", "provision-manager"}
+    exported = {(one["service"], name) for one in managers["exports"] for name in one["accounts"]}
+    imported = set()
+    for name, account in found.items():
+        (user,) = account["users"]
+        assert (user["user"], user["password"], "jetstream" in account) == (name, f"password of {name}", False)
+        assert user["permissions"]["subscribe"]["allow"] == [f"_INBOX.{name}.>"]
+        assert user["permissions"]["publish"]["allow"] == [one["to"] for one in account["imports"]]
+        assert {one["service"]["account"] for one in account["imports"]} == {ACCOUNT}
+        subjects_of_it = [one["service"]["subject"] for one in account["imports"]]
+        assert subjects_of_it == FOUND[name].publishes("their-stream", "theirs")
+        imported |= {(subject, name) for subject in subjects_of_it}
+    assert exported == imported
+    many = {one["service"] for one in managers["exports"] if one.get("response_type") == "stream"}
+    assert many == {subject for subject, _ in exported if ".MSG.NEXT." in subject}
 
 
 def test_the_text_for_a_server_holds_no_password_but_the_names_of_variables() -> None:
