@@ -87,8 +87,7 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             reply.outbox, reply.events = handled.outbox, handled.events
 
     if is_batch or request.headers.get("Prefer") == PREFER_REPORT:
-        report = json.dumps(reply.to_json(), separators=(",", ":"))
-        return _protected(flask.Response(report, 200, content_type="application/json"))
+        return _protected(flask.Response(reply.text, 200, content_type="application/json"))
     if reply.failures:
         return _status(next(iter(reply.failures.values())))
     return _protected(flask.Response(status=204))

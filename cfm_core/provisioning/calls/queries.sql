@@ -51,16 +51,16 @@ INSERT INTO provision_manager.fan_out (orch_id, ord, elements) VALUES (:run, :or
 
 -- name: start
 -- Starts runs for an activity. Gives the outbox rows that it has written, as those below do.
-SELECT id, subject, events FROM provision_manager.start_orchestrations(:manifests::jsonb, :lease::interval, false);
+SELECT id, subject, events::text FROM provision_manager.start_orchestrations(:manifests::jsonb, :lease::interval, false);
 
 -- name: retry
-SELECT id, subject, events FROM provision_manager.retry_run(:id, NULL, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.retry_run(:id, NULL, :lease::interval);
 
 -- name: cancel
-SELECT id, subject, events FROM provision_manager.cancel_run(:id, :reason, NULL, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.cancel_run(:id, :reason, NULL, :lease::interval);
 
 -- name: record
-SELECT id, subject, events FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);
 
 -- name: find_missing
 -- One of some ids that no run has.

@@ -90,7 +90,7 @@ def taken_in(rows: list[Row], outcomes: Sequence[ActivityOutcome]) -> tuple[list
     if not rows or rows[-1][0] is not None:
         return rows, []
     *rows, (_, _, held) = rows
-    return rows, [_held_back(one, outcomes[one["place"]]) for one in held]
+    return rows, [_held_back(one, outcomes[one["place"]]) for one in json.loads(held)]
 
 
 def _held_back(one: dict[str, Any], outcome: ActivityOutcome) -> HeldBack:

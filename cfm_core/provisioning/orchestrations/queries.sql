@@ -51,7 +51,7 @@ SELECT a.phase, a.ord, a.state, coalesce(a.token::text, ''), a.ending->>'kind', 
 -- name: end_activity
 -- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all, and what of it has
 -- to be looked at first.
-SELECT id, subject, CASE WHEN id IS NULL THEN events END FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
+SELECT id, subject, CASE WHEN id IS NULL THEN events::text END FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
 
 -- name: heartbeat
 -- Takes a sign of life. Gives until when the next one has to be there; null: nobody waits for it.

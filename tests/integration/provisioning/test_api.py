@@ -358,7 +358,7 @@ def test_a_deployment_runs_through_the_functions_to_its_response() -> None:
         assert deliver("record_activity_results", outcome).outbox == []
     assert row.subject == "event.cfm-orchestration-response"
     assert row.events[0]["data"]["properties"] == {"a": True, "b": True}
-    assert deliver("sweep_orchestrations", None).to_json() == {}
+    assert deliver("sweep_orchestrations", None).text == "{}"
     assert len(set(tokens)) == 2
 
 
@@ -407,7 +407,7 @@ def test_agents_announce_their_defaults(emptied: Database) -> None:
         "backoff": "PT1S",
         "backoffLimit": "PT10S",
     }
-    assert deliver("register_activity_types", announcement, announcement).to_json() == {}
+    assert deliver("register_activity_types", announcement, announcement).text == "{}"
     assert emptied.rows("SELECT type, timeout_seconds, max_attempts FROM provision_manager.activity_type_policy") == [
         ["t", 5.0, 2]
     ]
