@@ -317,6 +317,7 @@ def _outcome(dispatched: CloudEvent[ActivityDispatch], ctx: ActivityContext, res
         subject=subjects.RESULTS,
         id=f"{dispatched.id}/outcome",
         data=outcome.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        belongs_to=dispatched.trace,
     )
 
 

@@ -66,6 +66,7 @@ CREATE TABLE tenant_manager.participant_profiles (
   manifest_id           text NOT NULL,            -- of the manifest sent last, whose response counts
   sent_manifest_ids     text[] NOT NULL,          -- of all that were sent for this profile
   manifest              jsonb,                    -- the one whose response is awaited, or whose end may still change
+  trace_context         jsonb,                    -- of whoever asked for that manifest; null: none
   sends                 integer NOT NULL DEFAULT 1, -- of that manifest
   due_at                timestamptz,              -- then it is sent again
   bytes                 integer GENERATED ALWAYS AS (octet_length(properties::text) + octet_length(vpas::text)) STORED,
