@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
 
@@ -45,7 +45,7 @@ def of(source: Mapping[str, object]) -> Context:
     return MappingProxyType(context)
 
 
-def common(contexts: Iterable[Context]) -> Context:
+def common(contexts: Sequence[Context]) -> Context:
     """The one that all of them are; empty where they differ, or there is none."""
     first, *others = contexts or [NONE]
     return first if first and all(one == first for one in others) else NONE

@@ -8,8 +8,8 @@ SELECT provision_manager.lock_runs(ARRAY(
 
 -- name: find
 -- An activity that is under way, with what it gets, and the list of its elements: as it was when that began, and as it is now.
-SELECT n.activity_id, n.type, o.def_id, o.type, o.correlation_id, o.tenant_id, n.child_phase,
-       o.trace_context, a.token::text, a.state = 'WAITING', a.dispatched_at, provision_manager.goes_on(o.state, o.phase), o.paused,
+SELECT n.activity_id, n.type, o.def_id, o.type, o.correlation_id, o.tenant_id, n.child_phase, o.trace_context,
+       a.token::text, a.state = 'WAITING', a.dispatched_at, provision_manager.goes_on(o.state, o.phase), o.paused,
        (WITH RECURSIVE above AS (
           SELECT o.parent, 0 AS n
            UNION ALL
