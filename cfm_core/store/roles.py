@@ -118,8 +118,7 @@ def _make_roles(connection: Driver, database: str, passwords: Mapping[Role, str]
         if password := passwords.get(role):
             statements.append(f"ALTER ROLE {quoted} PASSWORD {literal(_verifier(password))}")
         statements += [
-            f"ALTER ROLE {quoted} IN DATABASE {in_database} SET {key} = {value}"
-            for key, value in role.settings.items()
+            f"ALTER ROLE {quoted} IN DATABASE {in_database} SET {key} = {value}" for key, value in role.settings.items()
         ]
         statements.append(f"GRANT CONNECT ON DATABASE {in_database} TO {quoted}")
     owner = identifier(names[Role.MAINTENANCE])

@@ -72,7 +72,7 @@ CREATE TABLE tenant_manager.participant_profiles (
   bytes                 integer GENERATED ALWAYS AS (octet_length(properties::text) + octet_length(vpas::text)) STORED,
   CONSTRAINT participant_profiles_awaiting CHECK (
     (state NOT IN ('pending', 'disposing') OR due_at IS NOT NULL) AND (state NOT IN ('active', 'disposed') OR due_at IS NULL)
-    AND (due_at IS NULL) = (manifest IS NULL))
+    AND (due_at IS NULL) = (manifest IS NULL) AND (trace_context IS NULL OR manifest IS NOT NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
 CREATE UNIQUE INDEX participant_profiles_identifier_key

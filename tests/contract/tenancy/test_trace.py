@@ -61,7 +61,7 @@ def test_a_manifest_that_is_sent_again_belongs_to_what_it_did(world: World, cont
 def test_nothing_of_an_earlier_request_is_left_for_the_next_one(world: World) -> None:
     with trace.within(CONTEXT):
         tenant, profile, manifest = eager_profile(world)
-    world.respond(deployed(profile, manifest))
+    world.respond(deploy_failed(profile, manifest))
     eager = world.patient(EAGER)
     again, _ = eager.dispose(tenant, profile)
     eager.resend()
