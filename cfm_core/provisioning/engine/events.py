@@ -70,7 +70,7 @@ def response_to(
     )
 
 
-def manifest_event(manifest: OrchestrationManifest, orchestration_id: str, belongs_to: Context) -> EventDict:
+def manifest_event(manifest: OrchestrationManifest, orchestration_id: str, belongs_to: Context = NONE) -> EventDict:
     """Asks for the compensation of an orchestration; the event has the manifest's id, so that it is known again."""
     return cloud_event(
         id=manifest.id,
