@@ -87,8 +87,19 @@ class FunctionApps:
             with self._lock:
                 if (app := self._apps.get(function.name)) is None:
                     create: Callable[[str, str], WSGIApplication] = functions_framework.create_app
-                    app = self._apps[function.name] = create(function.name, str(function.source))
+                    app = self._apps[function.name] = Identified(create(function.name, str(function.source)))
         return app
+
+
+class Identified:
+    """``app`` with an id for each execution: functions-framework would make one of its own, with a dear generator."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self.app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Body:
+        environ.setdefault("HTTP_FUNCTION_EXECUTION_ID", uuid.uuid4().hex)
+        return self.app(environ, start_response)
 
 
 class Gateway:
@@ -113,8 +124,6 @@ class Gateway:
         environ[self._path_variables] = found.variables
         # Nothing here speaks another protocol, and Flask would say so in its own way.
         environ.pop("HTTP_UPGRADE", None)
-        # functions-framework would make an id of its own, with a dear generator.
-        environ.setdefault("HTTP_FUNCTION_EXECUTION_ID", uuid.uuid4().hex)
         return self._app_of(found.function)(environ, start_response)
 
 

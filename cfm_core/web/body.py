@@ -27,6 +27,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 LIMIT = 1024 * 1024
 """The largest body, in bytes."""
+_PIECE = 64 * 1024
+"""So much is read at a time of a body that does not say how long it is."""
 DEEPEST = 34
 """Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
@@ -139,8 +141,10 @@ def content(request: flask.Request, limit: int = LIMIT) -> bytes:
         forget(request)
         raise UnsupportedMediaError("the body is compressed or encoded, which is not accepted")
     raw = bytearray()
-    if (request.content_length or 0) <= limit:
-        while len(raw) <= limit and (part := request.stream.read(limit + 1 - len(raw))):
+    length = request.content_length
+    if (length or 0) <= limit:
+        # Each read makes room for all that it asks for.
+        while len(raw) <= limit and (part := request.stream.read(_PIECE if length is None else length - len(raw))):
             raw += part
         if len(raw) <= limit:
             return bytes(raw)

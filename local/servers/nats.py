@@ -86,18 +86,22 @@ class EmbeddedNats:
         wait_until(lambda: answers("127.0.0.1", self.port), process=self._process, log=self._log, what="NATS")
 
     def admit(self, users: Iterable[Mapping[str, Any]]) -> None:
-        """Let these users in besides the one who may do everything, at once and after each start.
+        """Let these users in besides the one who may do everything, and no others, at once and after each start.
 
         Raises:
             StartError: the server does not take them.
         """
-        self._users = [dict(user) for user in users]
+        before, self._users = self._users, [dict(user) for user in users]
         if self._process is None:
             return
         self._configure()
         self._process.send_signal(signal.SIGHUP)
+        known = {(user["user"], user["password"]) for user in self._users}
+        gone = {(user["user"], user["password"]) for user in before} - known
         wait_until(
-            lambda: all(lets_in(self.port, user["user"], user["password"]) for user in self._users),
+            lambda: (
+                all(lets_in(self.port, *one) for one in known) and not any(lets_in(self.port, *one) for one in gone)
+            ),
             process=self._process,
             log=self._log,
             what="NATS with other users",
