@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Sequence
 
 import flask
 import pydantic
@@ -74,10 +75,8 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             accepted.append(CloudEvent(*about, data, time=time_of(event), trace=belongs_to))
     if accepted:
         try:
-            handled: Reply = function.handler(accepted, *services)
+            handled = _handled(function, accepted, services)
         except Exception as error:
-            if not isinstance(error, ClientError):
-                log.exception("%s failed", function.name)
             failure = failure_of(error)
             if is_batch and not reply.failures:
                 return _status(failure)
@@ -91,6 +90,18 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
     if reply.failures:
         return _status(next(iter(reply.failures.values())))
     return _protected(flask.Response(status=204))
+
+
+def _handled(function: EventFunction, events: Sequence[CloudEvent[object]], services: Sequence[object]) -> Reply:
+    """What the handler gives. Where all events belong to one trace, what it does belongs to that."""
+    with trace.within(trace.common([event.trace for event in events])):
+        try:
+            reply: Reply = function.handler(events, *services)
+        except Exception as error:
+            if not isinstance(error, ClientError):
+                log.exception("%s failed", function.name)
+            raise
+        return reply
 
 
 def _status(failure: Failure) -> flask.Response:

@@ -11,7 +11,8 @@ SELECT id, subject
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
        o.paused, o.paused AND o.paused_above, o.is_erased, provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL,
-       provision_manager.changes_live(o.type, d.input), coalesce(o.parent, ''), provision_manager.secret_keys(),
+       provision_manager.changes_live(o.type, d.input), coalesce(o.parent, ''), coalesce(o.trace_context, '{}'),
+       provision_manager.secret_keys(),
        (SELECT jsonb_agg(jsonb_build_object(
                  'phase', a.phase, 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
                  'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
