@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import MappingProxyType
+from typing import Protocol
 
 Context = Mapping[str, str]
 """``traceparent``, with ``tracestate`` and ``baggage`` where there are any; or nothing."""
@@ -29,8 +30,16 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-
 _current: ContextVar[Context] = ContextVar("trace", default=NONE)
 
 
-def of(source: Mapping[str, object]) -> Context:
-    """The trace context among headers or attributes, whose names are in lower case; empty where there is none that holds.
+class Source(Protocol):
+    """Headers, or attributes of an event."""
+
+    def get(self, name: str, /) -> object:
+        """What has this name, in lower case; None where there is nothing."""
+        ...
+
+
+def of(source: Source) -> Context:
+    """The trace context among headers or attributes; empty where there is none that holds.
 
     What is malformed or too long is left out; without a ``traceparent`` the others belong to nothing.
     """

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from cloudevents.exceptions import GenericException
@@ -19,6 +19,9 @@ from cloudevents.http import from_http
 from cfm_core import trace
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import ValidationError
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import Headers
 
 T = TypeVar("T")
 
@@ -70,7 +73,7 @@ def event(
     }
 
 
-def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDict], bool]:
+def from_request(headers: Mapping[str, str] | Headers, body: bytes) -> tuple[list[EventDict], bool]:
     """Read the events of an HTTP request in structured, binary or batch mode.
 
     Returns:

@@ -53,14 +53,14 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             body.forget(request)
             return _status(Failure(401, "this function takes events of the trigger only"))
         services = deployment.services(function.requires)
-        events, is_batch = from_request(dict(request.headers), body.content(request, MOST_BYTES))
+        events, is_batch = from_request(request.headers, body.content(request, MOST_BYTES))
     except ClientError as error:
         return _status(Failure(error.status, str(error)))
     except CfmError as error:
         log.error("%s cannot start: %s", function.name, error, exc_info=error)
         return _status(Failure(UNAVAILABLE, str(error)))
 
-    of_request = trace.of({name.lower(): value for name, value in request.headers.items()})
+    of_request = trace.of(request.headers)
     reply = Reply()
     accepted: list[CloudEvent[object]] = []
     for event in events:
