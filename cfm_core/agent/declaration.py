@@ -218,7 +218,7 @@ class _Host:
             Job(
                 partial(self._attempt, ctx, services, one),
                 partial(self._limit, one.data),
-                partial(self._too_late, ctx),
+                partial(self._too_late, ctx, one),
             )
             for one, ctx in zip(events, contexts, strict=True)
         ]
@@ -238,7 +238,7 @@ class _Host:
     def _attempt(
         self, ctx: ActivityContext, services: tuple[Any, ...], dispatched: CloudEvent[ActivityDispatch]
     ) -> ActivityResult:
-        with trace.within(trace.of({"traceparent": ctx.values.get(_TRACE_CONTEXT)}) or dispatched.trace):
+        with trace.within(_trace_of(ctx, dispatched)):
             return self._attempt_traced(ctx, services, dispatched.data)
 
     def _attempt_traced(
@@ -273,9 +273,10 @@ class _Host:
             timeout = min(timeout, timedelta(seconds=dispatch.timeout_seconds))
         return timeout.total_seconds()
 
-    def _too_late(self, ctx: ActivityContext) -> ActivityResult:
+    def _too_late(self, ctx: ActivityContext, dispatched: CloudEvent[ActivityDispatch]) -> ActivityResult:
         # No failure of the activity: it asks for another turn, with a deadline that it can meet.
-        ctx.log.warning("arrived after its deadline %s: it waited too long, or a clock is wrong", ctx.deadline)
+        with trace.within(_trace_of(ctx, dispatched)):
+            ctx.log.warning("arrived after its deadline %s: it waited too long, or a clock is wrong", ctx.deadline)
         return _NotBegun(after=self._declaration.backoff)
 
 
@@ -292,6 +293,10 @@ def _begin_anew() -> None:
 
 def _is(one: object, other: object) -> bool:
     return one is other
+
+
+def _trace_of(ctx: ActivityContext, dispatched: CloudEvent[ActivityDispatch]) -> trace.Context:
+    return trace.of({"traceparent": ctx.values.get(_TRACE_CONTEXT)}) or dispatched.trace
 
 
 def _outcome(dispatched: CloudEvent[ActivityDispatch], ctx: ActivityContext, result: ActivityResult) -> EventDict:
@@ -317,6 +322,7 @@ def _outcome(dispatched: CloudEvent[ActivityDispatch], ctx: ActivityContext, res
         subject=subjects.RESULTS,
         id=f"{dispatched.id}/outcome",
         data=outcome.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        belongs_to=dispatched.trace,
     )
 
 

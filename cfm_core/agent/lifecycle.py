@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cfm_core import trace
 from cfm_core.assembly.service_type import ServiceType
 from cfm_core.contracts.reply import Reply
 from cfm_core.declaration import EventFunction
@@ -52,12 +53,13 @@ def lifecycle_function(
         def handle(events: Sequence[CloudEvent[Any]], *services: Any) -> Reply:
             reply = Reply()
             for event in events:
-                try:
-                    handler(event, *services)
-                except Exception as error:
-                    if not isinstance(error, CfmError):
-                        log.exception("%s failed", handler.__name__)
-                    reply.failures[event.id] = failure_of(error)
+                with trace.within(event.trace):
+                    try:
+                        handler(event, *services)
+                    except Exception as error:
+                        if not isinstance(error, CfmError):
+                            log.exception("%s failed", handler.__name__)
+                        reply.failures[event.id] = failure_of(error)
             return reply
 
         source = Path(inspect.getfile(handler)).resolve()

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from cfm_core import trace
 from cfm_core.assembly.assembler import InitContext, ServiceAssembly
 from cfm_core.assembly.service_type import ServiceType
 from cfm_core.errors import FatalError
@@ -57,11 +58,13 @@ def logged(**fields: str) -> Iterator[None]:
 
 
 def _add_logged(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {**event, **_logged.get()}
+    belongs_to = trace.headers().get("traceparent")
+    return {**event, **_logged.get(), **({"traceparent": belongs_to} if belongs_to else {})}
 
 
 def json_handler() -> logging.Handler:
-    """A handler that writes each record as one line of JSON, with what it carries in ``extra`` and what ``logged`` adds."""
+    """A handler that writes each record as one line of JSON, with what it carries in ``extra``, what ``logged`` adds, and the
+    ``traceparent`` of what is being done."""
     import structlog
 
     handler = logging.StreamHandler()
@@ -102,7 +105,7 @@ class TelemetryAssembly(ServiceAssembly):
             raise FatalError(
                 f"CFM_LOG_LEVEL is {context.settings.log_level!r}; it must be debug, info, warning or error"
             )
-        from opentelemetry import trace
+        from opentelemetry import trace as opentelemetry
 
         root = logging.getLogger()
         self._handler, self._level = json_handler(), root.level
@@ -110,7 +113,10 @@ class TelemetryAssembly(ServiceAssembly):
         root.setLevel(level)
         self._provider = _exporting_provider()
         context.registry.register(
-            TELEMETRY, Telemetry(trace.get_tracer("cfm", tracer_provider=self._provider or trace.get_tracer_provider()))
+            TELEMETRY,
+            Telemetry(
+                opentelemetry.get_tracer("cfm", tracer_provider=self._provider or opentelemetry.get_tracer_provider())
+            ),
         )
 
     def shutdown(self, context: InitContext) -> None:

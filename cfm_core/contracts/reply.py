@@ -10,6 +10,7 @@ trigger may hand on at once; ``events`` are results that are stored nowhere yet.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,11 +20,28 @@ EventDict = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A committed row of the outbox; ``events`` are CloudEvents in their JSON form."""
+    """A committed row of the outbox.
+
+    Args:
+        content: CloudEvents in their JSON form, as a list, or as the text of one: who only hands a row on need not read it.
+    """
 
     id: int
     subject: str
-    events: list[EventDict]
+    content: list[EventDict] | str
+
+    @property
+    def events(self) -> list[EventDict]:
+        """The row's events."""
+        if isinstance(self.content, str):
+            found: list[EventDict] = json.loads(self.content)
+            return found
+        return self.content
+
+    @property
+    def text(self) -> str:
+        """The row's events as the text of a JSON array."""
+        return self.content if isinstance(self.content, str) else _text(self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +65,24 @@ class Reply:
     outbox: list[OutboxRow] = field(default_factory=list)
     events: list[EventDict] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        document: dict[str, Any] = {}
+    @property
+    def text(self) -> str:
+        """The answer as JSON."""
+        members = []
         if self.failures:
-            document["failures"] = [
+            failures = [
                 {"id": event_id, "status": failure.status, "reason": failure.reason}
                 | ({} if failure.retry_after is None else {"retryAfter": failure.retry_after})
                 | ({"kept": True} if failure.kept else {})
                 for event_id, failure in self.failures.items()
             ]
+            members.append(f'"failures":{_text(failures)}')
         if self.outbox:
-            document["outbox"] = [{"id": row.id, "subject": row.subject, "events": row.events} for row in self.outbox]
+            rows = (f'{{"id":{row.id},"subject":{_text(row.subject)},"events":{row.text}}}' for row in self.outbox)
+            members.append(f'"outbox":[{",".join(rows)}]')
         if self.events:
-            document["events"] = self.events
-        return document
+            members.append(f'"events":{_text(self.events)}')
+        return f"{{{','.join(members)}}}"
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Reply:
@@ -82,3 +104,7 @@ class Reply:
             ],
             [dict(event) for event in document.get("events", ())],
         )
+
+
+def _text(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"))

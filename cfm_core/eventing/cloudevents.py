@@ -10,21 +10,25 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from cloudevents.exceptions import GenericException
 from cloudevents.http import from_http
 
+from cfm_core import trace
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import ValidationError
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import Headers
 
 T = TypeVar("T")
 
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _REQUIRED = ("id", "source", "type")
-_TRACE = ("traceparent", "tracestate")
+_NO_ATTRIBUTES = frozenset({"data", "datacontenttype", *trace.NAMES})
 _UNQUOTED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 """What a header value may hold as it is; CloudEvents has everything else percent-encoded."""
 
@@ -53,8 +57,10 @@ def time_of(event: Mapping[str, Any]) -> datetime | None:
     return found if found.tzinfo else None
 
 
-def event(*, type: str, source: str, subject: str, data: Any, id: str | None = None) -> EventDict:
-    """Make an event in its JSON form, with a random id unless one is given."""
+def event(
+    *, type: str, source: str, subject: str, data: Any, id: str | None = None, belongs_to: trace.Context = trace.NONE
+) -> EventDict:
+    """Make an event in its JSON form, with a random id unless one is given, and with the trace context ``belongs_to``."""
     return {
         "specversion": "1.0",
         "id": id or str(uuid.uuid4()),
@@ -63,10 +69,11 @@ def event(*, type: str, source: str, subject: str, data: Any, id: str | None = N
         "subject": subject,
         "datacontenttype": "application/json",
         "data": data,
+        **belongs_to,
     }
 
 
-def from_request(headers: Mapping[str, str], body: bytes) -> tuple[list[EventDict], bool]:
+def from_request(headers: Mapping[str, str] | Headers, body: bytes) -> tuple[list[EventDict], bool]:
     """Read the events of an HTTP request in structured, binary or batch mode.
 
     Returns:
@@ -114,21 +121,23 @@ def to_nats(events: Sequence[EventDict], *, bare: bool) -> tuple[bytes, dict[str
 
     Args:
         bare: write the data alone as the body and the attributes as ``ce-`` headers (binary mode), as the wire contract's
-            subjects need it; takes exactly one event. The trace context is a header of its own name there.
+            subjects need it; takes exactly one event. The trace context is in headers of its own names there, and one that does
+            not hold is left out.
     """
     if not bare:
         return to_batch(events), {"Content-Type": BATCH}
     (one,) = events
-    attributes = {name: str(value) for name, value in one.items() if name not in {"data", "datacontenttype"}}
+    attributes = {name: str(value) for name, value in one.items() if name not in _NO_ATTRIBUTES}
     headers = {f"ce-{name}": quote(value, safe=_UNQUOTED) for name, value in attributes.items()}
-    headers |= {name: attributes[name] for name in _TRACE if name in attributes}
-    return json.dumps(one["data"], separators=(",", ":")).encode(), headers | {"Content-Type": "application/json"}
+    headers |= {"Content-Type": "application/json", **trace.of(one)}
+    return json.dumps(one["data"], separators=(",", ":")).encode(), headers
 
 
 def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, fallback_id: str) -> list[EventDict]:
     """Read the events of a NATS message: a batch, one structured event, binary mode, or the contract's bare document.
 
-    A bare document without headers, as the reference writes it, becomes an event whose id is ``fallback_id``.
+    A bare document without headers, as the reference writes it, becomes an event whose id is ``fallback_id``. The trace context
+    that is in the headers is the event's, unless that has one of its own; one that does not hold is left out.
 
     Raises:
         ValidationError: the body is nothing of these.
@@ -142,10 +151,14 @@ def from_nats(subject: str, headers: Mapping[str, str] | None, body: bytes, *, f
         read, _ = from_request(
             {name.title() if name == "content-type" else name: value for name, value in quoted.items()}, body
         )
-        return [{name: found[name] for name in _TRACE if name in found} | one for one in read]
+        return [_traced(one, trace.of(one) or trace.of(found)) for one in read]
     try:
         data = json.loads(body)
     except ValueError as error:
         raise ValidationError(f"the message is not JSON: {error}") from None
     carried = event(type=subject, source=f"nats:{subject}", subject=subject, data=data, id=fallback_id)
-    return [carried | {name: found[name] for name in _TRACE if name in found}]
+    return [_traced(carried, trace.of(found))]
+
+
+def _traced(event: EventDict, context: trace.Context) -> EventDict:
+    return {**{name: value for name, value in event.items() if name not in trace.NAMES}, **context}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Sequence
 
 import flask
 import pydantic
@@ -52,14 +53,14 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             body.forget(request)
             return _status(Failure(401, "this function takes events of the trigger only"))
         services = deployment.services(function.requires)
-        events, is_batch = from_request(dict(request.headers), body.content(request, MOST_BYTES))
+        events, is_batch = from_request(request.headers, body.content(request, MOST_BYTES))
     except ClientError as error:
         return _status(Failure(error.status, str(error)))
     except CfmError as error:
         log.error("%s cannot start: %s", function.name, error, exc_info=error)
         return _status(Failure(UNAVAILABLE, str(error)))
 
-    of_request = trace.of({name.lower(): value for name, value in request.headers.items()})
+    of_request = trace.of(request.headers)
     reply = Reply()
     accepted: list[CloudEvent[object]] = []
     for event in events:
@@ -74,10 +75,8 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             accepted.append(CloudEvent(*about, data, time=time_of(event), trace=belongs_to))
     if accepted:
         try:
-            handled: Reply = function.handler(accepted, *services)
+            handled = _handled(function, accepted, services)
         except Exception as error:
-            if not isinstance(error, ClientError):
-                log.exception("%s failed", function.name)
             failure = failure_of(error)
             if is_batch and not reply.failures:
                 return _status(failure)
@@ -87,11 +86,22 @@ def answer(function: EventFunction, request: flask.Request) -> flask.Response:
             reply.outbox, reply.events = handled.outbox, handled.events
 
     if is_batch or request.headers.get("Prefer") == PREFER_REPORT:
-        report = json.dumps(reply.to_json(), separators=(",", ":"))
-        return _protected(flask.Response(report, 200, content_type="application/json"))
+        return _protected(flask.Response(reply.text, 200, content_type="application/json"))
     if reply.failures:
         return _status(next(iter(reply.failures.values())))
     return _protected(flask.Response(status=204))
+
+
+def _handled(function: EventFunction, events: Sequence[CloudEvent[object]], services: Sequence[object]) -> Reply:
+    """What the handler gives. Where all events belong to one trace, what it does belongs to that."""
+    with trace.within(trace.common([event.trace for event in events])):
+        try:
+            reply: Reply = function.handler(events, *services)
+        except Exception as error:
+            if not isinstance(error, ClientError):
+                log.exception("%s failed", function.name)
+            raise
+        return reply
 
 
 def _status(failure: Failure) -> flask.Response:

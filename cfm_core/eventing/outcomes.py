@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
+from cfm_core import trace
 from cfm_core.contracts import subjects
 from cfm_core.contracts.reply import EventDict
 
@@ -62,6 +63,7 @@ def retry(dispatch: EventDict, reason: str) -> EventDict:
         "subject": subjects.RESULTS,
         "datacontenttype": "application/json",
         "data": data | {"kind": "retry", "reason": reason},
+        **trace.of(dispatch),
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from cfm_core import trace
 from cfm_core.access.model import Bound
 from cfm_core.audit.memory import MemoryAudit
 from cfm_core.clock import Clock, system_clock
@@ -39,6 +40,7 @@ class Awaited:
     """A manifest whose response has not come yet."""
 
     manifest: OrchestrationManifest
+    belongs_to: trace.Context
     sends: int
     due_at: datetime
 

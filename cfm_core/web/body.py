@@ -10,10 +10,12 @@ Source: CFM wire contract, section 1.
 from __future__ import annotations
 
 import difflib
+import functools
 import io
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -226,9 +228,7 @@ def _named_as_declared(
     document: dict[str, Any], model: type[BaseModel], pointer: str, unknown: list[Doubt]
 ) -> dict[str, Any]:
     """``document`` with its fields spelled as ``model`` spells them, nulls left out; nested models likewise."""
-    fields = {
-        (info.alias or name).lower(): (info.alias or name, info.annotation) for name, info in model.model_fields.items()
-    }
+    fields = _fields(model)
     named: dict[str, Any] = {}
     for key, value in document.items():
         at = _below(pointer, key)
@@ -245,8 +245,21 @@ def _named_as_declared(
     return named
 
 
+@functools.cache
+def _fields(model: type[BaseModel]) -> Mapping[str, tuple[str, Any]]:
+    """What ``model`` declares: name and type of each field, by its name in lower case."""
+    return {
+        (info.alias or name).lower(): (info.alias or name, info.annotation) for name, info in model.model_fields.items()
+    }
+
+
+@functools.cache
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation)
+
+
 def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown: list[Doubt]) -> Any:
-    for candidate in (annotation, *get_args(annotation)):
+    for candidate in (annotation, *_parts(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             if isinstance(value, dict):
                 return _named_as_declared(value, candidate, pointer, unknown)
@@ -261,8 +274,8 @@ def _value_named_as_declared(value: Any, annotation: Any, pointer: str, unknown:
                     for index, item in enumerate(value)
                 ]
     # A map of lists, such as the activities of a template: {name: [model]}.
-    for candidate in get_args(annotation):
-        if get_args(candidate) and isinstance(value, dict):
+    for candidate in _parts(annotation):
+        if _parts(candidate) and isinstance(value, dict):
             if any(len(key) > LONGEST_KEY for key in value):
                 raise _invalid(pointer, f"a name has more than {LONGEST_KEY} characters")
             return {

@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import flask
 
+from cfm_core import trace
+
 _SENT = (
     *("Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Prefer"),
-    *("X-Reason", "X-Request-Id", "traceparent"),
+    *("X-Reason", "X-Request-Id", *trace.NAMES),
 )
 """What a page may send besides what every page may."""
 _SHOWN = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import flask
 
-from cfm_core import deployment
+from cfm_core import deployment, trace
 from cfm_core.access.assembly import ACCESSES
 from cfm_core.access.model import EVERYTHING
 from cfm_core.access.service import Accesses, Bounded
@@ -41,7 +41,8 @@ LONGEST_REASON = 1000
 """Characters."""
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACE = tuple((name, f"HTTP_{name.upper()}") for name in trace.NAMES)
+"""Where the WSGI environment has the trace context."""
 
 
 def request_id_of(request: flask.Request) -> str:
@@ -88,16 +89,16 @@ def unmatched(request: flask.Request, allowed: Sequence[str]) -> flask.Response:
 def refused(request: flask.Request, error: CfmError) -> flask.Response:
     """Answer a request that comes to no function, because of ``error``."""
     request_id = request_id_of(request)
-    return _with_headers(problem(error, request, request_id), request_id, _traceparent(request))
+    return _with_headers(problem(error, request, request_id), request_id, _trace(request))
 
 
 def _told(
     request: flask.Request, who: str, methods: Sequence[str], work: Callable[[str], flask.Response]
 ) -> flask.Response:
     """What ``work`` gives for the request's id, or the problem that it raises; or what a browser asks before, of ``methods``."""
-    request_id, traceparent = request_id_of(request), _traceparent(request)
+    request_id, belongs_to = request_id_of(request), _trace(request)
     origins = Origins()
-    with logged(request_id=request_id, **({"traceparent": traceparent} if traceparent else {})):
+    with trace.within(belongs_to), logged(request_id=request_id):
         try:
             (origins,) = deployment.services((ORIGINS,))
             response = origins.preflight(request, methods) or work(request_id)
@@ -109,21 +110,20 @@ def _told(
             log.exception("%s crashed [%s]", who, request_id)
             response = problem(FatalError(str(error)), request, request_id)
     origins.show(request, response)
-    return _with_headers(response, request_id, traceparent)
+    return _with_headers(response, request_id, belongs_to)
 
 
-def _traceparent(request: flask.Request) -> str:
-    given: str = request.environ.get("HTTP_TRACEPARENT", "")
-    return given if _TRACEPARENT.fullmatch(given) else ""
+def _trace(request: flask.Request) -> trace.Context:
+    return trace.of({name: request.environ.get(key) for name, key in _TRACE})
 
 
-def _with_headers(response: flask.Response, request_id: str, traceparent: str) -> flask.Response:
+def _with_headers(response: flask.Response, request_id: str, belongs_to: trace.Context) -> flask.Response:
     headers = response.headers
     headers.add("X-Request-Id", request_id)
     # Whoever asked may keep it, and use it again after the server has said that it still holds.
     protect(headers, "private, no-cache")
-    if traceparent:
-        headers.add("traceparent", traceparent)
+    if belongs_to:
+        headers.add("traceparent", belongs_to["traceparent"])
     return response
 
 

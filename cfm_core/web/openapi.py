@@ -28,7 +28,8 @@ Tenant Manager and Provision Manager of the Connector Fabric Manager.
 Every list takes a predicate of the query language (`q`, or the body of `POST .../query`) and is read page by page; its \
 links lead to the other pages. Every `POST` takes an `Idempotency-Key`: sent again with the same key within 24 hours, a \
 request takes effect once and has the same answer. Fields of a body that nobody knows are ignored and named in a header \
-`Warning`. A request may carry `X-Request-Id` and `traceparent`; both come back."""
+`Warning`. A request may carry `X-Request-Id` and `traceparent`; both come back. All that follows from a request belongs to \
+its trace context, `tracestate` and `baggage` included."""
 
 
 def _parameter(name: str, place: str, schema: Json, description: str) -> Json:

@@ -22,7 +22,9 @@ from cfm_core.provisioning.orchestrations.service import Archive, History
 @event_function(subject=subjects.MANIFESTS, data=OrchestrationManifest, batch=256, slots=2, requires=[ENGINE])
 def start_orchestrations(events: Sequence[CloudEvent[OrchestrationManifest]], engine: Engine) -> Reply:
     """Start an orchestration for each manifest. A repeated one starts nothing, and is answered if its run has ended."""
-    return engine.start([event.data for event in events]).reply([event.id for event in events])
+    # Of those with one id the first counts.
+    traces = {event.data.id: event.trace for event in reversed(events) if event.trace}
+    return engine.start([event.data for event in events], traces).reply([event.id for event in events])
 
 
 @event_function(subject=subjects.RESULTS, data=ActivityOutcome, batch=256, slots=2, requires=[ENGINE])
@@ -34,7 +36,8 @@ def record_activity_results(events: Sequence[CloudEvent[ActivityOutcome]], engin
 @event_function(subject=subjects.INPUTS, data=UncheckedDispatch, batch=256, slots=2, requires=[ENGINE])
 def check_activity_inputs(events: Sequence[CloudEvent[UncheckedDispatch]], engine: Engine) -> Reply:
     """Hold what agents are to get against the schemas of their types. What is handed on twice is one dispatch."""
-    return engine.check_inputs({event.id: event.data for event in events}).reply([event.id for event in events])
+    traces = {event.id: event.trace for event in events}
+    return engine.check_inputs({event.id: event.data for event in events}, traces).reply([event.id for event in events])
 
 
 @event_function(subject=subjects.CALLS, data=ActivityCall, batch=256, slots=2, requires=[CALLS])

@@ -27,6 +27,7 @@ faults along, in its DID: see ``rehearsals.py``.
 
 GET /_control/state tells all that the stand-ins hold, without secrets; GET /_control/secrets every secret that they hold or have
 given away, for whoever looks where they have got to; GET /_control/calls how many requests each of them has had;
+GET /_control/traces the last hundred different trace contexts with which these came, {} for those without;
 POST /_control/keys replaces jwtlet's signing key, so that tokens issued so far are refused; POST /_control/calendar with
 {"aheadSeconds": -432000} lets the issuer write its credentials as if it were five days ago, until it is told otherwise.
 

@@ -31,6 +31,8 @@ from local.standins.vault import Vault
 log = logging.getLogger(__name__)
 
 CONTROL = "/_control"
+_TRACE = ("traceparent", "tracestate", "baggage")
+_MOST_TRACES = 100
 _LONGEST_BODY = 1 << 20
 
 
@@ -81,6 +83,7 @@ class StandIns:
         self._faults = Faults()
         self._rehearsals = Rehearsals()
         self._calls = {service.name: 0 for service in self._services}
+        self._traces: dict[str, list[dict[str, str]]] = {service.name: [] for service in self._services}
         self._state = threading.Lock()
         self._http = _Server((host, port), _handler_for(self))
         self._thread: threading.Thread | None = None
@@ -130,11 +133,19 @@ class StandIns:
         fault = self._faults.take(service.name, request)
         with self._state:
             self._calls[service.name] += 1
+            self._note_trace(service, request)
             if fault is None:
                 fault = self._rehearsals.fault_for(service.name, request)
                 if fault is None:
                     return service.answer(request)
         return self._faulty(fault, service, request)
+
+    def _note_trace(self, service: Service, request: Request) -> None:
+        seen = self._traces[service.name]
+        context = {name: request.headers[name] for name in _TRACE if name in request.headers}
+        if context not in seen:
+            seen.append(context)
+            del seen[:-_MOST_TRACES]
 
     def _faulty(self, fault: Fault, service: Service, request: Request) -> Answer | None:
         answer = None
@@ -168,6 +179,9 @@ class StandIns:
             case "GET", "/calls":
                 with self._state:
                     return Answer(200, self._calls.copy())
+            case "GET", "/traces":
+                with self._state:
+                    return Answer(200, {name: seen.copy() for name, seen in self._traces.items()})
             case "GET", "/faults":
                 return Answer(200, self._faults.listed())
             case "POST", "/faults":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import copy
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import nats
 import pytest
 
 from cfm_core.contracts.orchestration import DEPLOY, DISPOSE, compensation_id
 from cfm_core.store.database import connect
 from local import seed, state
 from local.stack import Stack
+from tests.support.tap import Tap
 
 BASE = "/api/v1alpha1"
 PATIENCE_SECONDS = 90
@@ -57,40 +55,6 @@ class Leaky:
     def dispose(self, ctx: ActivityContext) -> ActivityResult:
         return Complete()
 '''
-
-
-class Tap:
-    """Keeps every message that is published on NATS: what is stored there, and what is not."""
-
-    def __init__(self, url: str) -> None:
-        self.messages: list[bytes] = []
-        self._url = url
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._listen(),))
-        self._end = asyncio.Event()
-
-    def start(self) -> None:
-        self._thread.start()
-        assert self._ready.wait(20)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
-        self._loop.close()
-
-    async def _listen(self) -> None:
-        connection = await nats.connect(self._url)
-
-        async def keep(message: Any) -> None:
-            headers = "".join(f"{name}: {value}\n" for name, value in (message.headers or {}).items())
-            self.messages.append(f"{message.subject}\n{headers}".encode() + message.data)
-
-        await connection.subscribe(">", cb=keep)
-        await connection.flush()
-        self._ready.set()
-        await self._end.wait()
-        await connection.drain()
 
 
 @dataclass
@@ -210,7 +174,7 @@ class Story:
         """Everything that is not meant to hold secrets."""
         return {
             "API answers": b"\n".join(self.answers),
-            "NATS messages": b"\n".join(self.tap.messages),
+            "NATS messages": b"\n".join(one.whole for one in self.tap.messages),
             "logs": _files(state.logs(self.stack.data)),
             "Postgres": _dump(self.stack.database_url),
             "Postgres log": _files(_write_ahead_log(self.stack.database_url)),
@@ -336,8 +300,8 @@ def test_what_is_no_secret_is_found_everywhere(story: Story) -> None:
 
 
 def test_what_is_handed_to_agents_and_back_was_searched(story: Story) -> None:
-    subjects = {message.partition(b"\n")[0] for message in story.tap.messages}
-    for kind in (b"jwtlet-activity", b"keycloak-activity", b"vault-activity"):
+    subjects = {message.subject for message in story.tap.messages}
+    for kind in ("jwtlet-activity", "keycloak-activity", "vault-activity"):
         assert any(kind in subject for subject in subjects)
 
 

@@ -51,6 +51,7 @@ class _HeldActivity:
 
     def retry(self, id_: str) -> list[OutboxRow]:
         run = self._runs.runs[id_]
+        run.belongs_to = self._runs.runs[self._call.orchestration_id].belongs_to
         return orders.retry(self._runs, run, [place for place, node in run.nodes.items() if node.state in UNDONE])
 
     def cancel(self, id_: str, reason: str) -> list[OutboxRow]:
@@ -128,6 +129,7 @@ class _HeldActivity:
             tenant_id=parent.tenant_id,
             parent=self._call,
             element=child.element,
+            belongs_to=parent.belongs_to,
         )
 
 

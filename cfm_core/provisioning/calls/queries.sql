@@ -8,7 +8,7 @@ SELECT provision_manager.lock_runs(ARRAY(
 
 -- name: find
 -- An activity that is under way, with what it gets, and the list of its elements: as it was when that began, and as it is now.
-SELECT n.activity_id, n.type, o.def_id, o.type, o.correlation_id, o.tenant_id, n.child_phase,
+SELECT n.activity_id, n.type, o.def_id, o.type, o.correlation_id, o.tenant_id, n.child_phase, o.trace_context,
        a.token::text, a.state = 'WAITING', a.dispatched_at, provision_manager.goes_on(o.state, o.phase), o.paused,
        (WITH RECURSIVE above AS (
           SELECT o.parent, 0 AS n
@@ -51,16 +51,23 @@ INSERT INTO provision_manager.fan_out (orch_id, ord, elements) VALUES (:run, :or
 
 -- name: start
 -- Starts runs for an activity. Gives the outbox rows that it has written, as those below do.
-SELECT id, subject, events FROM provision_manager.start_orchestrations(:manifests::jsonb, :lease::interval, false);
+SELECT id, subject, events::text FROM provision_manager.start_orchestrations(:manifests::jsonb, :lease::interval, false);
+
+-- name: follow
+-- Lets a run that was started for an activity belong to the trace of the activity's run, which may have gone on in another one.
+UPDATE provision_manager.orchestration c
+   SET trace_context = o.trace_context
+  FROM provision_manager.orchestration o
+ WHERE c.id = :id AND o.id = c.parent AND o.trace_context IS DISTINCT FROM c.trace_context;
 
 -- name: retry
-SELECT id, subject, events FROM provision_manager.retry_run(:id, NULL, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.retry_run(:id, NULL, :lease::interval);
 
 -- name: cancel
-SELECT id, subject, events FROM provision_manager.cancel_run(:id, :reason, NULL, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.cancel_run(:id, :reason, NULL, :lease::interval);
 
 -- name: record
-SELECT id, subject, events FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);
 
 -- name: find_missing
 -- One of some ids that no run has.

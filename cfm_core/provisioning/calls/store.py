@@ -48,7 +48,7 @@ class _HeldActivity:
 
     def start(self, children: Sequence[NewChild]) -> list[OutboxRow]:
         assert self._row is not None
-        _, type_, def_id, own_type, correlation_id, tenant_id, child_phase, *_ = self._row
+        _, type_, def_id, own_type, correlation_id, tenant_id, child_phase, belongs_to, *_ = self._row
         called = orchestration_in(type_)
         rows = [
             {
@@ -57,6 +57,7 @@ class _HeldActivity:
                 "type": called or own_type,
                 "tenantId": tenant_id,
                 "payload": child.payload,
+                "trace": belongs_to,
                 "parent": self._call.orchestration_id,
                 "parentPhase": self._call.phase,
                 "parentOrd": self._call.ord,
@@ -75,6 +76,7 @@ class _HeldActivity:
         return written
 
     def retry(self, id_: str) -> list[OutboxRow]:
+        self._tx.rows(SQL["follow"], id=id_)
         return self._write("retry", id=id_)
 
     def cancel(self, id_: str, reason: str) -> list[OutboxRow]:
@@ -87,7 +89,7 @@ class _HeldActivity:
         return [OutboxRow(*row) for row in self._tx.rows(SQL[query], lease=outbox.LEASE, **params)]
 
     def _read(self, row: Row) -> CalledActivity:
-        activity_id, (token, waits, dispatched_at, goes_on, paused, depth, values, *each) = row[0], row[7:]
+        activity_id, (token, waits, dispatched_at, goes_on, paused, depth, values, *each) = row[0], row[8:]
         for_each, kept, found = each
         return CalledActivity(
             call=self._call,

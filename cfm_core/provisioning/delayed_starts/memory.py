@@ -40,7 +40,8 @@ class MemoryDelayedStarts:
     def start_due(self, most: int, among: list[str] | None) -> Progress:
         with self._runs.lock:
             due = [one for one in self._due() if among is None or one.manifest.id in among][:most]
-            rows, started = start(self._runs, [one.manifest for one in due])
+            traces = {one.manifest.id: one.belongs_to for one in due}
+            rows, started = start(self._runs, [one.manifest for one in due], traces)
             for one in due:
                 if one.manifest.id in started:
                     # Another version than what was shown before.

@@ -1,7 +1,8 @@
 -- name: put
 -- Keeps what is to be started later, unless something has its id, or nobody defines its type.
-INSERT INTO provision_manager.delayed_start (id, type, template_ref, correlation_id, tenant_id, payload, start_at)
-SELECT :id, :type, :template_ref, :correlation_id, :tenant_id, :payload::jsonb, :start_at::timestamptz
+INSERT INTO provision_manager.delayed_start
+  (id, type, template_ref, correlation_id, tenant_id, payload, trace_context, start_at)
+SELECT :id, :type, :template_ref, :correlation_id, :tenant_id, :payload::jsonb, :trace::jsonb, :start_at::timestamptz
  WHERE provision_manager.definition_to_start(:type, :template_ref) IS NOT NULL
    AND NOT EXISTS (SELECT FROM provision_manager.run WHERE id = :id)
 ON CONFLICT (id) DO NOTHING;
@@ -12,7 +13,7 @@ SELECT s.id, s.version, s.correlation_id, s.tenant_id, s.type, s.state, s.state_
        coalesce((SELECT d.document->'activities'->d.type
                    FROM provision_manager.definition d
                   WHERE d.id = provision_manager.definition_to_start(s.type, s.template_ref)), '[]'), s.payload, s.start_at,
-       provision_manager.secret_keys()
+       coalesce(s.trace_context, '{}'), provision_manager.secret_keys()
   FROM provision_manager.delayed_start s
  WHERE s.id = :id AND <<within>>;
 
@@ -34,7 +35,7 @@ SELECT id
 
 -- name: lock_due
 -- Those whose time has come, of all or only of some, as far as nobody else holds them: held until commit.
-SELECT id, type, template_ref, correlation_id, tenant_id, payload
+SELECT id, type, template_ref, correlation_id, tenant_id, payload, trace_context
   FROM provision_manager.delayed_start
  WHERE state = 'SCHEDULED' AND start_at <= now()
    AND (:among::text[] IS NULL OR id = ANY (:among::text[]))

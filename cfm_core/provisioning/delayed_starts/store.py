@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
+from cfm_core import trace
 from cfm_core.access.model import ALL, Bounds
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.definitions.v1alpha1 import activity_from_json
@@ -34,6 +35,7 @@ class PostgresDelayedStarts:
             template_ref=manifest.template_ref,
             tenant_id=manifest.tenant_id,
             payload=json.dumps(manifest.payload),
+            trace=trace.text_of(trace.headers()),
             start_at=start_at.isoformat(),
         )
 
@@ -44,7 +46,7 @@ class PostgresDelayedStarts:
         if row is None:
             return None
         (_, version, correlation_id, tenant_id, type_, state, state_at, created_at, error_detail) = row[:9]
-        activities, payload, start_at, secret_keys = row[9:]
+        activities, payload, start_at, origin_trace, secret_keys = row[9:]
         return Orchestration(
             id=id_,
             version=version,
@@ -59,6 +61,7 @@ class PostgresDelayedStarts:
             graph=(),
             processing_data=payload,
             start_at=start_at,
+            origin_trace=origin_trace,
             secret_keys=frozenset(secret_keys),
         )
 
@@ -88,8 +91,9 @@ class PostgresDelayedStarts:
                     "templateRef": template_ref,
                     "tenantId": tenant_id,
                     "payload": payload,
+                    "trace": belongs_to,
                 }
-                for id_, type_, template_ref, correlation_id, tenant_id, payload in tx.rows(
+                for id_, type_, template_ref, correlation_id, tenant_id, payload, belongs_to in tx.rows(
                     SQL["lock_due"], most=most, among=among
                 )
             ]

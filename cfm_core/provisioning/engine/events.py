@@ -11,9 +11,12 @@ from cfm_core.contracts.orchestration import OrchestrationManifest, Orchestratio
 from cfm_core.contracts.reply import EventDict
 from cfm_core.errors import CfmError
 from cfm_core.provisioning.engine.model import SOURCE
+from cfm_core.trace import NONE, Context
 
 
-def cloud_event(*, id: str, type: str, orchestration_id: str, data: dict[str, Any]) -> EventDict:
+def cloud_event(
+    *, id: str, type: str, orchestration_id: str, data: dict[str, Any], belongs_to: Context = NONE
+) -> EventDict:
     return {
         "specversion": "1.0",
         "id": id,
@@ -22,21 +25,29 @@ def cloud_event(*, id: str, type: str, orchestration_id: str, data: dict[str, An
         "subject": orchestration_id,
         "datacontenttype": "application/json",
         "data": data,
+        **belongs_to,
     }
 
 
-def dispatch_event(event_id: str, dispatch: UncheckedDispatch) -> EventDict:
+def dispatch_event(event_id: str, dispatch: UncheckedDispatch, belongs_to: Context) -> EventDict:
     """A dispatch that has been checked, for its agent."""
     return cloud_event(
         id=event_id,
         type=DISPATCH_EVENT,
         orchestration_id=dispatch.orchestration_id,
         data=dispatch.to_agent_json(),
+        belongs_to=belongs_to,
     )
 
 
 def response_to(
-    manifest: OrchestrationManifest, *, success: bool, error_detail: str, properties: dict[str, Any], retries: int = 0
+    manifest: OrchestrationManifest,
+    belongs_to: Context,
+    *,
+    success: bool,
+    error_detail: str,
+    properties: dict[str, Any],
+    retries: int = 0,
 ) -> EventDict:
     """How the manifest's orchestration has ended. However often it is told, the response is the same, the event a new one."""
     end = f"response to {manifest.id}" + (f"#{retries}" if retries else "")
@@ -55,23 +66,27 @@ def response_to(
         type="cfm.orchestration.response",
         orchestration_id=manifest.id,
         data=response.to_json(),
+        belongs_to=belongs_to,
     )
 
 
-def manifest_event(manifest: OrchestrationManifest, orchestration_id: str) -> EventDict:
+def manifest_event(manifest: OrchestrationManifest, orchestration_id: str, belongs_to: Context = NONE) -> EventDict:
     """Asks for the compensation of an orchestration; the event has the manifest's id, so that it is known again."""
     return cloud_event(
         id=manifest.id,
         type="cfm.orchestration.manifest",
         orchestration_id=orchestration_id,
         data=manifest.to_json(),
+        belongs_to=belongs_to,
     )
 
 
-def refused_event(subject: str, document: dict[str, Any]) -> EventDict:
+def refused_event(subject: str, document: dict[str, Any], belongs_to: Context = NONE) -> EventDict:
     """What could not be taken in, as it would have to be sent once more."""
     orchestration_id = str(document.get("orchestrationId") or document.get("id"))
-    return cloud_event(id=str(uuid.uuid4()), type=subject, orchestration_id=orchestration_id, data=document)
+    return cloud_event(
+        id=str(uuid.uuid4()), type=subject, orchestration_id=orchestration_id, data=document, belongs_to=belongs_to
+    )
 
 
 def as_failure(outcome: ActivityOutcome, error: CfmError) -> ActivityOutcome:

@@ -1,6 +1,6 @@
 -- name: start
 -- Starts orchestrations. Gives the outbox rows that it has written.
-SELECT id, subject, events
+SELECT id, subject, events::text
   FROM provision_manager.start_orchestrations(:manifests::jsonb, :lease::interval, :answers::boolean);
 
 -- name: known
@@ -9,15 +9,15 @@ SELECT id FROM provision_manager.run WHERE id = ANY (:ids::text[]);
 
 -- name: record
 -- Takes in outcomes. Gives the outbox rows that it has written.
-SELECT id, subject, events FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);
+SELECT id, subject, events::text FROM provision_manager.record_outcomes(:outcomes::jsonb, :lease::interval);
 
 -- name: sweep
 -- Takes care of overdue activities, of all runs or only of some. Gives the outbox rows that it has written.
-SELECT id, subject, events FROM provision_manager.sweep_activities(:most::integer, :lease::interval, :among::text[]);
+SELECT id, subject, events::text FROM provision_manager.sweep_activities(:most::integer, :lease::interval, :among::text[]);
 
 -- name: admit
 -- Sends what limits allow by now. Gives the outbox rows that it has written.
-SELECT id, subject, events FROM provision_manager.admit_all(:lease::interval);
+SELECT id, subject, events::text FROM provision_manager.admit_all(:lease::interval);
 
 -- name: list_overdue
 -- The runs that have overdue activities, the one that has waited longest first.

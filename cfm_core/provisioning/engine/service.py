@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from cfm_core.contracts.activity import ActivityOutcome, ActivityTypeAnnouncement, UncheckedDispatch
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.provisioning.engine.model import Progress
+from cfm_core.trace import Context
+
+NO_TRACES: Mapping[str, Context] = MappingProxyType({})
 
 
 class Engine(Protocol):
@@ -17,11 +21,15 @@ class Engine(Protocol):
         RecoverableError: the store cannot answer now; whatever part of the batch took effect bears the repetition.
     """
 
-    def start(self, manifests: Sequence[OrchestrationManifest]) -> Progress:
+    def start(self, manifests: Sequence[OrchestrationManifest], traces: Mapping[str, Context] = NO_TRACES) -> Progress:
         """Start an orchestration for each manifest and dispatch the activities that depend on nothing.
 
         A manifest that is known starts nothing; if its orchestration has ended, the response is given again. An
         orchestration type that nobody has defined is answered with a failure.
+
+        Args:
+            traces: by the ids of manifests, what they belong to. A new orchestration remembers it, and all that follows from it
+                belongs to it.
         """
         ...
 
@@ -34,11 +42,14 @@ class Engine(Protocol):
         """
         ...
 
-    def check_inputs(self, dispatches: Mapping[str, UncheckedDispatch]) -> Progress:
+    def check_inputs(
+        self, dispatches: Mapping[str, UncheckedDispatch], traces: Mapping[str, Context] = NO_TRACES
+    ) -> Progress:
         """Hand on what agents can be given; what does not fit its schema fails its activity, and no agent gets it.
 
         Args:
             dispatches: by the ids of their events, which what is handed on has again.
+            traces: by the same, what they belong to.
         """
         ...
 

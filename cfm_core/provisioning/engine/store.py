@@ -24,18 +24,20 @@ from cfm_core.provisioning.engine.checks import (
 )
 from cfm_core.provisioning.engine.events import as_failure, dispatch_event, refused_event, response_to
 from cfm_core.provisioning.engine.model import Progress, check_id, within_reason
+from cfm_core.provisioning.engine.service import NO_TRACES
 from cfm_core.store import outbox
 from cfm_core.store.database import Database, Row
 from cfm_core.store.sql import Queries
+from cfm_core.trace import NONE, Context, within
 
 log = logging.getLogger(__name__)
 
 SQL = Queries("cfm_core.provisioning.engine")
 
 
-def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
+def manifest_row(manifest: OrchestrationManifest, belongs_to: Context = NONE) -> dict[str, Any]:
     """A manifest as ``start_orchestrations`` takes it."""
-    return {
+    row: dict[str, Any] = {
         "id": manifest.id,
         "correlationId": manifest.correlation_id,
         "type": manifest.orchestration_type,
@@ -43,6 +45,7 @@ def manifest_row(manifest: OrchestrationManifest) -> dict[str, Any]:
         "tenantId": manifest.tenant_id,
         "payload": manifest.payload,
     }
+    return row | {"trace": dict(belongs_to)} if belongs_to else row
 
 
 def outcome_row(
@@ -90,7 +93,7 @@ def taken_in(rows: list[Row], outcomes: Sequence[ActivityOutcome]) -> tuple[list
     if not rows or rows[-1][0] is not None:
         return rows, []
     *rows, (_, _, held) = rows
-    return rows, [_held_back(one, outcomes[one["place"]]) for one in held]
+    return rows, [_held_back(one, outcomes[one["place"]]) for one in json.loads(held)]
 
 
 def _held_back(one: dict[str, Any], outcome: ActivityOutcome) -> HeldBack:
@@ -105,7 +108,7 @@ class PostgresEngine:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def start(self, manifests: Sequence[OrchestrationManifest]) -> Progress:
+    def start(self, manifests: Sequence[OrchestrationManifest], traces: Mapping[str, Context] = NO_TRACES) -> Progress:
         progress = Progress()
         places: dict[str, int] = {}
         for place, manifest in enumerate(manifests):
@@ -114,14 +117,15 @@ class PostgresEngine:
         def start(some: Sequence[int]) -> list[Row]:
             for place in some:
                 check_id(manifests[place].id)
-            rows = [manifest_row(manifests[place]) for place in some]
+            rows = [manifest_row(one, traces.get(one.id, NONE)) for one in map(manifests.__getitem__, some)]
             return self._database.rows(SQL["start"], manifests=json.dumps(rows), lease=outbox.LEASE, answers=True)
 
         def refuse(place: int, error: CfmError) -> None:
             manifest = manifests[place]
+            belongs_to = traces.get(manifest.id, NONE)
             progress.refused[place] = str(error)
-            self._put_dead_letter(subjects.MANIFESTS, manifest.to_json(), error)
-            answer = response_to(manifest, success=False, error_detail=str(error), properties={})
+            self._put_dead_letter(subjects.MANIFESTS, manifest.to_json(), error, belongs_to)
+            answer = response_to(manifest, belongs_to, success=False, error_detail=str(error), properties={})
             try:
                 with self._database.transaction() as tx:
                     progress.outbox.append(outbox.put_for_caller(tx, subjects.RESPONSES, [answer]))
@@ -164,14 +168,17 @@ class PostgresEngine:
         _by_halves(range(len(outcomes)), record, refuse, progress)
         return progress
 
-    def check_inputs(self, dispatches: Mapping[str, UncheckedDispatch]) -> Progress:
+    def check_inputs(
+        self, dispatches: Mapping[str, UncheckedDispatch], traces: Mapping[str, Context] = NO_TRACES
+    ) -> Progress:
         good: dict[str, list[EventDict]] = {}
         bad: list[dict[str, Any]] = []
         for event_id, dispatch in dispatches.items():
             if (problem := input_problem(dispatch)) is not None:
                 bad.append(outcome_row(as_invalid_input(dispatch, problem), told=INVALID_INPUT))
             else:
-                good.setdefault(dispatch.activity_type, []).append(dispatch_event(event_id, dispatch))
+                checked = dispatch_event(event_id, dispatch, traces.get(event_id, NONE))
+                good.setdefault(dispatch.activity_type, []).append(checked)
         with self._database.transaction() as tx:
             written = [outbox.put_for_caller(tx, subjects.activity(type_), events) for type_, events in good.items()]
             if bad:
@@ -224,10 +231,13 @@ class PostgresEngine:
     def _sweep(self, most: int, among: list[str] | None) -> list[Row]:
         return self._database.rows(SQL["sweep"], most=most, lease=outbox.LEASE, among=among)
 
-    def _put_dead_letter(self, subject: str, document: dict[str, object], error: CfmError) -> None:
-        log.error("dead letter on %s: %s", subject, error, exc_info=error)
+    def _put_dead_letter(
+        self, subject: str, document: dict[str, object], error: CfmError, belongs_to: Context = NONE
+    ) -> None:
+        with within(belongs_to):
+            log.error("dead letter on %s: %s", subject, error, exc_info=error)
         try:
-            event = json.dumps(refused_event(subject, document))
+            event = json.dumps(refused_event(subject, document, belongs_to))
             self._database.rows(SQL["put_dead_letter"], subject=subject, event=event, reason=str(error))
         except CfmError as failure:
             # Then the culprit is the store: what was sent is not taken in, and has to come again.

@@ -16,6 +16,7 @@ from cfm_core.provisioning.definitions.compiled import CompiledInput
 from cfm_core.provisioning.engine.events import cloud_event, manifest_event, response_to
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
 from cfm_core.provisioning.memory.runs import Node, Run, Runs
+from cfm_core.trace import Context
 
 
 def dispatch(runs: Runs, node: Node, now: datetime) -> None:
@@ -62,7 +63,13 @@ def announce_dispatches(runs: Runs, sent: Sequence[tuple[Run, int]]) -> list[Out
         if node.compiled.input_schema is not None:
             data, subject = data | {"inputSchema": node.compiled.input_schema}, subjects.INPUTS
         by_subject.setdefault(subject, []).append(
-            cloud_event(id=event_id, type=DISPATCH_EVENT, orchestration_id=run.manifest.id, data=data)
+            cloud_event(
+                id=event_id,
+                type=DISPATCH_EVENT,
+                orchestration_id=run.manifest.id,
+                data=data,
+                belongs_to=run.belongs_to,
+            )
         )
     return [row for subject, events in by_subject.items() for row in runs.put(subject, events)]
 
@@ -120,6 +127,7 @@ def announce_endings(runs: Runs, ended: Sequence[Run], undone: Sequence[Run] = (
         [
             response_to(
                 manifest,
+                run.belongs_to,
                 success=run.state is good,
                 error_detail="" if run.state is good else run.error_detail,
                 properties=run.outputs,
@@ -133,17 +141,20 @@ def announce_endings(runs: Runs, ended: Sequence[Run], undone: Sequence[Run] = (
 
 def call_event(event_id: str, run: Run, place: int) -> EventDict:
     """Has somebody look after an activity that orchestrations carry out."""
-    return _call_event(event_id, Call(run.manifest.id, run.phase, place))
+    return _call_event(event_id, Call(run.manifest.id, run.phase, place), run.belongs_to)
 
 
-def _call_event(event_id: str, call: Call) -> EventDict:
+def _call_event(event_id: str, call: Call, belongs_to: Context) -> EventDict:
     data = {"orchestrationId": call.orchestration_id, "phase": call.phase, "ord": call.ord}
-    return cloud_event(id=event_id, type=CALL_EVENT, orchestration_id=call.orchestration_id, data=data)
+    return cloud_event(
+        id=event_id, type=CALL_EVENT, orchestration_id=call.orchestration_id, data=data, belongs_to=belongs_to
+    )
 
 
 def announce_keys(runs: Runs, calls: Iterable[Call]) -> list[OutboxRow]:
     """See ``provision_manager.announce_keys``."""
-    return runs.put(subjects.CALLS, [_call_event(str(uuid.uuid4()), call) for call in calls])
+    events = [_call_event(str(uuid.uuid4()), one, runs.runs[one.orchestration_id].belongs_to) for one in calls]
+    return runs.put(subjects.CALLS, events)
 
 
 def announce_to_parents(runs: Runs, ended: Iterable[Run]) -> list[OutboxRow]:
@@ -169,7 +180,7 @@ def announce_calls(runs: Runs, failed: Iterable[Run]) -> list[OutboxRow]:
 def announce_compensations(runs: Runs, undone: Sequence[Run]) -> list[OutboxRow]:
     return runs.put(
         subjects.MANIFESTS,
-        [manifest_event(_compensation(run), run.manifest.id) for run in undone],
+        [manifest_event(_compensation(run), run.manifest.id, run.belongs_to) for run in undone],
     )
 
 

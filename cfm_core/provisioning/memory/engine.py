@@ -26,6 +26,7 @@ from cfm_core.provisioning.engine.model import (
     Progress,
     check_id,
 )
+from cfm_core.provisioning.engine.service import NO_TRACES
 from cfm_core.provisioning.memory.admission import admit
 from cfm_core.provisioning.memory.advancing import advance, undo_runs
 from cfm_core.provisioning.memory.announcing import announce_keys
@@ -40,6 +41,7 @@ from cfm_core.provisioning.memory.outcomes import (
 from cfm_core.provisioning.memory.runs import Move, Runs
 from cfm_core.provisioning.memory.starting import answer_others, start_orchestrations
 from cfm_core.provisioning.storable import check_storable, is_storable
+from cfm_core.trace import NONE, Context
 
 
 class MemoryEngine:
@@ -48,7 +50,7 @@ class MemoryEngine:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    def start(self, manifests: Sequence[OrchestrationManifest]) -> Progress:
+    def start(self, manifests: Sequence[OrchestrationManifest], traces: Mapping[str, Context] = NO_TRACES) -> Progress:
         progress = Progress()
         with self._runs.lock:
             fit: dict[str, OrchestrationManifest] = {}
@@ -60,16 +62,17 @@ class MemoryEngine:
                     check_storable(manifest.model_dump())
                 except ValidationError as error:
                     progress.refused[place] = str(error)
-                    self._runs.refuse(subjects.MANIFESTS, manifest.to_json(), str(error))
-                    answer = response_to(manifest, success=False, error_detail=str(error), properties={})
+                    belongs_to = traces.get(manifest.id, NONE)
+                    self._runs.refuse(subjects.MANIFESTS, manifest.to_json(), str(error), belongs_to)
+                    answer = response_to(manifest, belongs_to, success=False, error_detail=str(error), properties={})
                     if is_storable(answer):
                         progress.outbox += self._runs.put(subjects.RESPONSES, [answer])
                 else:
                     fit[manifest.id] = manifest
             others = [manifest for manifest in fit.values() if manifest.id in self._runs.runs]
-            progress.outbox += start_orchestrations(self._runs, fit.values())
+            progress.outbox += start_orchestrations(self._runs, fit.values(), traces)
             others += [manifest for manifest in fit.values() if manifest.id not in self._runs.runs]
-            progress.outbox += answer_others(self._runs, others)
+            progress.outbox += answer_others(self._runs, others, traces)
         return progress
 
     def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
@@ -92,7 +95,9 @@ class MemoryEngine:
                 progress.outbox += _record_checked(self._runs, [taken[place] for place in sorted(held)])
         return progress
 
-    def check_inputs(self, dispatches: Mapping[str, UncheckedDispatch]) -> Progress:
+    def check_inputs(
+        self, dispatches: Mapping[str, UncheckedDispatch], traces: Mapping[str, Context] = NO_TRACES
+    ) -> Progress:
         good: dict[str, list[EventDict]] = {}
         bad = []
         with self._runs.lock:
@@ -100,7 +105,8 @@ class MemoryEngine:
                 if (problem := input_problem(dispatch)) is not None:
                     bad.append(as_invalid_input(dispatch, problem))
                 else:
-                    good.setdefault(dispatch.activity_type, []).append(dispatch_event(event_id, dispatch))
+                    checked = dispatch_event(event_id, dispatch, traces.get(event_id, NONE))
+                    good.setdefault(dispatch.activity_type, []).append(checked)
             rows = [row for type_, events in good.items() for row in self._runs.put(subjects.activity(type_), events)]
             moves = [replace(one, kind=INVALID_INPUT) for one in decide(self._runs, bad)]
             return Progress(rows + advance(self._runs, moves))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from cfm_core import trace
 from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bound, Bounds, Resource
 from cfm_core.audit.model import Kind, Subject
 from cfm_core.contracts.completion import NO_KEY, CompletionKey
@@ -62,10 +63,10 @@ class MemoryOrchestrations:
                 if definition_for(self._runs, manifest) is None:
                     raise unknown_type(manifest)
                 if start_at is None:
-                    start_orchestrations(self._runs, [manifest])
+                    start_orchestrations(self._runs, [manifest], {manifest.id: trace.headers()})
                 else:
                     now = self._runs.clock()
-                    self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now)
+                    self._runs.delayed[manifest.id] = Delayed(manifest, start_at, now, now, trace.headers())
                 owner = Bound(manifest.tenant_id, manifest.correlation_id)
                 subject = Subject(Kind.ORCHESTRATIONS, manifest.id, belongs_to=owner)
                 self._runs.audit.note_asked(subject, "start", "absent", "running" if start_at is None else "scheduled")
@@ -108,6 +109,7 @@ class MemoryOrchestrations:
                 activities=activities_of(run.definition.activities, graph),
                 graph=tuple(graph),
                 parent=run.parent.orchestration_id if run.parent else "",
+                origin_trace=run.belongs_to,
                 paused=run.paused,
                 paused_above=run.paused and run.paused_above,
                 erased=run.is_erased,
@@ -137,6 +139,7 @@ class MemoryOrchestrations:
             graph=(),
             processing_data=copy(delayed.manifest.payload),
             start_at=delayed.start_at,
+            origin_trace=delayed.belongs_to,
             secret_keys=self._runs.secret_keys,
         )
 

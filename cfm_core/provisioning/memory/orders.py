@@ -20,6 +20,7 @@ from cfm_core.provisioning.memory.announcing import (
     compensated_by,
 )
 from cfm_core.provisioning.memory.runs import Move, Run, Runs
+from cfm_core.trace import NONE
 
 _GOING = (
     (OrchestrationState.RUNNING, OrchestrationState.COMPLETED),
@@ -134,7 +135,7 @@ def erase(runs: Runs, correlation_id: str) -> tuple[int, list[str]]:
     fresh = [run for run in found if not run.is_erased]
     for run in fresh:
         run.manifest = run.manifest.model_copy(update={"payload": {}})
-        run.values, run.outputs, run.error_detail, run.is_erased = None, {}, "", True
+        run.values, run.outputs, run.error_detail, run.belongs_to, run.is_erased = None, {}, "", NONE, True
         for node in (node for nodes in run.phases.values() for node in nodes.values()):
             node.progress = node.ending = None
         run.version += 1

@@ -27,6 +27,7 @@ from cfm_core.provisioning.operations.model import Order
 from cfm_core.provisioning.orchestrations.actions import Action
 from cfm_core.provisioning.schedules.model import Schedule
 from cfm_core.provisioning.storable import copy
+from cfm_core.trace import NONE, Context
 
 
 @dataclass(slots=True)
@@ -102,6 +103,8 @@ class Run:
     parent: Call | None = None
     """The activity that it was started for."""
     element: int | None = None
+    belongs_to: Context = field(default_factory=dict)
+    """The trace context of whoever asked for it, or has let it go on."""
     state: OrchestrationState = OrchestrationState.RUNNING
     version: int = 0
     error_detail: str = ""
@@ -215,6 +218,7 @@ class Delayed:
     start_at: datetime
     created_at: datetime
     state_at: datetime
+    belongs_to: Context = field(default_factory=dict)
     state: OrchestrationState = OrchestrationState.SCHEDULED
     version: int = 0
     error_detail: str = ""
@@ -308,9 +312,9 @@ class Runs:
         self.buried += 1
         self.dead_letters[self.buried] = replace(letter, id=self.buried)
 
-    def refuse(self, subject: str, document: dict[str, Any], reason: str) -> None:
+    def refuse(self, subject: str, document: dict[str, Any], reason: str, belongs_to: Context = NONE) -> None:
         """Keep what a step could not take in."""
-        event = json.dumps(refused_event(subject, document))
+        event = json.dumps(refused_event(subject, document, belongs_to))
         self.bury(DeadLetter(at=self.clock(), subject=subject, reason=reason, event=event))
 
     def policy(self, node: Node) -> Policy:

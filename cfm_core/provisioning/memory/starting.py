@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from cfm_core.contracts import subjects
@@ -10,6 +10,7 @@ from cfm_core.contracts.orchestration import OrchestrationManifest, compensation
 from cfm_core.contracts.reply import OutboxRow
 from cfm_core.provisioning.engine.events import response_to
 from cfm_core.provisioning.engine.model import OrchestrationState, unknown_type_detail
+from cfm_core.provisioning.engine.service import NO_TRACES
 from cfm_core.provisioning.memory.admission import admit, send
 from cfm_core.provisioning.memory.advancing import skip, unlock
 from cfm_core.provisioning.memory.announcing import (
@@ -20,16 +21,21 @@ from cfm_core.provisioning.memory.announcing import (
     settle_compensated,
 )
 from cfm_core.provisioning.memory.runs import Defined, Run, Runs, nodes_of
+from cfm_core.trace import NONE, Context
 
 
-def start(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> tuple[list[OutboxRow], set[str]]:
+def start(
+    runs: Runs, manifests: Iterable[OrchestrationManifest], traces: Mapping[str, Context] = NO_TRACES
+) -> tuple[list[OutboxRow], set[str]]:
     """See ``engine.starting.start``."""
     wanted = list(manifests)
-    rows = start_orchestrations(runs, wanted)
+    rows = start_orchestrations(runs, wanted, traces)
     return rows, {manifest.id for manifest in wanted if manifest.id in runs.runs}
 
 
-def start_orchestrations(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
+def start_orchestrations(
+    runs: Runs, manifests: Iterable[OrchestrationManifest], traces: Mapping[str, Context]
+) -> list[OutboxRow]:
     now = runs.clock()
     fresh: dict[str, Run] = {}
     for manifest in manifests:
@@ -37,7 +43,9 @@ def start_orchestrations(runs: Runs, manifests: Iterable[OrchestrationManifest])
         if manifest.id not in runs.runs and manifest.id not in fresh and defined is not None:
             nodes = nodes_of(dict(enumerate(defined.made.activities)))
             fresh[manifest.id] = Run(
-                manifest, defined.definition, defined.made, {0: nodes}, now, now, tenant_id=manifest.tenant_id
+                *(manifest, defined.definition, defined.made, {0: nodes}, now, now),
+                tenant_id=manifest.tenant_id,
+                belongs_to=traces.get(manifest.id, NONE),
             )
     return begin(runs, fresh.values(), now)
 
@@ -76,7 +84,9 @@ def definition_for(runs: Runs, manifest: OrchestrationManifest) -> Defined | Non
     return runs.active(manifest.orchestration_type, manifest.template_ref)
 
 
-def answer_others(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> list[OutboxRow]:
+def answer_others(
+    runs: Runs, manifests: Iterable[OrchestrationManifest], traces: Mapping[str, Context]
+) -> list[OutboxRow]:
     """Answers manifests that have started nothing: ended runs and what has undone them again, unknown types with a failure."""
     ended, undone, refused = [], [], []
     for manifest in manifests:
@@ -85,7 +95,8 @@ def answer_others(runs: Runs, manifests: Iterable[OrchestrationManifest]) -> lis
             ended.append(undoing)
         if run is None:
             detail = unknown_type_detail(manifest.orchestration_type, manifest.template_ref)
-            refused.append(response_to(manifest, success=False, error_detail=detail, properties={}))
+            belongs_to = traces.get(manifest.id, NONE)
+            refused.append(response_to(manifest, belongs_to, success=False, error_detail=detail, properties={}))
             settle_compensated(runs, manifest.id, OrchestrationState.COMPENSATION_FAILED)
         elif run.state is not OrchestrationState.RUNNING:
             ended.append(run)

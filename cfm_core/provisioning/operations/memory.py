@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from cfm_core import trace
 from cfm_core.access.model import Bounds
 from cfm_core.audit.model import Subject
-from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
 from cfm_core.provisioning.dead_letters.memory import MemoryDeadLetters
 from cfm_core.provisioning.delayed_starts.memory import MemoryDelayedStarts
 from cfm_core.provisioning.memory import orders
@@ -51,9 +52,11 @@ class MemoryOperations:
         orders.cancel(self._runs, self._runs.runs[id_], reason, undoes=undoes)
 
     def retry(self, id_: str, ords: Sequence[int]) -> None:
+        self._belong_to_caller(id_)
         orders.retry(self._runs, self._runs.runs[id_], ords)
 
     def compensate(self, id_: str) -> None:
+        self._belong_to_caller(id_, compensation_id(id_))
         orders.compensate(self._runs, self._runs.runs[id_])
 
     def hasten(self, id_: str, ord_: int) -> None:
@@ -82,3 +85,8 @@ class MemoryOperations:
 
     def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None:
         self._runs.note(subject, action, order, before, after)
+
+    def _belong_to_caller(self, *ids: str) -> None:
+        if belongs_to := trace.headers():
+            for run in (self._runs.runs[id_] for id_ in ids if id_ in self._runs.runs):
+                run.belongs_to = belongs_to

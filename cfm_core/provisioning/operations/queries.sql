@@ -17,6 +17,10 @@ SELECT id FROM provision_manager.resume_run(:id, interval '0');
 -- name: cancel
 SELECT id FROM provision_manager.cancel_run(:id, :reason, :undoes::boolean, interval '0');
 
+-- name: belong_to
+-- From now on what follows from these runs, which are held, belongs to another trace.
+UPDATE provision_manager.orchestration SET trace_context = :trace::jsonb WHERE id = ANY (:ids::text[]);
+
 -- name: retry
 SELECT id FROM provision_manager.retry_run(:id, :ords::smallint[], interval '0');
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cfm_core import trace
 from cfm_core.access.model import Bounds
 from cfm_core.audit.model import Subject
-from cfm_core.contracts.orchestration import OrchestrationManifest
+from cfm_core.contracts.orchestration import OrchestrationManifest, compensation_id
 from cfm_core.provisioning.dead_letters.store import PostgresDeadLetters
 from cfm_core.provisioning.delayed_starts.store import PostgresDelayedStarts
 from cfm_core.provisioning.operations.model import Order, Resolution
@@ -58,9 +59,12 @@ class PostgresOperations:
             self._step("cancel", id=id_, reason=reason, undoes=undoes)
 
     def retry(self, id_: str, ords: Sequence[int]) -> None:
+        self._belong_to_caller(id_)
         self._step("retry", id=id_, ords=list(ords))
 
     def compensate(self, id_: str) -> None:
+        # What has undone it before, and failed, goes on by that.
+        self._belong_to_caller(id_, compensation_id(id_))
         self._step("compensate", id=id_)
 
     def hasten(self, id_: str, ord_: int) -> None:
@@ -102,6 +106,11 @@ class PostgresOperations:
 
     def note(self, subject: Subject, action: Action, order: Order, before: str, after: str) -> None:
         note(self._database, subject, action, order, before, after)
+
+    def _belong_to_caller(self, *ids: str) -> None:
+        """What follows from ended runs that go on belongs to the trace of whoever lets them, if there is one."""
+        if belongs_to := trace.headers():
+            self._database.rows(SQL["belong_to"], ids=list(ids), trace=trace.text_of(belongs_to))
 
     def _step(self, name: str, **params: Any) -> None:
         if self._database.rows(SQL[name], **params):

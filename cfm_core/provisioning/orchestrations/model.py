@@ -10,6 +10,7 @@ from typing import Any
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.provisioning.definitions.model import Activity
 from cfm_core.provisioning.engine.model import ActivityState, OrchestrationState
+from cfm_core.trace import Context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,8 @@ class Orchestration:
     output_data: dict[str, Any] = field(default_factory=dict)
     parent: str = ""
     """The id of the orchestration for one of whose activities it was started."""
+    origin_trace: Context = field(default_factory=dict)
+    """What it belongs to: the trace context of whoever asked for it, or has let it go on."""
     secret_keys: frozenset[str] = frozenset()
     """What activity types mark: not to be shown of its data."""
     start_at: datetime | None = None

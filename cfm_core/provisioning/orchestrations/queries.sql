@@ -11,7 +11,8 @@ SELECT id, subject
 SELECT o.id, o.version, o.correlation_id, o.tenant_id, o.type, o.state, o.state_at, o.created_at, o.error_detail,
        f.document->'activities'->f.type, coalesce(d.values, d.input), d.outputs,
        o.paused, o.paused AND o.paused_above, o.is_erased, provision_manager.way_to_undo(o.type, o.def_id, o.phase) IS NOT NULL,
-       provision_manager.changes_live(o.type, d.input), coalesce(o.parent, ''), provision_manager.secret_keys(),
+       provision_manager.changes_live(o.type, d.input), coalesce(o.parent, ''), coalesce(o.trace_context, '{}'),
+       provision_manager.secret_keys(),
        (SELECT jsonb_agg(jsonb_build_object(
                  'phase', a.phase, 'ord', a.ord, 'id', n.activity_id, 'type', n.type, 'state', a.state, 'deps_left', a.deps_left,
                  'dispatches', a.dispatches, 'unanswered', a.unanswered, 'failures', a.failures,
@@ -51,7 +52,7 @@ SELECT a.phase, a.ord, a.state, coalesce(a.token::text, ''), a.ending->>'kind', 
 -- name: end_activity
 -- Takes in the outcome that somebody outside reports. Gives the outbox rows that it has written, free for all, and what of it has
 -- to be looked at first.
-SELECT id, subject, CASE WHEN id IS NULL THEN events END FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
+SELECT id, subject, CASE WHEN id IS NULL THEN events::text END FROM provision_manager.record_outcomes(:outcomes::jsonb, interval '0');
 
 -- name: heartbeat
 -- Takes a sign of life. Gives until when the next one has to be there; null: nobody waits for it.

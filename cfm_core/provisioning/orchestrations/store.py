@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from cfm_core import trace
 from cfm_core.access.model import ALL, EVERYTHING, Access, Action, Bounds, Resource
 from cfm_core.contracts.activity import OutcomeKind
 from cfm_core.contracts.completion import NO_KEY, CompletionKey
@@ -81,8 +82,10 @@ class PostgresOrchestrations:
         self._access.require_all(Action.CREATE, Resource.ORCHESTRATION)
         if start_at is not None:
             self._delayed_starts.put(manifest, start_at)
-        elif self._database.rows(SQL["start"], id=manifest.id, manifests=json.dumps([manifest_row(manifest)])):
-            self._database.announce()
+        else:
+            manifests = json.dumps([manifest_row(manifest, trace.headers())])
+            if self._database.rows(SQL["start"], id=manifest.id, manifests=manifests):
+                self._database.announce()
         started = self.find(manifest.id)
         if started is None:
             raise unknown_type(manifest)
@@ -202,6 +205,7 @@ class PostgresOrchestrations:
             compensable,
             changes_live,
             parent,
+            origin_trace,
             secret_keys,
             graph,
         ) = row[9:]
@@ -219,6 +223,7 @@ class PostgresOrchestrations:
             activities=activities_of([activity_from_json(activity) for activity in activities], shown),
             graph=shown,
             parent=parent,
+            origin_trace=origin_trace,
             secret_keys=frozenset(secret_keys),
             paused=paused,
             paused_above=paused_above,

@@ -186,6 +186,8 @@ class StartedOrchestrationDocument(_WholeOrchestrationDocument):
     """An orchestration in the form in which it is answered to whoever has started it."""
 
     steps: list[StartedStepDocument]
+    origin_trace_context: dict[str, str] | None = None
+    """The ``traceparent``, ``tracestate`` and ``baggage`` with which it was asked for; left out where there were none."""
 
 
 class AttemptDocument(Document):
@@ -243,7 +245,8 @@ def to_internal_json(orchestration: Orchestration, now: datetime) -> dict[str, A
             "dependsOn": list(activity.depends_on) or None,
         }
 
-    return _document(orchestration, with_discriminator, now)
+    origin = dict(orchestration.origin_trace)
+    return _document(orchestration, with_discriminator, now) | ({"originTraceContext": origin} if origin else {})
 
 
 def fields_of(orchestration: Orchestration) -> dict[str, Any]:

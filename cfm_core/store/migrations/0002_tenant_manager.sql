@@ -66,12 +66,13 @@ CREATE TABLE tenant_manager.participant_profiles (
   manifest_id           text NOT NULL,            -- of the manifest sent last, whose response counts
   sent_manifest_ids     text[] NOT NULL,          -- of all that were sent for this profile
   manifest              jsonb,                    -- the one whose response is awaited, or whose end may still change
+  trace_context         jsonb,                    -- of whoever asked for that manifest; null: none
   sends                 integer NOT NULL DEFAULT 1, -- of that manifest
   due_at                timestamptz,              -- then it is sent again
   bytes                 integer GENERATED ALWAYS AS (octet_length(properties::text) + octet_length(vpas::text)) STORED,
   CONSTRAINT participant_profiles_awaiting CHECK (
     (state NOT IN ('pending', 'disposing') OR due_at IS NOT NULL) AND (state NOT IN ('active', 'disposed') OR due_at IS NULL)
-    AND (due_at IS NULL) = (manifest IS NULL))
+    AND (due_at IS NULL) = (manifest IS NULL) AND (trace_context IS NULL OR manifest IS NOT NULL))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
 CREATE UNIQUE INDEX participant_profiles_identifier_key

@@ -26,7 +26,8 @@ CREATE TABLE provision_manager.orchestration (
   parent         text COLLATE "C",                -- the run for one of whose activities it was started; null: for none
   parent_phase   smallint,
   parent_ord     smallint,
-  element        integer                          -- the place in the list of elements; null: there is none
+  element        integer,                         -- the place in the list of elements; null: there is none
+  trace_context  jsonb                            -- {"traceparent", "tracestate", "baggage"} of whoever asked for it; null: none
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 
 CREATE INDEX orchestration_correlation ON provision_manager.orchestration USING hash (correlation_id);

@@ -56,6 +56,7 @@ CREATE TABLE provision_manager.delayed_start (
   correlation_id text NOT NULL,
   tenant_id      text NOT NULL,
   payload        jsonb NOT NULL,
+  trace_context  jsonb,                           -- see orchestration
   start_at       timestamptz NOT NULL,
   state          text NOT NULL DEFAULT 'SCHEDULED' CONSTRAINT delayed_start_state
                    CHECK (state IN ('SCHEDULED', 'CANCELLED', 'ERRORED')),

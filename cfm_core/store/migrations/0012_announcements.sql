@@ -6,11 +6,12 @@ RETURNS interval
 LANGUAGE sql VOLATILE
 RETURN make_interval(secs => random() * least(limit_seconds, first_seconds * 2 ^ least(failures, 60)));
 
-CREATE FUNCTION provision_manager.cloud_event(id text, type text, orch_id text, data jsonb) RETURNS jsonb
+-- Where there is no trace context, nothing is copied.
+CREATE FUNCTION provision_manager.cloud_event(id text, type text, orch_id text, data jsonb, trace_context jsonb) RETURNS jsonb
 LANGUAGE sql STABLE
 RETURN jsonb_build_object(
   'specversion', '1.0', 'id', id, 'source', 'cfm/provision-manager', 'type', type, 'subject', orch_id,
-  'datacontenttype', 'application/json', 'data', data);
+  'datacontenttype', 'application/json', 'data', data) || coalesce(trace_context, '{}');
 
 -- The run that a compensation undoes; null for any other id.
 CREATE FUNCTION provision_manager.compensated_by(id text) RETURNS text
@@ -121,7 +122,7 @@ BEGIN
              concat_ws('/', a.orch_id, a.phase, a.ord, a.dispatches),
              CASE WHEN n.calls THEN 'cfm.activity.call' ELSE 'cfm.activity.dispatch' END, a.orch_id,
              CASE WHEN n.calls OR n.input_schema IS NULL THEN e.data
-                  ELSE e.data || jsonb_build_object('inputSchema', n.input_schema) END))) AS events
+                  ELSE e.data || jsonb_build_object('inputSchema', n.input_schema) END, o.trace_context))) AS events
       FROM unnest(keys) k
       JOIN provision_manager.activity a ON a.orch_id = k.orch_id AND a.phase = k.phase AND a.ord = k.ord
       JOIN provision_manager.orchestration o ON o.id = a.orch_id
@@ -172,17 +173,17 @@ BEGIN
                'orchestrationType', r.type, 'success', o.state = r.good, 'properties', o.outputs)
              || CASE WHEN o.error_detail = '' OR o.state = r.good THEN '{}'
                      ELSE jsonb_build_object('errorDetail', o.error_detail) END
-             || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END)
+             || CASE o.retries WHEN 0 THEN '{}' ELSE jsonb_build_object('retries', o.retries) END, o.trace_context)
              ORDER BY r.manifest_id)) AS events
       FROM unnest(ids || undone) WITH ORDINALITY e (id, n)
       CROSS JOIN LATERAL (SELECT e.n > coalesce(cardinality(ids), 0) AS undone) x
       CROSS JOIN LATERAL (
-        SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
+        SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, o.trace_context, d.outputs
           FROM provision_manager.orchestration o
           JOIN provision_manager.orchestration_data d ON d.orch_id = o.id
          WHERE o.id = e.id AND o.parent IS NULL
          UNION ALL
-        SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, d.outputs
+        SELECT o.id, o.type, o.correlation_id, o.state, o.error_detail, o.retries, o.trace_context, d.outputs
           FROM provision_manager.archived_orchestration o
           JOIN provision_manager.archived_orchestration_data d ON d.orch_id = o.id
          WHERE archived AND o.id = e.id AND o.parent IS NULL) o
@@ -208,9 +209,10 @@ AS $$
   SELECT 'event.cfm.calls',
          jsonb_agg(provision_manager.cloud_event(
            gen_random_uuid()::text, 'cfm.activity.call', k.orch_id,
-           jsonb_build_object('orchestrationId', k.orch_id, 'phase', k.phase, 'ord', k.ord))),
+           jsonb_build_object('orchestrationId', k.orch_id, 'phase', k.phase, 'ord', k.ord), o.trace_context)),
          clock_timestamp() + lease
     FROM unnest(keys) k
+    LEFT JOIN provision_manager.orchestration o ON o.id = k.orch_id
   HAVING count(*) > 0
   RETURNING written.id, written.subject, written.events;
 $$;
@@ -270,7 +272,7 @@ BEGIN
                'orchestrationType', 'cfm.orchestration.vpa.dispose',
                'payload', r.values || jsonb_build_object(
                  'cfm.vpa.state', CASE jsonb_typeof(r.values->'cfm.vpa.state')
-                   WHEN 'object' THEN r.values->'cfm.vpa.state' ELSE '{}' END || r.outputs)))
+                   WHEN 'object' THEN r.values->'cfm.vpa.state' ELSE '{}' END || r.outputs)), o.trace_context)
              ORDER BY o.id)) AS events
       FROM provision_manager.orchestration o
       JOIN provision_manager.orchestration_data d ON d.orch_id = o.id

@@ -434,8 +434,8 @@ BEGIN
 END
 $$;
 
--- Starts a run for each manifest [{"id", "correlationId", "type", "templateRef", "tenantId", "payload"}], no id twice, with the
--- newest active definition of its type, in the template if one is named; what undoes a run, with that run's own template if it
+-- Starts a run for each manifest [{"id", "correlationId", "type", "templateRef", "tenantId", "payload", "trace"}], no id twice, with
+-- the newest active definition of its type, in the template if one is named; what undoes a run, with that run's own template if it
 -- has one; a run for an activity ("parent", "parentPhase", "parentOrd", "element") perhaps with that of its parent ("defId",
 -- "phase"). A known id starts nothing; if ``answers``, its response is given again where it has ended, and an unknown type is
 -- answered with a failure.
@@ -466,12 +466,12 @@ BEGIN
   WITH begun AS (
     INSERT INTO provision_manager.orchestration
       (id, def_id, type, correlation_id, tenant_id, remaining, state_at, created_at, phase,
-       parent, parent_phase, parent_ord, element)
+       parent, parent_phase, parent_ord, element, trace_context)
     SELECT m.id, d.id, m.type, m."correlationId", m."tenantId", d.n_nodes, instant, instant, coalesce(m.phase, 0),
-           m.parent, m."parentPhase", m."parentOrd", m.element
+           m.parent, m."parentPhase", m."parentOrd", m.element, m.trace
       FROM jsonb_to_recordset(manifests)
         AS m (id text, "correlationId" text, type text, "templateRef" text, "tenantId" text, parent text,
-              "parentPhase" smallint, "parentOrd" smallint, element integer, "defId" bigint, phase smallint)
+              "parentPhase" smallint, "parentOrd" smallint, element integer, "defId" bigint, phase smallint, trace jsonb)
       LEFT JOIN provision_manager.run undone ON undone.id = provision_manager.compensated_by(m.id)
       LEFT JOIN provision_manager.definition own ON own.id = undone.def_id
      CROSS JOIN LATERAL (
@@ -582,7 +582,7 @@ BEGIN
   RETURN QUERY
   WITH unknown AS (
     SELECT m.*
-      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text, "templateRef" text)
+      FROM jsonb_to_recordset(manifests) AS m (id text, "correlationId" text, type text, "templateRef" text, trace jsonb)
      WHERE m.id = ANY (ids)
        AND NOT EXISTS (SELECT FROM provision_manager.run o WHERE o.id = m.id)
   ), never_undone AS (
@@ -599,7 +599,7 @@ BEGIN
                'success', false, 'errorDetail',
                format('there is no active orchestration type %s', u.type)
                || coalesce(' in template ' || nullif(u."templateRef", ''), ''),
-               'properties', '{}'::jsonb))) AS events
+               'properties', '{}'::jsonb), u.trace)) AS events
       FROM unknown u)
   INSERT INTO eventing.outbox AS written (subject, events, claimable_at)
   SELECT 'event.cfm-orchestration-response', events, clock_timestamp() + lease FROM refused WHERE events IS NOT NULL

@@ -228,7 +228,7 @@ BEGIN
   DELETE FROM provision_manager.fan_out f WHERE f.orch_id = ANY (ids);
   UPDATE provision_manager.history h SET reason = '' WHERE h.orch_id = ANY (ids) AND h.reason <> '';
   UPDATE provision_manager.orchestration o
-     SET is_erased = true, error_detail = '', version = o.version + 1
+     SET is_erased = true, error_detail = '', trace_context = NULL, version = o.version + 1
    WHERE o.id = ANY (ids) AND NOT o.is_erased;
   GET DIAGNOSTICS erased = ROW_COUNT;
 END

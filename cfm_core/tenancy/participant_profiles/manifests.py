@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cfm_core import trace
 from cfm_core.contracts.orchestration import (
     DEPLOY,
     DISPOSE,
@@ -47,7 +48,7 @@ def dispose_manifest(profile: ParticipantProfile, manifest_id: str) -> Orchestra
     return _manifest(profile, manifest_id, DISPOSE, {VPA_STATE: profile.properties.get(VPA_STATE, {})})
 
 
-def manifest_event(manifest: OrchestrationManifest) -> EventDict:
+def manifest_event(manifest: OrchestrationManifest, belongs_to: trace.Context = trace.NONE) -> EventDict:
     """The event of the first sending; a repetition has an id of its own, as an equal one might be taken for a duplicate."""
     return event(
         type=EVENT_TYPE,
@@ -55,6 +56,7 @@ def manifest_event(manifest: OrchestrationManifest) -> EventDict:
         subject=manifest.correlation_id,
         data=manifest.to_json(),
         id=manifest.id,
+        belongs_to=belongs_to,
     )
 
 

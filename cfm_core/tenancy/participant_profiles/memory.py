@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from cfm_core import trace
 from cfm_core.access.model import ALL, Bounds
 from cfm_core.contracts.orchestration import OrchestrationManifest
 from cfm_core.contracts.reply import EventDict
@@ -140,7 +141,7 @@ class MemoryParticipantProfiles:
                     continue
                 awaited.due_at = now + min(patience.first * 2 ** min(awaited.sends, 10), patience.longest)
                 awaited.sends += 1
-                event = manifest_event(awaited.manifest)
+                event = manifest_event(awaited.manifest, awaited.belongs_to)
                 events.append(event | {"id": f"{awaited.manifest.id}/{awaited.sends}"})
             rows = [fabric.announce(events)] if events else []
         return Resent(rows, tuple(hopeless))
@@ -178,8 +179,9 @@ class MemoryParticipantProfiles:
         if manifest is not None:
             sent = (*profile.sent_manifest_ids, manifest.id)
             profile = replace(profile, manifest_id=manifest.id, sent_manifest_ids=sent)
-            fabric.awaited[profile.id] = Awaited(manifest, 1, fabric.clock() + due)
-            fabric.announce([manifest_event(manifest)])
+            belongs_to = trace.headers()
+            fabric.awaited[profile.id] = Awaited(manifest, belongs_to, 1, fabric.clock() + due)
+            fabric.announce([manifest_event(manifest, belongs_to)])
         fabric.participant_profiles[profile.id] = profile
         return _entity(profile)
 
@@ -207,7 +209,7 @@ class MemoryParticipantProfiles:
             awaited = self._fabric.awaited.pop(profile_id, None)
             if awaited is not None and after.state is DeploymentState.ERROR and profile.state is not after.state:
                 # What has failed may be undone, or succeed after all; who asks again is told.
-                self._fabric.awaited[profile_id] = Awaited(awaited.manifest, 1, self._fabric.clock() + due)
+                self._fabric.awaited[profile_id] = replace(awaited, sends=1, due_at=self._fabric.clock() + due)
         return verdict
 
     def _give_up(self, profile_id: ParticipantProfileId, now: datetime) -> bool:

@@ -33,10 +33,10 @@ WITH tenant AS (
 ), inserted AS (
   INSERT INTO tenant_manager.participant_profiles AS p (
          id, identifier, tenant_id, dataspace_profile_ids, names_dataspaces, participant_roles, vpas, properties,
-         manifest_id, sent_manifest_ids, manifest, due_at)
+         manifest_id, sent_manifest_ids, manifest, trace_context, due_at)
   SELECT :id::uuid, :identifier, tenant.id, :dataspace_profile_ids::jsonb, :names_dataspaces,
          :participant_roles::jsonb, tenant_manager.vpas_in(:vpas::jsonb, 'pending', now()), :properties::jsonb,
-         :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', clock_timestamp() + :due::interval
+         :manifest_id, ARRAY[:manifest_id], :event::jsonb->'data', :trace::jsonb, clock_timestamp() + :due::interval
     FROM tenant
    WHERE :basis_changes::bigint IS NULL
       OR (SELECT coalesce(sum(changes), 0) FROM tenant_manager.basis_changes) = :basis_changes::bigint
@@ -78,6 +78,7 @@ UPDATE tenant_manager.participant_profiles p
                              ELSE sent_manifest_ids || :manifest_id::text
                            END,
        manifest = coalesce(:manifest::jsonb, manifest),
+       trace_context = CASE WHEN :manifest_id::text IS NULL THEN trace_context ELSE :trace::jsonb END,
        sends = CASE WHEN :manifest_id::text IS NULL THEN sends ELSE 1 END,
        due_at = CASE WHEN :manifest_id::text IS NULL THEN due_at ELSE clock_timestamp() + :due::interval END
  WHERE id = :id::uuid
@@ -154,6 +155,7 @@ WITH response AS (
                               END,
          -- What has failed may be undone, or succeed after all; who asks again is told.
          manifest = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN p.manifest END,
+         trace_context = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN p.trace_context END,
          due_at = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN clock_timestamp() + :due::interval END,
          sends = CASE WHEN d.outcome = 'error' AND NOT d.compensates THEN 1 ELSE p.sends END
     FROM decided d
@@ -189,13 +191,14 @@ WITH overdue AS (
          error_detail = 'no response to manifest ' || p.manifest_id || ', which was sent ' || p.sends || ' times',
          failed_manifest_id = CASE p.state WHEN 'pending' THEN p.manifest_id ELSE p.failed_manifest_id END,
          manifest = NULL,
+         trace_context = NULL,
          due_at = NULL
     FROM overdue
    WHERE p.id = overdue.id AND overdue.sends >= :sends::integer AND overdue.state <> 'error'
   RETURNING p.id
 ), left_alone AS (
   UPDATE tenant_manager.participant_profiles p
-     SET manifest = NULL, due_at = NULL
+     SET manifest = NULL, trace_context = NULL, due_at = NULL
     FROM overdue
    WHERE p.id = overdue.id AND overdue.sends >= :sends::integer AND overdue.state = 'error'
 ), resent AS (
@@ -204,13 +207,13 @@ WITH overdue AS (
          due_at = clock_timestamp() + least(:first::interval * power(2, least(p.sends, 10)), :longest::interval)
     FROM overdue
    WHERE p.id = overdue.id AND overdue.sends < :sends::integer
-  RETURNING p.id, p.manifest, p.sends
+  RETURNING p.id, p.manifest, p.trace_context, p.sends
 ), announced AS (
   INSERT INTO eventing.outbox (subject, events, claimable_at)
   SELECT :subject,
          jsonb_agg(jsonb_build_object(
            'specversion', '1.0', 'id', (manifest->>'id') || '/' || sends, 'source', :source::text, 'type', :type::text,
-           'subject', id, 'datacontenttype', 'application/json', 'data', manifest)),
+           'subject', id, 'datacontenttype', 'application/json', 'data', manifest) || coalesce(trace_context, '{}')),
          now() + :lease::interval
     FROM resent
   HAVING count(*) > 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
+from cfm_core import trace
 from cfm_core.access.model import ALL, Bounds
 from cfm_core.contracts.orchestration import DEPLOY, VPA_STATE, OrchestrationManifest, compensation_id
 from cfm_core.contracts.reply import OutboxRow
@@ -109,7 +110,8 @@ class PostgresParticipantProfiles:
         *,
         remembered: bool = False,
     ) -> JsonEntity | None:
-        event = manifest_event(manifest)
+        belongs_to = trace.headers()
+        event = manifest_event(manifest, belongs_to)
         text = json.dumps(event)
         lease = outbox.lease_for(text, hands_over=self._database.hands_over)
         row = self._database.row(
@@ -119,6 +121,7 @@ class PostgresParticipantProfiles:
             tenant_id=profile.tenant_id,
             manifest_id=manifest.id,
             event=text,
+            trace=trace.text_of(belongs_to),
             due=due,
             subject=MANIFESTS,
             lease=lease,
@@ -148,7 +151,7 @@ class PostgresParticipantProfiles:
                 sql = SQL["find"].replace("<<within>>", "true")
                 ((version, text),) = transaction.rows(sql, id=profile_id, tenant_id=tenant_id)
                 return JsonEntity(version, text)
-            manifest = change.manifest
+            manifest, belongs_to = change.manifest, trace.headers()
             ((version, text),) = transaction.rows(
                 SQL["change"],
                 **_params(change.profile),
@@ -156,10 +159,11 @@ class PostgresParticipantProfiles:
                 state=change.state,
                 manifest_id=manifest.id if manifest else None,
                 manifest=json.dumps(manifest.to_json()) if manifest else None,
+                trace=trace.text_of(belongs_to),
                 due=due,
             )
             if manifest is not None:
-                outbox.put(transaction, MANIFESTS, [manifest_event(manifest)])
+                outbox.put(transaction, MANIFESTS, [manifest_event(manifest, belongs_to)])
         return JsonEntity(version, text)
 
     def purge(

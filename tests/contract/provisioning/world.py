@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from cfm_core import trace
 from cfm_core.audit.memory import MemoryAudit
 from cfm_core.audit.service import Audit
 from cfm_core.audit.store import PostgresAudit
@@ -436,7 +437,8 @@ class Driver:
         while pending:
             further = self.world.calls.tend(calls(pending)).outbox
             if unchecked := unchecked_dispatches(pending):
-                further += self.world.engine.check_inputs(unchecked).outbox
+                traces = {event["id"]: trace.of(event) for row in pending for event in row.events}
+                further += self.world.engine.check_inputs(unchecked, traces).outbox
             progress.outbox = progress.outbox + further
             pending = further
         for one in all_dispatches(progress.outbox):

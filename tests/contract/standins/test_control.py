@@ -26,6 +26,7 @@ def fault(platform: Platform, **described: Any) -> httpx2.Response:
     [
         ("GET", "/state"),
         ("GET", "/calls"),
+        ("GET", "/traces"),
         ("GET", "/faults"),
         ("POST", "/faults"),
         ("DELETE", "/faults"),
@@ -82,6 +83,21 @@ def test_the_calls_of_each_service_are_counted_whatever_comes_of_them(platform: 
         platform.call("GET", path)
     counted = platform.call("GET", "/_control/calls", bearer=SECRET).json()
     assert {name: count for name, count in counted.items() if count} == {"jwtlet": 2, "vault": 1}
+
+
+def test_the_trace_contexts_of_requests_are_told_once_each(platform: Platform) -> None:
+    first, second = {"traceparent": "one", "baggage": "a=1"}, {"traceparent": "two", "tracestate": "v=1"}
+    for headers in (first, second, first, {}):
+        platform.call("GET", JWKS, **headers)
+    seen = platform.call("GET", "/_control/traces", bearer=SECRET).json()
+    assert {name: found for name, found in seen.items() if found} == {"jwtlet": [first, second, {}]}
+
+
+def test_no_more_trace_contexts_are_remembered_than_are_of_use(platform: Platform) -> None:
+    for number in range(120):
+        platform.call("GET", JWKS, traceparent=str(number))
+    seen = platform.call("GET", "/_control/traces", bearer=SECRET).json()["jwtlet"]
+    assert [one["traceparent"] for one in seen] == [str(number) for number in range(20, 120)]
 
 
 def test_a_dropped_connection_has_no_answer(platform: Platform) -> None:

@@ -200,7 +200,7 @@ def test_a_message_that_nobody_can_read_becomes_a_dead_letter(
         start = Target(name="start", url=functions.url("start"), subject=subjects.MANIFESTS)
         trigger = start_trigger([start, letter_target(functions)])
         trigger.wait_ready()
-        publish(own_nats.url, subjects.MANIFESTS, b"\xff not json", {"traceparent": "00-a-b-01"})
+        publish(own_nats.url, subjects.MANIFESTS, b"\xff not json", {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"})
         functions.wait(lambda: letters(functions))
         (letter,) = letters(functions)
         assert base64.b64decode(letter["raw"]) == b"\xff not json"

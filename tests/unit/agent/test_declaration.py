@@ -151,13 +151,14 @@ class Traced:
 
 
 FIRST, SECOND = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+WHOLE = {"traceparent": FIRST, "tracestate": "v=1", "baggage": "a=1"}
 
 
 @pytest.mark.parametrize(
     ("of_event", "values", "found"),
     [
         ({}, {}, {}),
-        ({"traceparent": FIRST, "tracestate": "v=1"}, {}, {"traceparent": FIRST, "tracestate": "v=1"}),
+        (WHOLE, {}, WHOLE),
         ({"traceparent": FIRST}, {"trace_context": SECOND}, {"traceparent": SECOND}),
         ({"traceparent": FIRST}, {"trace_context": 5}, {"traceparent": FIRST}),
     ],
@@ -168,6 +169,8 @@ def test_an_attempt_belongs_to_the_trace_of_its_run_or_else_of_its_dispatch(
     traced_event = dataclasses.replace(event(**values), trace=of_event)
     reply: Reply = function("traced").handler([traced_event])
     assert reply.events[0]["data"]["outputs"]["trace"] == found
+    # The outcome belongs to whatever the dispatch does.
+    assert {name: reply.events[0][name] for name in trace.NAMES if name in reply.events[0]} == of_event
 
 
 def test_the_declaration_holds_what_the_decorator_was_told() -> None:

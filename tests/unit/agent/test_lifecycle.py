@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+from cfm_core import trace
 from cfm_core.agent import CloudEvent, lifecycle_function
 from cfm_core.assembly import ServiceType
 from cfm_core.contracts.reply import Failure, Reply
@@ -83,3 +85,17 @@ def test_one_that_is_woken_gets_an_event_that_carries_nothing() -> None:
     tick: CloudEvent[None] = CloudEvent("t", "/test", "t", "", None, time=datetime.now(UTC))
     assert found.handler([tick], seen) == Reply()
     assert seen == ["woken"]
+
+
+def test_each_event_is_handled_within_its_own_trace() -> None:
+    contexts = [{"traceparent": f"00-{digit * 32}-{digit * 16}-01"} for digit in "12"]
+    seen: list[Mapping[str, str]] = []
+
+    @lifecycle_function(subject="events.thing.>", data=Thing)
+    def trace_thing_of_a_test(event: CloudEvent[Thing]) -> None:
+        """Notes to which trace it belongs."""
+        seen.append(trace.headers())
+
+    events = [CloudEvent("e", "/test", "t", "", Thing(name="a"), trace=one) for one in [*contexts, {}]]
+    declaration(trace_thing_of_a_test).handler(events)
+    assert [dict(one) for one in seen] == [*contexts, {}]

@@ -6,8 +6,9 @@ import logging
 
 import pytest
 
+from cfm_core import trace
 from cfm_core.assembly import AssemblyError, ServiceAssembler
-from cfm_core.assembly.telemetry import OTLP_ENDPOINT, TELEMETRY, TelemetryAssembly, json_handler
+from cfm_core.assembly.telemetry import OTLP_ENDPOINT, TELEMETRY, TelemetryAssembly, json_handler, logged
 from cfm_core.settings import Settings
 
 
@@ -26,6 +27,21 @@ def test_a_record_is_one_line_of_json_with_what_it_carries() -> None:
     assert record.pop("timestamp")
     assert "ValueError: on fire" in record.pop("exception")
     assert record == {"message": "it failed: totally", "level": "error", "logger": "cfm.test", "orchestration_id": "o"}
+
+
+def test_a_record_says_to_which_trace_it_belongs() -> None:
+    handler = json_handler()
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(text := io.StringIO())
+    logger = logging.Logger("cfm.test")
+    logger.addHandler(handler)
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    with trace.within({"traceparent": parent, "tracestate": "v=1", "baggage": "name=ann"}), logged(request_id="r"):
+        logger.error("inside")
+    logger.error("outside")
+    inside, outside = (json.loads(line) for line in text.getvalue().splitlines())
+    assert {*inside} - {*outside} == {"traceparent", "request_id"}
+    assert (inside["traceparent"], inside["request_id"]) == (parent, "r")
 
 
 def test_the_root_logger_is_left_as_it_was_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from werkzeug.test import Client, TestResponse
 
 from cfm_core import deployment
 from cfm_core.assembly import ServiceAssembler
+from cfm_core.assembly.telemetry import json_handler
 from cfm_core.contracts import event_tokens
 from cfm_core.eventing.edge import MOST_BYTES
 from cfm_core.settings import Settings
@@ -21,6 +23,7 @@ from cfm_core.settings import Settings
 SOURCE = '''
 from pydantic import BaseModel
 
+from cfm_core import trace
 from cfm_core.contracts.reply import OutboxRow, Reply
 from cfm_core.errors import NotFoundError, RecoverableError
 from cfm_core.eventing.edge import failure_of
@@ -45,6 +48,8 @@ def take_some_things(events):
                 reply.failures[event.id] = failure_of(NotFoundError("thing", "unknown"))
             case "traced":
                 reply.outbox.append(OutboxRow(2, "event.traced", [dict(event.trace)]))
+            case "within":
+                reply.outbox.append(OutboxRow(3, "event.within", [dict(trace.headers())]))
             case name:
                 reply.outbox.append(OutboxRow(1, "event.taken", [{"id": name}]))
     return reply
@@ -79,6 +84,17 @@ def client(app: Any, tokens: Path) -> Iterator[Client]:
     deployment.use(ServiceAssembler(deployment.assemblies(settings), settings))
     yield Client(app)
     deployment.use(None)
+
+
+@pytest.fixture
+def logs(client: Client) -> Iterator[io.StringIO]:
+    """What is logged, as a process writes it."""
+    handler = json_handler()
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(text := io.StringIO())
+    logging.getLogger().addHandler(handler)
+    yield text
+    logging.getLogger().removeHandler(handler)
 
 
 def an_event(name: str) -> dict[str, Any]:
@@ -123,6 +139,30 @@ def test_an_event_belongs_to_its_own_trace_or_else_to_that_of_the_request(client
     answer = post(client, events, traceparent=of_request)
     assert answer.json is not None
     assert [row["events"][0] for row in answer.json["outbox"]] == [{"traceparent": own}, {"traceparent": of_request}]
+
+
+def test_what_is_done_for_events_of_one_trace_belongs_to_it_and_for_several_to_none(client: Client) -> None:
+    one, other = (
+        {"traceparent": f"00-{digit * 32}-{digit * 16}-01", "tracestate": "v=1", "baggage": "a=1"} for digit in "12"
+    )
+
+    def within(*contexts: dict[str, str]) -> list[dict[str, str]]:
+        answer = post(client, [{**an_event("within"), "id": str(n)} | found for n, found in enumerate(contexts)])
+        assert answer.json is not None
+        return [row["events"][0] for row in answer.json["outbox"]]
+
+    assert within(one, one) == [one, one]
+    assert within(one, other) == [{}, {}]
+    assert within(one, {}) == [{}, {}]
+    assert within({"traceparent": "odd", "baggage": "a=1"}) == [{}]
+
+
+def test_a_line_about_events_of_one_trace_says_which(client: Client, logs: io.StringIO) -> None:
+    parent = f"00-{'1' * 32}-{'1' * 16}-01"
+    post(client, [an_event("crash") | {"traceparent": parent}])
+    post(client, [an_event("crash")])
+    lines = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert [line.get("traceparent") for line in lines if line["message"] == "take_some_things failed"] == [parent, None]
 
 
 def test_a_single_event_is_answered_by_its_status_alone(client: Client) -> None:

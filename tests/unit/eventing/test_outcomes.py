@@ -45,6 +45,13 @@ def test_an_outcome_made_here_is_one_for_the_engine() -> None:
     assert made["type"] == activity.OUTCOME_EVENT
 
 
+def test_an_outcome_made_here_belongs_to_the_trace_of_its_dispatch() -> None:
+    context = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "v=1", "baggage": "a=1"}
+    made = outcomes.retry(DISPATCH | context, "no answer")
+    assert {name: made[name] for name in context} == context
+    assert not {*context} & {*outcomes.retry(DISPATCH | {"baggage": "a=1"}, "no answer")}
+
+
 @pytest.mark.parametrize("kind", list(activity.OutcomeKind))
 def test_what_the_contract_writes_is_recognised(kind: activity.OutcomeKind) -> None:
     written = activity.ActivityOutcome(
