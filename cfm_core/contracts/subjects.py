@@ -25,6 +25,8 @@ DEAD_LETTERS = "event.cfm.dead-letter.>"
 """Dead letters, on a subject for each that they are about: see ``dead_letter``."""
 INPUTS = "event.cfm.inputs"
 """Dispatches whose values are looked at before an agent gets them."""
+AGAIN = "event.cfm.again.>"
+"""What others have published once and an operator sends once more, on a subject for each that is listened to: see ``again``."""
 CALLS = "event.cfm.calls"
 """Activities that are carried out by orchestrations of their own."""
 _ACTIVITY = "event.cfm.activity."
@@ -59,6 +61,11 @@ def announcement(activity_type: str) -> str:
 def dead_letter(subject: str) -> str:
     """Where dead letters are published about what the function of ``subject`` was to take in."""
     return DEAD_LETTERS.removesuffix(">") + consumer(subject)
+
+
+def again(subject: str) -> str:
+    """Where an event goes that is sent once more to the function of ``subject``; not to all who listen where others publish."""
+    return AGAIN.removesuffix(">") + consumer(subject) if is_foreign(subject) else subject
 
 
 def is_letter_about(subject: str, published: str) -> bool:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from cfm_core.contracts import subjects
@@ -64,12 +65,18 @@ class Switchboard:
         addressed = self._addresses.given if self._addresses and target.runs_activities else None
         lane = Lane(target, post, self, addressed=addressed)
 
-        def take(message: Message) -> None:
-            self.take_message(lane, message)
+        consumers: list[Consumer] = []
+        # The same, but for one that listens to others.
+        for subject in dict.fromkeys((target.subject, subjects.again(target.subject))):
+            take = partial(self.take_message, lane, subject)
+            consumers.append(self._jetstream.consume(subject, lambda: lane.free, take))
+            self.lanes[subject] = lane
 
-        consumer: Consumer = self._jetstream.consume(target.subject, lambda: lane.free, take)
-        lane.room_made = consumer.wake
-        self.lanes[target.subject] = lane
+        def wake() -> None:
+            for consumer in consumers:
+                consumer.wake()
+
+        lane.room_made = wake
         if subjects.is_pattern(target.subject):
             self._lanes_of_patterns.append(lane)
 
@@ -103,14 +110,14 @@ class Switchboard:
         else:
             self._run(self._outcomes_to_stream(entries))
 
-    def take_message(self, lane: Lane, message: Message) -> None:
-        """Give the events of a message to its lane; one that nobody can read becomes a dead letter."""
+    def take_message(self, lane: Lane, subject: str, message: Message) -> None:
+        """Give the events of a message of ``subject`` to its lane; one that nobody can read becomes a dead letter."""
         try:
-            events = from_nats(lane.target.subject, message.headers, message.body, fallback_id=message.id)
+            events = from_nats(subject, message.headers, message.body, fallback_id=message.id)
         except (ValidationError, RecursionError) as error:
             self._run(self._bury_message(lane.target, message, str(error)))
             return
-        if subjects.is_pattern(lane.target.subject) or subjects.is_foreign(message.subject):
+        if subjects.is_pattern(subject) or subjects.is_foreign(subject):
             # What happened, or who speaks, is told by where it was published, whatever the events say.
             events = [one | {"subject": message.subject} for one in events]
         message.expect(len(events))
@@ -121,7 +128,7 @@ class Switchboard:
 
     def _hand_on(self, subject: str, entries: Sequence[Entry]) -> int:
         lane = self.lanes.get(subject) or self._lane_of_a_pattern(subject, entries)
-        if lane is not None and (subjects.is_foreign(subject) or (self._direct and lane.takes(len(entries)))):
+        if lane is not None and self._direct and lane.takes(len(entries)):
             lane.offer(entries)
             return len(entries)
         self._run(self._rows_to_stream(subject, lane, entries))
@@ -169,7 +176,7 @@ class Switchboard:
             subject: for a pattern each event goes to the subject that it names.
         """
         if subjects.is_foreign(subject):
-            # Where others publish, nobody but them does: an operator sends such an event again, to us alone.
+            # Where others publish, nobody but them does.
             return list(entries)
         if subjects.is_pattern(subject):
             return await self._each_to_its_own(subject, entries)
@@ -248,7 +255,7 @@ class Switchboard:
     def drain(self) -> None:
         """Hand over nothing new."""
         self._draining = True
-        for lane in self.lanes.values():
+        for lane in set(self.lanes.values()):
             lane.drain()
 
     @property

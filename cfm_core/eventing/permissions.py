@@ -32,8 +32,16 @@ _MANY_ANSWERS = {"response_type": "stream", "response_threshold": "1m"}
 
 _OF_TENANT_MANAGER = tuple(sorted(subjects.TENANT_MANAGER_ANNOUNCES))
 _OF_PROVISION_MANAGER = (
-    *(subjects.RESPONSES, subjects.activity(">"), subjects.INPUTS, subjects.CALLS, subjects.RESULTS),
-    subjects.ACTIVITY_TYPES,
+    # Manifests as well: what undoes a run is asked for by one.
+    *(
+        subjects.MANIFESTS,
+        subjects.RESPONSES,
+        subjects.activity(">"),
+        subjects.INPUTS,
+        subjects.CALLS,
+        subjects.RESULTS,
+    ),
+    *(subjects.ACTIVITY_TYPES, subjects.AGAIN),
 )
 _HANDLED_BY_TENANT_MANAGER = frozenset({subjects.RESPONSES})
 
@@ -115,7 +123,8 @@ def identities(handled: Iterable[str], listeners: Mapping[str, str] = MappingPro
     def identity(name: str, handles: list[str]) -> Identity:
         announces = announced.get(name) or [one for subject in handles for one in _announced_about(subject)]
         letters = [subjects.dead_letter(subject) for subject in handles if subject != subjects.DEAD_LETTERS]
-        return Identity(name, tuple(handles), (*announces, *letters), makes_streams=name in announced)
+        taken_in = dict.fromkeys([*handles, *map(subjects.again, handles)])
+        return Identity(name, tuple(taken_in), (*announces, *letters), makes_streams=name in announced)
 
     return tuple(identity(name, handles) for name, handles in by_owner.items())
 

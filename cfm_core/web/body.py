@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=BaseModel)
 LIMIT = 1024 * 1024
 """The largest body, in bytes."""
 _PIECE = 64 * 1024
-"""So much is read at a time of a body that does not say how long it is."""
+"""So much of a body is read at a time."""
 DEEPEST = 34
 """Levels of objects and arrays in a body: 32 for a free-form object two levels below the top."""
 
@@ -145,8 +145,9 @@ def content(request: flask.Request, limit: int = LIMIT) -> bytes:
     raw = bytearray()
     length = request.content_length
     if (length or 0) <= limit:
+        expected = limit + 1 if length is None else length
         # Each read makes room for all that it asks for.
-        while len(raw) <= limit and (part := request.stream.read(_PIECE if length is None else length - len(raw))):
+        while len(raw) < expected and (part := request.stream.read(min(expected - len(raw), _PIECE))):
             raw += part
         if len(raw) <= limit:
             return bytes(raw)

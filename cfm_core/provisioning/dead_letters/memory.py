@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from cfm_core.audit.model import Kind, Subject
+from cfm_core.contracts import subjects
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
@@ -67,7 +68,7 @@ class MemoryDeadLetters:
             expected.check(f"dead letter {letter_id}", letter.version)
             if letter.replayed_at is not None:
                 return letter
-            self._runs.put(letter.subject, [letter.to_send])
+            self._runs.put(subjects.again(letter.subject), [letter.to_send])
             after = replace(letter, version=letter.version + 1, replayed_at=self._runs.clock())
             self._runs.dead_letters[letter_id] = after
             self._runs.note(Subject(Kind.DEAD_LETTERS, str(letter_id)), Action.REPLAY, order, "kept", "replayed")

@@ -18,7 +18,7 @@ from cfm_core.provisioning.storable import is_storable
 
 log = logging.getLogger(__name__)
 
-_SUBJECTS = "event."
+_SUBJECTS = ("event.", "events.")
 """What the engine notes of itself is under a name that is no subject."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from cfm_core.audit.model import Kind, Subject
+from cfm_core.contracts import subjects
 from cfm_core.contracts.dead_letter import DeadLetterNotice
 from cfm_core.provisioning.dead_letters.fields import FIELDS
 from cfm_core.provisioning.dead_letters.model import DeadLetter, marks_of, storable
@@ -70,7 +71,7 @@ class PostgresDeadLetters:
             expected.check(f"dead letter {letter_id}", letter.version)
             if letter.replayed_at is not None:
                 return letter
-            outbox.put(tx, letter.subject, [letter.to_send])
+            outbox.put(tx, subjects.again(letter.subject), [letter.to_send])
             ((version, replayed_at),) = tx.rows(SQL["mark"], id=letter_id)
             note(tx, Subject(Kind.DEAD_LETTERS, str(letter_id)), Action.REPLAY, order, "kept", "replayed")
             return replace(letter, version=version, replayed_at=replayed_at)

@@ -115,6 +115,12 @@ def test_a_letter_is_replayed_once(world: World) -> None:
     assert "replayedAt" in shown(world, id_)
 
 
+def test_what_others_have_published_is_sent_to_its_function_alone(world: World) -> None:
+    (id_,) = kept(world, notice(subject=subjects.KEY_PAIR_EVENTS))
+    world.letters.replay(id_, ORDER)
+    assert sent(world) == [("event.cfm.again.cfm-events=keypair", [EVENT])]
+
+
 def test_a_letter_is_replayed_and_discarded_in_view_of_a_version(world: World) -> None:
     (id_,) = kept(world, notice())
     for expected in (Expected(frozenset({5})), Expected(exists=False)):

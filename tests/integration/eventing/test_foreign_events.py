@@ -259,7 +259,7 @@ def test_an_event_that_is_sent_again_goes_to_its_function_alone(
         trigger = ready(start_trigger, functions, handover=handover)
         make_listener(own_nats)
         database = waking_database(trigger)
-        put(database, subjects.KEY_PAIR_EVENTS, an_event("again", ACTIVATED, DATA))
+        put(database, subjects.again(subjects.KEY_PAIR_EVENTS), an_event("again", ACTIVATED, DATA))
         functions.wait(lambda: functions.ids("keys") == {"again": 1})
         assert functions.events("keys")[0]["subject"] == ACTIVATED
         until(lambda: rows(database) == 0)
@@ -276,7 +276,7 @@ def test_an_event_that_is_sent_again_and_fails_for_long_stays_here(
         trigger = ready(start_trigger, functions)
         make_listener(own_nats)
         database = waking_database(trigger)
-        put(database, subjects.KEY_PAIR_EVENTS, an_event("again", ACTIVATED, DATA))
+        put(database, subjects.again(subjects.KEY_PAIR_EVENTS), an_event("again", ACTIVATED, DATA))
         until(lambda: rows(database) == 0, seconds=40)
         assert functions.ids("keys") == {"again": 8}
         assert left(own_nats) == 0

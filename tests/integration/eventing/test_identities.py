@@ -194,22 +194,41 @@ def test_an_agents_trigger_holds_no_database_and_others_need_one(
     assert "CFM_DATABASE_URL is not set" in without.text()
 
 
+def _listening(start_trigger: StartTrigger, server: EmbeddedNats, served: Functions) -> TriggerProcess:
+    """A trigger of the one who listens to key pairs, and of nobody else."""
+    (name,) = (one.name for one in IDENTITIES.values() if subjects.KEY_PAIR_EVENTS in one.handles)
+    trigger = start_trigger(
+        [Target(name="keys", url=served.url("keys"), subject=subjects.KEY_PAIR_EVENTS, of_agent=True)],
+        database_url="",
+        nats_url=server.url_for(name, PASSWORD),
+        told={"CFM_NATS_INBOX_PREFIX": IDENTITIES[name].inbox_prefix},
+    )
+    trigger.wait_ready()
+    return trigger
+
+
 def test_a_listener_hears_what_others_publish_without_a_database(
     start_trigger: StartTrigger, guarded_nats: EmbeddedNats
 ) -> None:
     ask(guarded_nats.url, _make_streams)
-    (name,) = (one.name for one in IDENTITIES.values() if subjects.KEY_PAIR_EVENTS in one.handles)
     with serving({"keys": fine}) as served:
-        trigger = start_trigger(
-            [Target(name="keys", url=served.url("keys"), subject=subjects.KEY_PAIR_EVENTS, of_agent=True)],
-            database_url="",
-            nats_url=guarded_nats.url_for(name, PASSWORD),
-            told={"CFM_NATS_INBOX_PREFIX": IDENTITIES[name].inbox_prefix},
-        )
-        trigger.wait_ready()
+        trigger = _listening(start_trigger, guarded_nats, served)
         happen(guarded_nats)
         served.wait(lambda: served.ids("keys") == {"one": 1})
         assert "ermission" not in trigger.text() + guarded_nats.log.read_text()
+
+
+def test_what_an_operator_sends_again_reaches_who_listens_to_others(
+    system: System, start_trigger: StartTrigger, guarded_nats: EmbeddedNats
+) -> None:
+    ask(guarded_nats.url, _make_stream_of_others)
+    with serving({"keys": fine}) as served:
+        _listening(start_trigger, guarded_nats, served)
+        again = an_event("again", "events.keypair.activated")
+        put(system.provision_manager, subjects.again(subjects.KEY_PAIR_EVENTS), again)
+        served.wait(lambda: served.ids("keys") == {"again": 1})
+        assert served.events("keys")[0]["subject"] == "events.keypair.activated"
+        until(lambda: stored(guarded_nats.url, subjects.ACTIVITY_STREAM) == [])
 
 
 def test_a_trigger_leaves_the_other_managers_rows_alone(system: System, database_with_roles: str) -> None:
@@ -428,11 +447,15 @@ async def _misdirected(context: nats.js.JetStreamContext, handled: str, to: list
     return came
 
 
-async def _make_streams(context: nats.js.JetStreamContext) -> None:
-    await context.add_stream(name=subjects.STREAM, subjects=list(subjects.STREAM_SUBJECTS), retention="workqueue")
+async def _make_stream_of_others(context: nats.js.JetStreamContext) -> None:
     await context.add_stream(
         name=subjects.EDC_STREAM, subjects=list(subjects.EDC_STREAM_SUBJECTS), retention="interest"
     )
+
+
+async def _make_streams(context: nats.js.JetStreamContext) -> None:
+    await context.add_stream(name=subjects.STREAM, subjects=list(subjects.STREAM_SUBJECTS), retention="workqueue")
+    await _make_stream_of_others(context)
     await context.add_stream(
         name=subjects.ACTIVITY_STREAM, subjects=list(subjects.ACTIVITY_STREAM_SUBJECTS), retention="workqueue"
     )

@@ -55,7 +55,10 @@ def test_an_agents_identity_announces_outcomes_and_its_type_and_handles_its_own_
 
 def test_a_listener_takes_in_what_others_publish_and_announces_nothing_but_letters() -> None:
     keys = FOUND["listener-keys"]
-    assert {*keys.handles} == {subjects.KEY_PAIR_EVENTS, subjects.PARTICIPANT_CONTEXT_DELETED}
+    assert {*keys.handles} == {
+        *(subjects.KEY_PAIR_EVENTS, subjects.PARTICIPANT_CONTEXT_DELETED),
+        *("event.cfm.again.cfm-events=keypair", "event.cfm.again.cfm-events=participantcontext=deleted"),
+    }
     assert {*keys.announces} == {
         "event.cfm.dead-letter.cfm-events=keypair",
         "event.cfm.dead-letter.cfm-events=participantcontext=deleted",
@@ -68,9 +71,9 @@ def test_a_listener_takes_in_what_others_publish_and_announces_nothing_but_lette
 def test_letters_are_about_what_their_sender_handles_and_there_is_none_about_a_letter() -> None:
     for one in FOUND.values():
         filed = {subject for subject in one.announces if subjects.covers(subjects.DEAD_LETTERS, subject)}
-        assert filed == {subjects.dead_letter(handled) for handled in one.handles} - {
-            subjects.dead_letter(subjects.DEAD_LETTERS)
-        }
+        # What was sent again and is not taken in has a letter like what came at first.
+        about = {subject for subject in one.handles if not subjects.covers(subjects.AGAIN, subject)}
+        assert filed == {subjects.dead_letter(handled) for handled in about - {subjects.DEAD_LETTERS}}
 
 
 def test_no_two_identities_but_the_engines_say_the_same() -> None:
@@ -87,7 +90,8 @@ def test_identities_have_inboxes_of_their_own() -> None:
 
 def test_one_trigger_for_all_may_do_what_each_may() -> None:
     everything = joined("trigger", FOUND.values())
-    assert {*everything.handles} == {one.subject for one in DECLARED if one.subject}
+    declared = {one.subject for one in DECLARED if one.subject}
+    assert {*everything.handles} == declared | {subjects.again(subject) for subject in declared}
     assert everything.makes_streams
     assert everything.inbox_prefix == "_INBOX.trigger"
 
