@@ -20,10 +20,10 @@ NAMES = ("traceparent", "tracestate", "baggage")
 """What headers and attributes of events are called that carry it."""
 NONE: Context = MappingProxyType({})
 
-# All that a header may hold, and no line break: what is not understood here is for others to understand.
+# All that a header may hold, no line break, and no space at either end: what is not understood here is for others to understand.
 _FORMS = (
-    ("tracestate", re.compile(r"[\x20-\x7e]{1,512}")),
-    ("baggage", re.compile(r"[\x20-\x7e]{1,8192}")),
+    ("tracestate", re.compile(r"(?=[\x20-\x7e]{1,512}\Z)(?! ).*(?<! )")),
+    ("baggage", re.compile(r"(?=[\x20-\x7e]{1,8192}\Z)(?! ).*(?<! )")),
 )
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 

@@ -280,7 +280,8 @@ class Stack:
         self._await(*own_agents)
         merged = {s: _merged(built_in, map(self._targets, own_agents)) for s, built_in in targets.items()}
         if self._nats is not None:
-            self._nats.admit([self._trigger_identity(merged[""]).user(self._secrets["nats"])])
+            identity = self._trigger_identity(merged[""])
+            self._nats.admit([identity.user(self._secrets["nats"], identity.publishes())])
         self._begin({f"trigger{suffix}": self._trigger(suffix, merged[suffix]) for suffix in targets})
         self._await(*self._keepers)
         self._ready = True

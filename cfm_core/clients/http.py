@@ -173,7 +173,11 @@ class HttpClient:
         if self._only_to is not None:
             self._only_to.check(url)
         call = f"{method} {_shown(url)}"
-        sent = {**trace.headers(), **(headers or {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
+        context = dict(trace.headers())
+        if self._only_to is not None:
+            # Whoever has named the address is not to learn what callers tell each other.
+            context.pop("baggage", None)
+        sent = {**context, **(headers or {}), **({"Authorization": f"Bearer {bearer}"} if bearer else {})}
         try:
             with self._client() as client:
                 if self._only_to is None:

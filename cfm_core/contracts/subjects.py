@@ -70,8 +70,16 @@ def again(subject: str) -> str:
 
 def is_letter_about(subject: str, published: str) -> bool:
     """Whether a dead letter that was published to ``published`` may be about ``subject``."""
-    # With ``=`` in it, which no subject of ours has, two subjects would have consumers of one name.
-    return subject.startswith(("event.", "events.")) and "=" not in subject and dead_letter(subject) == published
+    # Of anything else than what a function can take in, the consumer might have the name of another's.
+    return _can_be_taken_in(subject) and dead_letter(subject) == published
+
+
+def _can_be_taken_in(subject: str) -> bool:
+    if subject.startswith(_ACTIVITY):
+        return is_activity_type(subject.removeprefix(_ACTIVITY))
+    if is_foreign(subject):
+        return bool(_TYPE.fullmatch(subject.removesuffix(".>")))
+    return subject in {*CONTRACT_SUBJECTS, RESULTS, INPUTS, CALLS, ACTIVITY_TYPES}
 
 
 def is_pattern(subject: str) -> bool:
@@ -104,8 +112,8 @@ def consumer(subject: str) -> str:
     """The durable name of the consumer of ``subject``; for the contract's subjects the name that the contract gives.
 
     Such a name has no dots; ``=`` stands for them, because it is part of no activity type and so no two types share a name.
-    In the stream of others it says whose it is. Nor has it a wildcard: for that of a subject of ours it says ``all``.
+    In the stream of others it says whose it is. Nor has it a wildcard: for that of a subject of ours it says ``=all``.
     """
     if is_foreign(subject):
         return "cfm-" + subject.removesuffix(".>").replace(".", "=")
-    return subject.removeprefix("event.").replace(".", "=").replace(">", "all")
+    return subject.removeprefix("event.").replace(".", "=").replace(">", "=all")

@@ -186,11 +186,12 @@ class Switchboard:
 
     async def _each_to_its_own(self, pattern: str, entries: Sequence[Entry]) -> list[Entry]:
         """Publish events where they name it; one that names no subject of the pattern stays."""
-        left = []
-        for entry in entries:
-            named = str(entry.event.get("subject", ""))
-            left += await self._publish(named, [entry]) if subjects.covers(pattern, named) else [entry]
-        return left
+        named = [str(entry.event.get("subject", "")) for entry in entries]
+        proper = [subjects.covers(pattern, name) and not {"*", ">"} & {*name.split(".")} for name in named]
+        stay = [entry for entry, fits in zip(entries, proper, strict=True) if not fits]
+        going = [(name, entry) for name, entry, fits in zip(named, entries, proper, strict=True) if fits]
+        left = await asyncio.gather(*(self._publish(name, [entry]) for name, entry in going))
+        return [*stay, *(entry for chunk in left for entry in chunk)]
 
     async def _publish(self, subject: str, entries: list[Entry]) -> list[Entry]:
         try:

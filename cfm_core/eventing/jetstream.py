@@ -597,7 +597,8 @@ class JetStream:
                 f" {consumer.subject} with explicit acknowledgement; it has the filter {', '.join(filters)}"
             )
         consumer.max_deliver = config.max_deliver or -1
-        if consumer.max_deliver < 0 and subjects.is_foreign(consumer.subject):
+        of_others = subjects.is_foreign(consumer.subject) or subjects.covers(subjects.AGAIN, consumer.subject)
+        if consumer.max_deliver < 0 and of_others:
             # The server is not told of this limit: what it would bring no more would be lost.
             consumer.max_deliver = _MOST_DELIVERIES
         consumer.ack_wait = config.ack_wait or _ACK_WAIT_SECONDS

@@ -32,16 +32,14 @@ _MANY_ANSWERS = {"response_type": "stream", "response_threshold": "1m"}
 
 _OF_TENANT_MANAGER = tuple(sorted(subjects.TENANT_MANAGER_ANNOUNCES))
 _OF_PROVISION_MANAGER = (
-    # Manifests as well: what undoes a run is asked for by one.
-    *(
-        subjects.MANIFESTS,
-        subjects.RESPONSES,
-        subjects.activity(">"),
-        subjects.INPUTS,
-        subjects.CALLS,
-        subjects.RESULTS,
-    ),
-    *(subjects.ACTIVITY_TYPES, subjects.AGAIN),
+    subjects.MANIFESTS,  # what undoes a run is asked for by one
+    subjects.RESPONSES,
+    subjects.activity(">"),
+    subjects.INPUTS,
+    subjects.CALLS,
+    subjects.RESULTS,
+    subjects.ACTIVITY_TYPES,
+    subjects.AGAIN,
 )
 _HANDLED_BY_TENANT_MANAGER = frozenset({subjects.RESPONSES})
 
@@ -89,14 +87,9 @@ class Identity:
             ]
         return publish
 
-    def user(self, password: str, publishes: Iterable[str] | None = None) -> dict[str, Any]:
-        """The user as nats-server is configured with it; what is not allowed in it is refused.
-
-        Args:
-            publishes: where it may publish; without, what it needs in the streams of the usual names.
-        """
-        allowed = list(self.publishes() if publishes is None else publishes)
-        permissions = {"publish": {"allow": allowed}, "subscribe": {"allow": [f"{self.inbox_prefix}.>"]}}
+    def user(self, password: str, publishes: Iterable[str]) -> dict[str, Any]:
+        """The user as nats-server is configured with it; nowhere else than there may it publish."""
+        permissions = {"publish": {"allow": [*publishes]}, "subscribe": {"allow": [f"{self.inbox_prefix}.>"]}}
         return {"user": self.name, "password": password, "permissions": permissions}
 
 

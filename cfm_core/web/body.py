@@ -135,6 +135,7 @@ def content(request: flask.Request, limit: int = LIMIT) -> bytes:
 
     Raises:
         TooLargeError: it is larger than ``limit``.
+        ValidationError: it has broken off.
         UnsupportedMediaError: it is compressed; nobody inflates it, to whatever size.
     """
     encoding = request.environ.get("HTTP_CONTENT_ENCODING", "")
@@ -149,6 +150,8 @@ def content(request: flask.Request, limit: int = LIMIT) -> bytes:
         # Each read makes room for all that it asks for.
         while len(raw) < expected and (part := request.stream.read(min(expected - len(raw), _PIECE))):
             raw += part
+        if len(raw) < (length or 0):
+            raise ValidationError(f"the body has {len(raw)} of the {length} bytes that it was to have")
         if len(raw) <= limit:
             return bytes(raw)
     forget(request)

@@ -23,14 +23,15 @@ from cfm_core.provisioning.orchestrations.service import Archive, History
 def start_orchestrations(events: Sequence[CloudEvent[OrchestrationManifest]], engine: Engine) -> Reply:
     """Start an orchestration for each manifest. A repeated one starts nothing, and is answered if its run has ended."""
     # Of those with one id the first counts.
-    traces = {event.data.id: event.trace for event in reversed(events) if event.trace}
+    traces = {event.data.id: event.trace for event in reversed(events)}
     return engine.start([event.data for event in events], traces).reply([event.id for event in events])
 
 
 @event_function(subject=subjects.RESULTS, data=ActivityOutcome, batch=256, slots=2, requires=[ENGINE])
 def record_activity_results(events: Sequence[CloudEvent[ActivityOutcome]], engine: Engine) -> Reply:
     """Take in how activities ended, and dispatch what they made possible. A repeated outcome changes nothing."""
-    return engine.record([event.data for event in events]).reply([event.id for event in events])
+    traces = {event.data.token: event.trace for event in events}
+    return engine.record([event.data for event in events], traces).reply([event.id for event in events])
 
 
 @event_function(subject=subjects.INPUTS, data=UncheckedDispatch, batch=256, slots=2, requires=[ENGINE])

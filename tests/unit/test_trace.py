@@ -30,7 +30,12 @@ PARENT = f"00-{'a' * 32}-{'b' * 16}-01"
         ({"traceparent": PARENT, "baggage": "b" * 8193}, {"traceparent": PARENT}),
         ({"traceparent": PARENT, "baggage": "a=é"}, {"traceparent": PARENT}),
         ({"traceparent": PARENT, "baggage": "a=1\r\nx: y"}, {"traceparent": PARENT}),
-        ({"traceparent": PARENT, "baggage": ""}, {"traceparent": PARENT}),
+        *[
+            ({"traceparent": PARENT, "baggage": it}, {"traceparent": PARENT})
+            for it in ("", " ", " a=1", "a=1 ", "a=1\n")
+        ],
+        *[({"traceparent": PARENT, "tracestate": it}, {"traceparent": PARENT}) for it in ("", " ", " v=1", "v=1 ")],
+        ({"traceparent": PARENT, "baggage": "a=1, b=2"}, {"traceparent": PARENT, "baggage": "a=1, b=2"}),
         ({"baggage": "a=1", "tracestate": "v=1"}, {}),
     ],
 )

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _SUBJECTS = ("event.", "events.")
 """What the engine notes of itself is under a name that is no subject."""
+_LONGEST_SUBJECT = 200
+_LONGEST_REASON = 2000
+"""So much is believed of whoever says what is not for them to say."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -85,7 +88,8 @@ def as_published(notice: DeadLetterNotice, published: str) -> DeadLetterNotice:
     """
     if subjects.is_letter_about(notice.subject, published):
         return notice
-    reason = f"nobody files letters about {notice.subject} on {published or 'no subject'}: {notice.reason}"
+    about = notice.subject[:_LONGEST_SUBJECT]
+    reason = f"nobody files letters about {about} on {published or 'no subject'}: {notice.reason[:_LONGEST_REASON]}"
     log.error("a dead letter is kept and cannot be replayed: %s", reason)
     content = notice.raw if notice.event is None else json.dumps(notice.event).encode()
     return notice.model_copy(update={"subject": published, "reason": reason, "event": None, "raw": content})

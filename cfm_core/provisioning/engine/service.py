@@ -33,12 +33,15 @@ class Engine(Protocol):
         """
         ...
 
-    def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
+    def record(self, outcomes: Sequence[ActivityOutcome], traces: Mapping[str, Context] = NO_TRACES) -> Progress:
         """Take in how dispatches ended: complete, unlock and dispatch, retry, fail, end orchestrations.
 
         An outcome whose token is not that of the activity's last dispatch, or that is heard for the second time, is noted in
         the history and changes nothing else. What an activity has recorded must fit the output schema of its type; if it does
         not, the activity has failed.
+
+        Args:
+            traces: by the outcomes' tokens, what they belong to, for the dead letter of one that cannot be taken in.
         """
         ...
 

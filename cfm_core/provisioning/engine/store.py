@@ -137,7 +137,7 @@ class PostgresEngine:
         _by_halves(list(places.values()), start, refuse, progress)
         return progress
 
-    def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
+    def record(self, outcomes: Sequence[ActivityOutcome], traces: Mapping[str, Context] = NO_TRACES) -> Progress:
         progress = Progress()
 
         def record_these(some: Sequence[ActivityOutcome]) -> list[Row]:
@@ -157,7 +157,7 @@ class PostgresEngine:
         def refuse(place: int, error: CfmError) -> None:
             outcome = outcomes[place]
             progress.refused[place] = str(error)
-            self._put_dead_letter(subjects.RESULTS, outcome.to_json(), error)
+            self._put_dead_letter(subjects.RESULTS, outcome.to_json(), error, traces.get(outcome.token, NONE))
             try:
                 progress.outbox += _written(record_these([as_failure(outcome, error)]))
             except RecoverableError:

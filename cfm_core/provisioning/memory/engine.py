@@ -75,7 +75,7 @@ class MemoryEngine:
             progress.outbox += answer_others(self._runs, others, traces)
         return progress
 
-    def record(self, outcomes: Sequence[ActivityOutcome]) -> Progress:
+    def record(self, outcomes: Sequence[ActivityOutcome], traces: Mapping[str, Context] = NO_TRACES) -> Progress:
         progress = Progress()
         with self._runs.lock:
             taken = []
@@ -84,7 +84,8 @@ class MemoryEngine:
                     check_storable(outcome.model_dump(exclude={"after"}))
                 except ValidationError as error:
                     progress.refused[place] = str(error)
-                    self._runs.refuse(subjects.RESULTS, outcome.to_json(), str(error))
+                    belongs_to = traces.get(outcome.token, NONE)
+                    self._runs.refuse(subjects.RESULTS, outcome.to_json(), str(error), belongs_to)
                     taken.append(as_failure(outcome, error))
                 else:
                     taken.append(outcome)

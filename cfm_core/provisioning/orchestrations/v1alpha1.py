@@ -245,7 +245,7 @@ def to_internal_json(orchestration: Orchestration, now: datetime) -> dict[str, A
             "dependsOn": list(activity.depends_on) or None,
         }
 
-    origin = dict(orchestration.origin_trace)
+    origin = {name: masked_text(value) for name, value in orchestration.origin_trace.items()}
     return _document(orchestration, with_discriminator, now) | ({"originTraceContext": origin} if origin else {})
 
 

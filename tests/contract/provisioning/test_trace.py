@@ -118,6 +118,17 @@ def test_a_dead_letter_that_is_replayed_belongs_to_what_it_did(world: World, dri
     assert traced(list(world.rows())[before:]) == {subjects.MANIFESTS: CONTEXT}
 
 
+def test_an_outcome_that_cannot_be_taken_in_is_kept_with_what_it_belongs_to(world: World, driver: Driver) -> None:
+    define(world, one=[Activity("a", "t.one")])
+    start(driver, "o", "one")
+    outcome = driver.outcome("o", "a", OutcomeKind.COMPLETE, values={"v": "\0"})
+    driver.take(world.engine.record([outcome], {outcome.token: OTHER}))
+    (letter,) = json.loads(world.letters.select("true", Page()).json)
+    event = world.letters.get(str(letter["id"])).event
+    assert event is not None
+    assert {name: json.loads(event).get(name) for name in trace.NAMES} == {**dict.fromkeys(trace.NAMES), **OTHER}
+
+
 def test_a_compensation_belongs_to_what_it_undoes(world: World, driver: Driver) -> None:
     define(world, deploy=[Activity("a", "t.one")], dispose=[Activity("x", "t.two")])
     start(driver, "o", DEPLOY)

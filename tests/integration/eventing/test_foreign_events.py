@@ -215,8 +215,9 @@ def test_what_fails_again_and_again_becomes_a_dead_letter_at_last(
         assert letters(functions)[0]["reason"] == "not delivered at the last attempt: 503: away"
 
 
+@pytest.mark.parametrize("subject", [subjects.KEY_PAIR_EVENTS, subjects.again(subjects.KEY_PAIR_EVENTS)])
 def test_without_another_limit_twenty_deliveries_are_enough_and_what_is_given_back_then_still_comes(
-    own_nats: EmbeddedNats,
+    own_nats: EmbeddedNats, subject: str
 ) -> None:
     """The limit is ours and the server does not know of it, so that nothing is lost at the last attempt."""
     seen: list[tuple[int, bool]] = []
@@ -235,12 +236,13 @@ def test_without_another_limit_twenty_deliveries_are_enough_and_what_is_given_ba
                 enough.set()
 
         jetstream = JetStream(Access(url=own_nats.url), streams("cfm-stream"))
-        consumer = jetstream.consume(subjects.KEY_PAIR_EVENTS, lambda: 1, take)
+        consumer = jetstream.consume(subject, lambda: 1, take)
         running = asyncio.ensure_future(jetstream.run())
         try:
             while not jetstream.is_ready:
                 await asyncio.sleep(0.01)  # between two looks; what is waited for is the condition
-            await asyncio.to_thread(happen, own_nats)
+            where = ACTIVATED if subjects.is_foreign(subject) else subject
+            await asyncio.to_thread(publish, own_nats.url, where, b"{}")
             await asyncio.wait_for(enough.wait(), 20)
         finally:
             running.cancel()

@@ -52,7 +52,7 @@ class Lenient:
 @pytest.fixture
 def lenient(start_trigger: StartTrigger, own_nats: EmbeddedNats) -> Iterator[Lenient]:
     agent = IDENTITIES["agent-acme=dns"]
-    own_nats.admit([replace(agent, announces=("event.>",)).user(PASSWORD)])
+    own_nats.admit([agent.user(PASSWORD, replace(agent, announces=("event.>",)).publishes())])
     settings = Settings(auth="off", store="memory")
     services = ServiceAssembler(deployment.assemblies(settings), settings)
     deployment.use(services)

@@ -313,6 +313,19 @@ def test_a_body_that_is_too_large_is_refused(api: Api) -> None:
     assert (answer.status, answer.json["code"]) == (413, 413)
 
 
+def test_a_body_that_breaks_off_is_refused_even_where_it_is_whole_json(api: Api) -> None:
+    create = ROUTER.match("POST", "/api/v1alpha1/tenants").function
+    assert create is not None
+    answer = client_of(create).post(
+        "/api/v1alpha1/tenants",
+        input_stream=io.BytesIO(b'{"properties": {}}'),
+        environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": "40"},
+    )
+    assert answer.status_code == 400
+    assert "the body has 18 of the 40 bytes" in answer.text
+    assert api.get("/tenants").json == []
+
+
 def test_a_body_of_unannounced_length_is_limited_too(api: Api) -> None:
     create = ROUTER.match("POST", "/api/v1alpha1/tenants").function
     assert create is not None

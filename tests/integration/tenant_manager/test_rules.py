@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import random
 import threading
@@ -13,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
@@ -31,7 +29,6 @@ from cfm_core.tenancy.cells.v1alpha1 import CellDiff
 from cfm_core.tenancy.dataspace_profiles.v1alpha1 import NewDataspaceProfileDeployment
 from cfm_core.tenancy.participant_profiles.changes import planned
 from cfm_core.tenancy.participant_profiles.manifests import deploy_manifest
-from cfm_core.tenancy.participant_profiles.model import DeploymentBasis
 from cfm_core.tenancy.participant_profiles.selection import spread_by_load
 from cfm_core.tenancy.participant_profiles.v1alpha1 import NewParticipantProfileDeployment, ParticipantProfileDiff
 from cfm_core.tenancy.tenants.model import TenantId
@@ -133,24 +130,18 @@ def test_a_profile_is_not_kept_on_a_basis_that_has_changed(world: World, databas
     insert = functools.partial(world.participant_profile_store.insert, profile, manifest)
     assert insert(old, timedelta(1), remembered=True) is None
     assert world.sent() == []
-    assert insert(basis, timedelta(1), remembered=True) is not None
+    # What was just read may change before it is kept, however often: that delays nobody.
+    assert insert(old, timedelta(1)) is not None
 
 
-def test_changes_without_end_delay_no_deployment(world: World, database: Database) -> None:
-    tenant, cell, other = world.tenant(), world.cell(), world.cell()
+def test_what_was_remembered_holds_as_long_as_nothing_changes(world: World) -> None:
+    tenant, cell = world.tenant(), world.cell()
     world.dataspace(cell)
-    flicker = itertools.cycle(["offline", "active"])
-    look = world.participant_profile_store.basis
-
-    def look_and_change(*args: Any, **options: Any) -> DeploymentBasis:
-        basis = look(*args, **options)
-        world.cells.change(other, CellDiff.model_validate({"state": next(flicker)}))
-        return basis
-
-    with patch.object(world.participant_profile_store, "basis", look_and_change):
-        for number, named in enumerate([{"cellId": cell}, {"cellId": cell}, {}]):
-            world.deploy(tenant, f"did:{number}", **named)
-    assert broken_rules(database) == []
+    basis = world.participant_profile_store.basis(tenant, [])  # type: ignore[arg-type]
+    new = NewParticipantProfileDeployment(identifier="did:1", cell_id=cell)
+    profile, credentials = planned(TenantId(tenant), new, [], basis, spread_by_load)
+    manifest = deploy_manifest(profile, "m", credentials)
+    assert world.participant_profile_store.insert(profile, manifest, basis, timedelta(1), remembered=True) is not None
 
 
 def test_each_of_two_changes_at_the_same_time_counts_for_who_reads_in_between(world: World, database: Database) -> None:

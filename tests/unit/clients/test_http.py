@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from cfm_core import trace
+from cfm_core.clients.destinations import Destinations
 from cfm_core.clients.http import LONGEST_MESSAGE, MOST_IDLE, Answer, HttpClient, segment
 from cfm_core.errors import FatalError, RecoverableError
 
@@ -135,6 +136,21 @@ def test_a_call_belongs_to_the_trace_of_what_it_is_made_for() -> None:
         client(handler).send("GET", "http://hub/", bearer="t")
     client(handler).send("GET", "http://hub/", bearer="t")
     assert seen == [(parent, "Bearer t"), (None, "Bearer t")]
+
+
+@pytest.mark.parametrize("named_by_data", [True, False])
+def test_what_callers_tell_each_other_is_for_no_address_that_comes_from_data(named_by_data: bool) -> None:
+    context = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "v=1", "baggage": "user=ann"}
+    seen = []
+
+    def handler(request: httpx2.Request) -> httpx2.Response:
+        seen.append({name: request.headers[name] for name in trace.NAMES if name in request.headers})
+        return httpx2.Response(200, content=iter([b"{}"]))
+
+    only_to = Destinations.of("10.0.0.0/8") if named_by_data else None
+    with trace.within(context):
+        HttpClient(transport=httpx2.MockTransport(handler), only_to=only_to).send("GET", "http://10.0.0.1/")
+    assert seen == [{name: context[name] for name in context if name != "baggage" or not named_by_data}]
 
 
 class Server:

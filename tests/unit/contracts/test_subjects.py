@@ -28,6 +28,7 @@ def test_no_two_subjects_have_consumers_of_one_name() -> None:
     ours = [subjects.MANIFESTS, subjects.RESPONSES, subjects.RESULTS, subjects.INPUTS, subjects.CALLS]
     patterns = [subjects.ACTIVITY_TYPES, subjects.DEAD_LETTERS, subjects.KEY_PAIR_EVENTS]
     types = ["acme.dns", "acme-dns", "activity-types", "activity-types.all", "all", "dead-letter.all"]
+    types += [">", "a.>", "a.all"]  # what a manager publishes, and what looks like it
     found = [*ours, *patterns, subjects.PARTICIPANT_CONTEXT_DELETED, *map(subjects.activity, types)]
     names = {subjects.consumer(subject) for subject in found}
     assert len(names) == len(found)
@@ -62,6 +63,21 @@ def test_a_letter_is_about_the_subject_that_it_is_published_for(subject: str) ->
 )
 def test_a_letter_is_about_no_other_subject(subject: str) -> None:
     assert not is_letter_about(subject, dead_letter(subjects.activity("a.b")))
+
+
+@pytest.mark.parametrize(
+    ("subject", "published_for"),
+    [
+        (subjects.activity(">"), subjects.activity("all")),
+        (subjects.activity("a.>"), subjects.activity("a.all")),
+        (subjects.activity("*"), subjects.activity("*")),
+        ("event.cfm-events.keypair", subjects.KEY_PAIR_EVENTS),
+        ("event.cfm.again.a", "event.cfm.again.a"),
+        ("event.anything", "event.anything"),
+    ],
+)
+def test_a_letter_is_about_nothing_that_no_function_takes_in(subject: str, published_for: str) -> None:
+    assert not is_letter_about(subject, dead_letter(published_for))
 
 
 def test_no_letter_is_about_anything_that_was_published_elsewhere() -> None:
