@@ -66,7 +66,7 @@ class Switchboard:
         lane = Lane(target, post, self, addressed=addressed)
 
         consumers: list[Consumer] = []
-        # The same, but for one that listens to others.
+        # The same, but for one that listens to others; what both bring at a time may be twice what the lane has room for.
         for subject in dict.fromkeys((target.subject, subjects.again(target.subject))):
             take = partial(self.take_message, lane, subject)
             consumers.append(self._jetstream.consume(subject, lambda: lane.free, take))
