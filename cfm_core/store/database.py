@@ -233,9 +233,14 @@ class _Connection:
 
     def __init__(self, url: str, session: str = _SESSION, answer_seconds: int = _ANSWER_TIMEOUT_SECONDS) -> None:
         self._raw = connect(url, answer_seconds)
-        if session:
-            self._raw.run(session)
         self.is_closed = False
+        if session:
+            try:
+                self._raw.run(session)
+            except (*_LOST, DatabaseError) as error:
+                # The server may have gone in the moment since it has let us in.
+                self.close()
+                raise translated(error) from error
         self._statements: OrderedDict[str, Any] = OrderedDict()
 
     def simple(self, sql: str) -> None:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
+import threading
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,6 +72,37 @@ def test_a_statement_on_a_connection_lost_meanwhile_is_recoverable(database: Dat
         transaction.rows("SELECT pg_terminate_backend(pg_backend_pid())")
         transaction.rows("SELECT 1")
     assert database.value("SELECT 1") == 1
+
+
+@contextlib.contextmanager
+def vanishing(server: EmbeddedPostgres, when: bytes) -> Iterator[int]:
+    """A way to ``server`` that ends without a word once ``when`` is asked for; gives its port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def pass_on() -> None:
+        client, _ = listener.accept()
+        with client, socket.create_connection(("127.0.0.1", server.port)) as behind:
+            others = {client: behind, behind: client}
+            while True:
+                for speaker in select.select(list(others), [], [])[0]:
+                    said = speaker.recv(65536)
+                    if not said or (speaker is client and when in said):
+                        return
+                    others[speaker].sendall(said)
+
+    thread = threading.Thread(target=pass_on)
+    thread.start()
+    with listener:
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def test_a_server_that_goes_as_soon_as_it_has_let_one_in_may_answer_later(postgres: EmbeddedPostgres) -> None:
+    with vanishing(postgres, b"plan_cache_mode") as port:
+        database = Database(postgres.url("postgres").replace(f":{postgres.port}/", f":{port}/"), size=1)
+        with pytest.raises(RecoverableError, match="the connection to the database is lost"):
+            database.rows("SELECT 1")
+        database.close()
 
 
 def test_a_database_that_takes_no_writes_may_take_them_later(database: Database) -> None:
